@@ -1,0 +1,26 @@
+//! The words everyone shares, and the traits by which anyone reads series and logs.
+//!
+//! No I/O, no async, no clock: time is an argument everywhere. Nothing here serialises;
+//! API shapes live in `server`, bytes in `storage`.
+
+pub mod time;
+pub mod labels;
+pub mod regex;
+pub mod matcher;
+pub mod histogram;
+pub mod sample;
+pub mod series;
+pub mod log;
+pub mod alert;
+pub mod control;
+
+pub use alert::{Alert, AlertStatus};
+pub use control::{ControlError, ControlStore, ControlWrite};
+pub use histogram::{CounterResetHint, Histogram, Span};
+pub use labels::{Labels, LabelsBuilder};
+pub use log::{Direction, LogEntry, LogReader, LogSelection};
+pub use matcher::{MatchOp, Matcher};
+pub use regex::{Regex, RegexError};
+pub use sample::{FPoint, HPoint, STALE_NAN, Sample, SampleBatch, Samples, is_stale};
+pub use series::{ReadError, SampleCursor, SelectedSeries, Selection, SeriesReader};
+pub use time::{TimeRange, Timestamp};

@@ -1,0 +1,98 @@
+//! How anyone reads series, whoever stores them.
+
+use std::sync::Arc;
+
+use crate::{FPoint, Labels, Matcher, Samples, TimeRange};
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct Selection<'a> {
+    /// Instants of interest, both ends inclusive. A reader may return points a little outside.
+    pub range: TimeRange,
+    /// All must hold. At least one should not match the empty string; the caller checks that.
+    pub matchers: &'a [Matcher],
+}
+
+/// Reads stored series. Implemented by `storage`, by remote clusters and by test fixtures.
+pub trait SeriesReader: Send + Sync {
+    /// Series that match and may have points in the range, sorted by labels.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the answer would exceed its limits.
+    fn select(&self, selection: &Selection<'_>) -> Result<Vec<SelectedSeries>, ReadError>;
+
+    /// Label sets that match at least one of `sets` (all series when `sets` is empty), sorted, distinct.
+    ///
+    /// # Errors
+    /// As [`SeriesReader::select`].
+    fn series(&self, sets: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Labels>, ReadError>;
+
+    /// Label names of those series, sorted. A store with an index answers without visiting each.
+    ///
+    /// # Errors
+    /// As [`SeriesReader::select`].
+    fn label_names(&self, sets: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<String>, ReadError> {
+        let series = self.series(sets, range)?;
+        let names: std::collections::BTreeSet<&str> = series.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
+        Ok(names.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Values of the label `name` among those series, sorted.
+    ///
+    /// # Errors
+    /// As [`SeriesReader::select`].
+    fn label_values(&self, name: &str, sets: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<String>, ReadError> {
+        let series = self.series(sets, range)?;
+        let values: std::collections::BTreeSet<&str> = series.iter().filter_map(|l| l.get(name)).collect();
+        Ok(values.into_iter().map(str::to_owned).collect())
+    }
+}
+
+/// A series that was selected; its points are decoded only when asked for.
+pub struct SelectedSeries {
+    /// The full label set.
+    pub labels: Labels,
+    /// Its points.
+    pub cursor: Box<dyn SampleCursor>,
+}
+
+/// The points of one series, oldest first, a decoded run (chunk) at a time.
+pub trait SampleCursor: Send {
+    /// Appends the next run to `into`, in time order and later than every run before;
+    /// `false` when there is none. Staleness markers are included.
+    ///
+    /// # Errors
+    /// When the run cannot be read or its checksum is wrong.
+    fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError>;
+}
+
+/// A cursor over points that are already in memory.
+pub struct InMemoryCursor(pub Option<Vec<FPoint>>);
+
+impl SampleCursor for InMemoryCursor {
+    fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError> {
+        Ok(self.0.take().is_some_and(|points| {
+            into.floats.extend_from_slice(&points);
+            true
+        }))
+    }
+}
+
+/// Why series or logs could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The answer would exceed a configured limit; the text names it.
+    #[error("{0}")]
+    Limit(String),
+    /// The disk or a remote store failed.
+    #[error("reading {what}: {source}")]
+    Io {
+        /// The file or peer.
+        what: String,
+        /// The cause.
+        source: Arc<std::io::Error>,
+    },
+    /// Stored bytes are wrong; the piece is named.
+    #[error("corrupt data in {0}")]
+    Corrupt(String),
+}

@@ -1,0 +1,1 @@
+//! Raw log line in, scrubbed line out.

@@ -1,0 +1,2 @@
+//! The stackwatch binary.
+fn main() {}
