@@ -51,12 +51,22 @@ pub struct MemoryControlStore {
 
 impl ControlStore for MemoryControlStore {
     fn scan(&self, table: &'static str) -> Result<Vec<(String, Vec<u8>)>, ControlError> {
-        let tables = self.tables.lock().map_err(|_| ControlError("poisoned".to_owned()))?;
-        Ok(tables.iter().filter(|((t, _), _)| *t == table).map(|((_, k), v)| (k.clone(), v.clone())).collect())
+        let tables = self
+            .tables
+            .lock()
+            .map_err(|_| ControlError("poisoned".to_owned()))?;
+        Ok(tables
+            .iter()
+            .filter(|((t, _), _)| *t == table)
+            .map(|((_, k), v)| (k.clone(), v.clone()))
+            .collect())
     }
 
     fn commit(&self, writes: Vec<ControlWrite>) -> Result<(), ControlError> {
-        let mut tables = self.tables.lock().map_err(|_| ControlError("poisoned".to_owned()))?;
+        let mut tables = self
+            .tables
+            .lock()
+            .map_err(|_| ControlError("poisoned".to_owned()))?;
         for write in writes {
             match write {
                 ControlWrite::Put { table, key, value } => tables.insert((table, key), value),

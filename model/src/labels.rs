@@ -21,11 +21,15 @@ impl Labels {
     /// The set without labels.
     #[must_use]
     pub fn empty() -> Self {
-        Labels { packed: Arc::from("") }
+        Labels {
+            packed: Arc::from(""),
+        }
     }
 
     /// From pairs in any order. The last of two equal names wins; an empty value means absent.
-    pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+    pub fn from_pairs<N: Into<String>, V: Into<String>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
         let mut builder = LabelsBuilder::default();
         for (name, value) in pairs {
             builder.set(name, value);
@@ -72,7 +76,12 @@ impl Labels {
     /// A builder that starts from this set.
     #[must_use]
     pub fn to_builder(&self) -> LabelsBuilder {
-        LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
+        LabelsBuilder {
+            pairs: self
+                .iter()
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+                .collect(),
+        }
     }
 
     /// This set without `name`.
@@ -94,7 +103,7 @@ impl Labels {
                 hash = (hash ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
             }
         };
-        for (name, value) in self.iter() {
+        for (name, value) in self {
             eat(name.as_bytes());
             eat(&[0xff]);
             eat(value.as_bytes());
@@ -110,7 +119,9 @@ impl Labels {
             push_text(&mut packed, name);
             push_text(&mut packed, value);
         }
-        Labels { packed: Arc::from(packed) }
+        Labels {
+            packed: Arc::from(packed),
+        }
     }
 }
 
@@ -242,14 +253,21 @@ impl LabelsBuilder {
     /// The value set so far.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find_map(|(n, v)| (n == name && !v.is_empty()).then_some(v.as_str()))
+        self.pairs
+            .iter()
+            .find_map(|(n, v)| (n == name && !v.is_empty()).then_some(v.as_str()))
     }
 
     /// The sorted set.
     #[must_use]
     pub fn build(mut self) -> Labels {
         self.pairs.sort_unstable();
-        Labels::pack(self.pairs.iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| (n.as_str(), v.as_str())))
+        Labels::pack(
+            self.pairs
+                .iter()
+                .filter(|(_, v)| !v.is_empty())
+                .map(|(n, v)| (n.as_str(), v.as_str())),
+        )
     }
 }
 
@@ -305,10 +323,15 @@ mod tests {
     #[test]
     fn the_fingerprint_is_the_one_alertmanager_prints() {
         // Go: model.LabelSet{"alertname":"X"}.Fingerprint() over "alertname" ff "X" ff.
-        let by_hand = b"alertname\xffX\xff".iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        assert_eq!(Labels::from_pairs([("alertname", "X")]).fingerprint(), by_hand);
+        let by_hand = b"alertname\xffX\xff"
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+                (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+        assert_eq!(
+            Labels::from_pairs([("alertname", "X")]).fingerprint(),
+            by_hand
+        );
     }
 
     proptest! {

@@ -3,16 +3,17 @@
 //! No I/O, no async, no clock: time is an argument everywhere. Nothing here serialises;
 //! API shapes live in `server`, bytes in `storage`.
 
-pub mod time;
-pub mod labels;
-pub mod regex;
-pub mod matcher;
-pub mod histogram;
-pub mod sample;
-pub mod series;
-pub mod log;
 pub mod alert;
 pub mod control;
+pub mod histogram;
+pub mod labels;
+pub mod log;
+pub mod matcher;
+pub mod number;
+pub mod regex;
+pub mod sample;
+pub mod series;
+pub mod time;
 
 pub use alert::{Alert, AlertStatus};
 pub use control::{ControlError, ControlStore, ControlWrite};

@@ -56,5 +56,10 @@ pub trait LogReader: Send + Sync {
     ///
     /// # Errors
     /// As [`LogReader::read`].
-    fn streams(&self, sets: &[Vec<Matcher>], start_ns: i64, end_ns: i64) -> Result<Vec<Labels>, ReadError>;
+    fn streams(
+        &self,
+        sets: &[Vec<Matcher>],
+        start_ns: i64,
+        end_ns: i64,
+    ) -> Result<Vec<Labels>, ReadError>;
 }

@@ -43,7 +43,10 @@ impl Regex {
     }
 
     fn compile(pattern: &str, wrap: impl Fn(&str) -> String) -> Result<Self, RegexError> {
-        let fail = |message: String| RegexError { pattern: shorten(pattern), message };
+        let fail = |message: String| RegexError {
+            pattern: shorten(pattern),
+            message,
+        };
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(fail(format!("longer than {PATTERN_BYTES_MAX} bytes")));
         }
@@ -56,10 +59,17 @@ impl Regex {
             .map_err(|e| fail(first_line(&e.to_string())))?;
         let engine = meta::Regex::builder()
             .syntax(syntax::Config::new().octal(true))
-            .configure(meta::Config::new().nfa_size_limit(Some(PROGRAM_BYTES_MAX)).hybrid_cache_capacity(CACHE_BYTES_MAX))
+            .configure(
+                meta::Config::new()
+                    .nfa_size_limit(Some(PROGRAM_BYTES_MAX))
+                    .hybrid_cache_capacity(CACHE_BYTES_MAX),
+            )
             .build(&wrap(&translated))
             .map_err(|e| fail(first_line(&e.to_string())))?;
-        Ok(Regex { pattern: Arc::from(pattern), engine })
+        Ok(Regex {
+            pattern: Arc::from(pattern),
+            engine,
+        })
     }
 
     /// The expression as written.
@@ -93,7 +103,9 @@ impl Regex {
         let mut out = String::with_capacity(text.len());
         let mut copied = 0;
         for caps in self.engine.captures_iter(text) {
-            let Some(found) = caps.get_match() else { continue };
+            let Some(found) = caps.get_match() else {
+                continue;
+            };
             out.push_str(&text[copied..found.start()]);
             self.expand_into(text, &caps, template, &mut out);
             copied = found.end();
@@ -107,7 +119,11 @@ impl Regex {
     pub fn captures<'t>(&self, text: &'t str) -> Option<Vec<Option<&'t str>>> {
         let mut caps = self.engine.create_captures();
         self.engine.captures(text, &mut caps);
-        caps.is_match().then(|| caps.iter().map(|span| span.map(|s| &text[s.range()])).collect())
+        caps.is_match().then(|| {
+            caps.iter()
+                .map(|span| span.map(|s| &text[s.range()]))
+                .collect()
+        })
     }
 
     /// Names of the groups, `None` for unnamed ones, group 0 first.
@@ -165,7 +181,10 @@ pub struct RegexError {
 
 /// `1`, `name`, `{1}` or `{name}` after a dollar, and how many bytes it took.
 fn group_reference(text: &str) -> Option<(&str, usize)> {
-    let word = |t: &str| t.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(t.len());
+    let word = |t: &str| {
+        t.find(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .unwrap_or(t.len())
+    };
     if let Some(braced) = text.strip_prefix('{') {
         let len = word(braced);
         return (len > 0 && braced[len..].starts_with('}')).then(|| (&braced[..len], len + 2));
@@ -186,7 +205,9 @@ fn translate(pattern: &str) -> Result<String, String> {
         match c {
             '\\' if rest.starts_with("\\Q") && class_depth_start.is_none() => {
                 let body = &rest[2..];
-                let (literal, used) = body.split_once("\\E").map_or((body, body.len()), |(l, _)| (l, l.len() + 2));
+                let (literal, used) = body
+                    .split_once("\\E")
+                    .map_or((body, body.len()), |(l, _)| (l, l.len() + 2));
                 regex_syntax::escape_into(literal, &mut out);
                 taken = 2 + used;
             }
@@ -195,7 +216,10 @@ fn translate(pattern: &str) -> Result<String, String> {
                 taken = 2;
             }
             '\\' => {
-                let next = rest[1..].chars().next().ok_or("trailing backslash at end of expression")?;
+                let next = rest[1..]
+                    .chars()
+                    .next()
+                    .ok_or("trailing backslash at end of expression")?;
                 taken = 1 + next.len_utf8();
                 out.push_str(&rest[..taken]);
             }
@@ -300,7 +324,11 @@ mod tests {
 
     #[track_caller]
     fn matches(pattern: &str, text: &str, expect: bool) {
-        assert_eq!(Regex::anchored(pattern).unwrap().is_match(text), expect, "{pattern} on {text:?}");
+        assert_eq!(
+            Regex::anchored(pattern).unwrap().is_match(text),
+            expect,
+            "{pattern} on {text:?}"
+        );
     }
 
     #[test]
@@ -322,7 +350,9 @@ mod tests {
 
     #[test]
     fn what_go_refuses_is_refused() {
-        for bad in ["a**", "a(", "a)|(b", "[z-a]", "\\", "(?<", "a{2}{3}", "*", "a++"] {
+        for bad in [
+            "a**", "a(", "a)|(b", "[z-a]", "\\", "(?<", "a{2}{3}", "*", "a++",
+        ] {
             assert!(Regex::anchored(bad).is_err(), "{bad} was accepted");
         }
         assert!(Regex::anchored("(((a{1000}){1000}){1000})").is_err());
@@ -331,9 +361,17 @@ mod tests {
     #[test]
     fn templates_expand_by_gos_rules() {
         let r = Regex::anchored("(.*)-(?P<n>.*)").unwrap();
-        assert_eq!(r.expand("a-b", "$1:${n}:$$:${9}:$n").as_deref(), Some("a:b:$::b"));
+        assert_eq!(
+            r.expand("a-b", "$1:${n}:$$:${9}:$n").as_deref(),
+            Some("a:b:$::b")
+        );
         assert_eq!(r.expand("a-b", "$1x${1}x").as_deref(), Some("ax"));
         assert_eq!(r.expand("ab", "$1"), None);
-        assert_eq!(Regex::unanchored("a(.)").unwrap().replace_all("abac", "<$1>"), "<b><c>");
+        assert_eq!(
+            Regex::unanchored("a(.)")
+                .unwrap()
+                .replace_all("abac", "<$1>"),
+            "<b><c>"
+        );
     }
 }

@@ -31,9 +31,16 @@ pub trait SeriesReader: Send + Sync {
     ///
     /// # Errors
     /// As [`SeriesReader::select`].
-    fn label_names(&self, sets: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<String>, ReadError> {
+    fn label_names(
+        &self,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Result<Vec<String>, ReadError> {
         let series = self.series(sets, range)?;
-        let names: std::collections::BTreeSet<&str> = series.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect();
+        let names: std::collections::BTreeSet<&str> = series
+            .iter()
+            .flat_map(|l| l.iter().map(|(n, _)| n))
+            .collect();
         Ok(names.into_iter().map(str::to_owned).collect())
     }
 
@@ -41,9 +48,15 @@ pub trait SeriesReader: Send + Sync {
     ///
     /// # Errors
     /// As [`SeriesReader::select`].
-    fn label_values(&self, name: &str, sets: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<String>, ReadError> {
+    fn label_values(
+        &self,
+        name: &str,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Result<Vec<String>, ReadError> {
         let series = self.series(sets, range)?;
-        let values: std::collections::BTreeSet<&str> = series.iter().filter_map(|l| l.get(name)).collect();
+        let values: std::collections::BTreeSet<&str> =
+            series.iter().filter_map(|l| l.get(name)).collect();
         Ok(values.into_iter().map(str::to_owned).collect())
     }
 }

@@ -66,7 +66,12 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}", self.0.div_euclid(1000), self.0.rem_euclid(1000))
+        write!(
+            f,
+            "{}.{:03}",
+            self.0.div_euclid(1000),
+            self.0.rem_euclid(1000)
+        )
     }
 }
 
@@ -87,7 +92,10 @@ pub struct TimeRange {
 
 impl TimeRange {
     /// Everything.
-    pub const ALL: TimeRange = TimeRange { start: Timestamp::MIN, end: Timestamp::MAX };
+    pub const ALL: TimeRange = TimeRange {
+        start: Timestamp::MIN,
+        end: Timestamp::MAX,
+    };
 
     /// The range from `start` to `end`, both inclusive.
     #[must_use]
