@@ -1,0 +1,14 @@
+//! A client for the Docker Engine API: the five endpoints we use, over a Unix socket or plain TCP.
+//!
+//! Paths carry no version: every engine then answers in its own newest dialect, and neither
+//! "client version is too new" nor "too old" can happen. Each request has its own connection;
+//! on a local socket that costs less than keeping one alive would.
+
+mod client;
+mod types;
+
+pub use client::{ByteStream, Engine, EngineError, JsonLines, nanos_param};
+pub use types::{
+    Actor, ContainerConfig, ContainerDetail, ContainerState, ContainerSummary, Event, Health,
+    HealthStatus, HostConfig, LogConfig, Version,
+};
