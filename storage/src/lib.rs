@@ -1,1 +1,20 @@
-//! (contract follows)
+//! Samples and scrubbed lines to disk and back.
+
+mod config;
+mod error;
+mod report;
+mod store;
+
+use std::time::Duration;
+
+pub use config::Config;
+pub use error::{OpenError, WriteError};
+pub use report::{AppendReport, Health, Stats};
+pub use store::Storage;
+
+/// How far ahead of the clock a sample may be. More would let one wrong clock close the
+/// door for everybody else's samples.
+pub const FUTURE_MAX: Duration = Duration::from_secs(600);
+
+/// Memory reckoned for one active series; `head_bytes_max` divided by it bounds the series.
+pub const SERIES_BYTES_ASSUMED: u64 = 1024;

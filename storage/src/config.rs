@@ -1,0 +1,46 @@
+//! What an operator can set.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where and how much to store. Every bound of the crate that is not a constant is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The data directory; made when absent.
+    pub dir: PathBuf,
+    /// Samples older than this go, block by block (2 h each). Default 15 days.
+    pub retention_metrics: Duration,
+    /// Log lines older than this go, file by file. Default 30 days.
+    pub retention_logs: Duration,
+    /// All bytes under `dir`, write-ahead logs and temporary files included; past it the
+    /// oldest blocks and log files go first, whichever kind they are. Default 5 GB.
+    pub size_bytes_max: u64,
+    /// Free bytes to leave on the file system, at most 5 % of it; below it the oldest pieces
+    /// go first, but none from the last two hours. Default 200 MB.
+    pub free_bytes_min: u64,
+    /// Memory for samples that are not in a block yet. Past it the head is flushed early;
+    /// it also bounds how many series may be active, at
+    /// [`crate::SERIES_BYTES_ASSUMED`] each. Default 64 MB.
+    pub head_bytes_max: u64,
+    /// Memory for lines that are not in a frame yet. Default 8 MB.
+    pub log_head_bytes_max: u64,
+    /// What a power cut may cost: accepted data reach the disk at least this often.
+    /// Values above one second are taken as one second. Default 1 s.
+    pub sync_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Config {
+            dir: PathBuf::from("data"),
+            retention_metrics: 15 * DAY,
+            retention_logs: 30 * DAY,
+            size_bytes_max: 5_000_000_000,
+            free_bytes_min: 200_000_000,
+            head_bytes_max: 64_000_000,
+            log_head_bytes_max: 8_000_000,
+            sync_interval: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Why the store could not be opened or written.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why [`crate::Storage::open`] gave up. Damaged files are no reason: they are set aside.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the lock.
+    #[error("data directory {} is in use by another stackwatch process", dir.display())]
+    Locked {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The directory cannot be made, read or written.
+    #[error("data directory: cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried, e.g. `create`.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why something could not be stored. Nothing of the refused batch was.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    /// No space is left on the device. Try again later: the store recovers by itself.
+    #[error("disk full: cannot {operation} {}", path.display())]
+    DiskFull {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+    },
+    /// The disk failed otherwise.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// One batch is larger than a record may be.
+    #[error("batch of {bytes} bytes exceeds the limit of {bytes_max} bytes")]
+    BatchTooLarge {
+        /// Its encoded size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// Lines wait in memory because frames cannot be written; the source must wait too.
+    #[error("log lines wait for the disk: {bytes} bytes in memory")]
+    LogsWaiting {
+        /// Bytes in memory.
+        bytes: u64,
+    },
+}
+
+impl WriteError {
+    /// From what the disk said about `operation` on `path`.
+    pub(crate) fn from_io(operation: &'static str, path: impl Into<PathBuf>, e: io::Error) -> Self {
+        let path = path.into();
+        if e.kind() == io::ErrorKind::StorageFull || e.kind() == io::ErrorKind::QuotaExceeded {
+            WriteError::DiskFull { operation, path }
+        } else {
+            WriteError::Io {
+                operation,
+                path,
+                source: Arc::new(e),
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What the store tells about a batch and about itself.
+
+/// What became of the samples of one batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendReport {
+    /// Stored.
+    pub appended: u64,
+    /// Same series and instant as the sample before: nothing to do when the value is the
+    /// same too, else the first value stays.
+    pub duplicate: u64,
+    /// Older than the newest sample of its series.
+    pub out_of_order: u64,
+    /// Older than what is still in memory; its time is already in a block.
+    pub too_old: u64,
+    /// More than [`crate::FUTURE_MAX`] ahead of the clock.
+    pub too_far_future: u64,
+    /// Of a new series, when there are already as many as the head may hold.
+    pub series_limit: u64,
+    /// Series seen for the first time (or again after they had left memory).
+    pub new_series: u64,
+}
+
+/// How the store is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Whether what is handed in is being stored.
+    pub ok: bool,
+    /// What is wrong now; empty when `ok`.
+    pub problems: Vec<String>,
+    /// What went wrong since the start and was dealt with: torn tails cut, files set aside.
+    /// The newest 20.
+    pub notices: Vec<String>,
+}
+
+/// The store in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Active series (in memory).
+    pub series: u64,
+    /// Most series there may be.
+    pub series_max: u64,
+    /// Samples appended since the start, replayed ones included.
+    pub samples: u64,
+    /// Estimated memory of series and their samples.
+    pub head_bytes: u64,
+    /// Estimated memory of lines that are not in a frame yet.
+    pub log_head_bytes: u64,
+    /// Log lines stored since the start, replayed ones included.
+    pub log_lines: u64,
+    /// Log streams known, in memory or on disk.
+    pub log_streams: u64,
+    /// Metric blocks on disk.
+    pub blocks: u64,
+    /// Log frames on disk.
+    pub frames: u64,
+    /// All bytes under the data directory, as of the last `maintain`.
+    pub disk_bytes: u64,
+}
