@@ -4,5 +4,17 @@
 //! into the disk path. Pure: no clock, no I/O.
 
 mod batch;
+mod config;
+mod detector;
+mod scrubber;
 
 pub use batch::{LogBatch, ScrubbedEntry, ScrubbedLabels, ScrubbedLine, SourcePosition};
+pub use config::{Config, ConfigError};
+pub use scrubber::Scrubber;
+
+/// The names of all detectors, as they appear in [`Config::disabled`] and
+/// [`Scrubber::counts`].
+#[must_use]
+pub fn detector_names() -> Vec<&'static str> {
+    detector::Detector::names()
+}
