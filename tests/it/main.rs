@@ -1,1 +1,13 @@
-//! End-to-end tests.
+//! The road from a running container to a page at night, with real parts.
+//! Begin with `scrape_to_notification.rs`: it is the best introduction to the system.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests fail loudly"
+)]
+
+mod bad_input;
+mod restart;
+mod scrape_to_notification;

@@ -1,0 +1,131 @@
+//! Containers of the test, on the real engine. No registry is needed: the image is busybox imported.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+const IMAGE: &str = "stackwatch-test:busybox";
+
+/// Whether an engine answers and the image can be made.
+#[must_use]
+pub fn available() -> bool {
+    docker(&["info"]).is_some() && image()
+}
+
+/// Runs `docker` and gives its trimmed standard output, `None` when it fails.
+#[must_use]
+pub fn docker(args: &[&str]) -> Option<String> {
+    let out = Command::new("docker")
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    out.status
+        .success()
+        .then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+}
+
+/// Makes the image unless it is there: a root file system that is one static busybox.
+fn image() -> bool {
+    if docker(&["image", "inspect", IMAGE]).is_some() {
+        return true;
+    }
+    let Ok(dir) = tempfile::tempdir() else {
+        return false;
+    };
+    let bin = dir.path().join("bin");
+    let copied = std::fs::create_dir(&bin)
+        .and_then(|()| std::fs::copy("/bin/busybox", bin.join("busybox")))
+        .is_ok();
+    if !copied {
+        return false;
+    }
+    for applet in ["sh", "sleep", "echo", "cat", "true", "yes", "seq", "dd"] {
+        let _ = std::os::unix::fs::symlink("busybox", bin.join(applet));
+    }
+    let tar = Command::new("tar")
+        .arg("-C")
+        .arg(dir.path())
+        .args(["-c", "."])
+        .output();
+    let Ok(tar) = tar else { return false };
+    let import = Command::new("docker")
+        .args(["import", "-", IMAGE])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
+    let Ok(mut import) = import else { return false };
+    let written = import
+        .stdin
+        .take()
+        .is_some_and(|mut stdin| stdin.write_all(&tar.stdout).is_ok());
+    written && import.wait().is_ok_and(|s| s.success())
+}
+
+/// A container; removed on drop.
+pub struct Container {
+    /// Its name.
+    pub name: String,
+}
+
+impl Container {
+    /// `docker run -d` with compose labels, as `docker compose up` would set them.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    #[must_use]
+    pub fn run(project: &str, service: &str, script: &str) -> Container {
+        let name = format!("{project}-{service}-{}", std::process::id());
+        let _ = docker(&["rm", "-f", &name]);
+        let labels = [
+            format!("com.docker.compose.project={project}"),
+            format!("com.docker.compose.service={service}"),
+        ];
+        let started = docker(&[
+            "run",
+            "-d",
+            "--network=none",
+            "--name",
+            &name,
+            "--label",
+            &labels[0],
+            "--label",
+            &labels[1],
+            IMAGE,
+            "sh",
+            "-c",
+            script,
+        ]);
+        assert!(started.is_some(), "docker run {name} failed");
+        Container { name }
+    }
+
+    /// Sends a signal to its first process.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn signal(&self, signal: &str) {
+        assert!(
+            docker(&["kill", "--signal", signal, &self.name]).is_some(),
+            "docker kill {}",
+            self.name
+        );
+    }
+
+    /// Starts it again.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn start(&self) {
+        assert!(
+            docker(&["start", &self.name]).is_some(),
+            "docker start {}",
+            self.name
+        );
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = docker(&["rm", "-f", &self.name]);
+    }
+}

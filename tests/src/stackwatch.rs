@@ -1,0 +1,249 @@
+//! The real binary in a folder of its own.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::{eventually, http};
+
+/// The binary, built once per test run so that a test never runs yesterday's.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "stackwatch"])
+            .status();
+        assert!(
+            built.is_ok_and(|s| s.success()),
+            "stackwatch does not build"
+        );
+        // target/debug/deps/it-… → target/debug/stackwatch
+        let test = std::env::current_exe().unwrap();
+        test.parent()
+            .and_then(Path::parent)
+            .unwrap()
+            .join("stackwatch")
+    })
+}
+
+/// A running stackwatch; killed on drop.
+pub struct Stackwatch {
+    child: Child,
+    dir: PathBuf,
+    listen: String,
+}
+
+impl Stackwatch {
+    /// Starts with this configuration in `dir` (data in `dir/data`, log appended to `dir/log`) and
+    /// waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready within 30 s; its log is shown.
+    #[must_use]
+    pub fn start(dir: &Path, config: &str) -> Stackwatch {
+        let listen = free_address();
+        std::fs::write(dir.join("stackwatch.yml"), config).unwrap();
+        let child = spawn(dir, &listen);
+        let mut running = Stackwatch {
+            child,
+            dir: dir.to_owned(),
+            listen,
+        };
+        running.until_ready();
+        running
+    }
+
+    /// `kill -9`, then starts again on the same address and data.
+    ///
+    /// # Panics
+    /// As [`Stackwatch::start`].
+    pub fn kill_and_restart(&mut self) {
+        self.kill();
+        self.child = spawn(&self.dir, &self.listen);
+        self.until_ready();
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by name.
+    ///
+    /// # Panics
+    /// When `kill` fails.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status();
+        assert!(sent.is_ok_and(|s| s.success()));
+    }
+
+    /// Waits for the process to end by itself; its exit code.
+    ///
+    /// # Panics
+    /// When it does not end within 15 s.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        eventually("stackwatch ends", Duration::from_secs(15), || {
+            self.child.try_wait().unwrap()
+        })
+        .code()
+    }
+
+    /// `127.0.0.1:port`.
+    #[must_use]
+    pub fn listen(&self) -> &str {
+        &self.listen
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// GET; panics when nobody answers.
+    ///
+    /// # Panics
+    /// When the connection fails.
+    #[must_use]
+    pub fn get(&self, path: &str) -> http::Response {
+        http::request("GET", &self.listen, path, &[], "")
+            .unwrap_or_else(|e| panic!("GET {path}: {e}\n{}", self.log()))
+    }
+
+    /// The result array of an instant query.
+    ///
+    /// # Panics
+    /// When the query fails.
+    #[must_use]
+    pub fn query(&self, expr: &str) -> Vec<serde_json::Value> {
+        let answer = self.get(&format!("/api/v1/query?query={}", http::encode(expr)));
+        assert_eq!(answer.status, 200, "{expr}: {}", answer.body);
+        answer.json()["data"]["result"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// The value of the first series of an instant query.
+    #[must_use]
+    pub fn value(&self, expr: &str) -> Option<f64> {
+        self.query(expr)
+            .first()
+            .and_then(|s| s["value"][1].as_str())
+            .and_then(|v| v.parse().ok())
+    }
+
+    /// Lines of the streams that match, oldest first, over the last hour.
+    ///
+    /// # Panics
+    /// When the query fails.
+    #[must_use]
+    pub fn lines(&self, selector: &str) -> Vec<String> {
+        let path = format!(
+            "/loki/api/v1/query_range?query={}&direction=forward&limit=5000",
+            http::encode(selector)
+        );
+        let answer = self.get(&path);
+        assert_eq!(answer.status, 200, "{selector}: {}", answer.body);
+        let mut entries: Vec<(String, String)> = Vec::new();
+        for stream in answer.json()["data"]["result"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            for entry in stream["values"].as_array().into_iter().flatten() {
+                entries.push((
+                    entry[0].as_str().unwrap().to_owned(),
+                    entry[1].as_str().unwrap().to_owned(),
+                ));
+            }
+        }
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        entries.into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn until_ready(&mut self) {
+        let ready = |listen: &str| {
+            http::request("GET", listen, "/-/ready", &[], "").is_ok_and(|r| r.status == 200)
+        };
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while !ready(&self.listen) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && std::time::Instant::now() < deadline,
+                "not ready ({ended:?}):\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Stackwatch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            println!("--- the last lines of stackwatch's log:");
+            for line in tail.iter().rev() {
+                println!("{line}");
+            }
+        }
+    }
+}
+
+fn spawn(dir: &Path, listen: &str) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))
+        .unwrap();
+    Command::new(binary())
+        .args([
+            "--config",
+            "stackwatch.yml",
+            "--data-dir",
+            "data",
+            "--listen",
+            listen,
+        ])
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// A loopback address that was free a moment ago.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
+}
