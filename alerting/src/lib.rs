@@ -1,1 +1,13 @@
-//! (contract follows)
+//! From alert to page: routing, grouping, inhibition, silences, the notification log, the durable
+//! outbox and one file per receiver. Configuration is Alertmanager's schema.
+//!
+//! Everything but the shell ([`alerting`]) and the receivers' I/O is pure: time is an argument,
+//! decisions are values, and the shell commits them before it acts on them.
+
+pub mod alerting;
+pub mod config;
+pub mod silence;
+pub mod view;
+
+pub use alerting::{Alerting, Handle, OpenError, Options};
+pub use config::{Config, Diagnostic};

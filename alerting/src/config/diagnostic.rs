@@ -1,0 +1,131 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+
+use serde_saphyr::Location;
+
+/// One finding in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file as the operator named it.
+    pub file: String,
+    /// From 1; 0 when the finding concerns the file as a whole.
+    pub line: u64,
+    /// From 1, in characters; 0 when the finding concerns the file as a whole.
+    pub column: u64,
+    /// What is wrong.
+    pub message: String,
+    /// What would probably be right.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Collects findings of one file.
+pub(super) struct Findings<'a> {
+    file: &'a str,
+    pub(super) found: Vec<Diagnostic>,
+}
+
+impl<'a> Findings<'a> {
+    pub(super) fn new(file: &'a str) -> Self {
+        Findings {
+            file,
+            found: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, at: Location, message: impl Into<String>) {
+        self.add_with_hint(at, message, None);
+    }
+
+    pub(super) fn add_with_hint(
+        &mut self,
+        at: Location,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        self.found.push(Diagnostic {
+            file: self.file.to_owned(),
+            line: at.line(),
+            column: at.column(),
+            message: message.into(),
+            hint,
+        });
+    }
+
+    pub(super) fn add_yaml(&mut self, error: &serde_saphyr::Error) {
+        let error = error.without_snippet();
+        let at = error.location().unwrap_or(Location::UNKNOWN);
+        match error {
+            serde_saphyr::Error::SerdeUnknownField {
+                field, expected, ..
+            } => {
+                let names: Vec<&str> = expected.to_vec();
+                self.add_with_hint(
+                    at,
+                    format!("unknown key {field:?}"),
+                    did_you_mean(field, &names),
+                );
+            }
+            other => {
+                let text = other.to_string();
+                // The renderer repeats the place; the finding already carries it.
+                let message = text.split(" at line ").next().unwrap_or(&text);
+                self.add(at, message.trim_start_matches("error: ").to_owned());
+            }
+        }
+    }
+}
+
+/// The candidate a typist most probably meant, as a hint.
+pub(super) fn did_you_mean(wrong: &str, candidates: &[&str]) -> Option<String> {
+    let best = candidates
+        .iter()
+        .map(|c| (edit_distance(wrong, c), *c))
+        .min()?;
+    // A third of the letters wrong is a different word, not a slip.
+    (best.0 <= (wrong.len() / 3).max(1)).then(|| format!("did you mean {:?}?", best.1))
+}
+
+/// Levenshtein distance in bytes, two rows.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_gets_a_suggestion_and_another_word_does_not() {
+        let keys = ["group_wait", "group_interval", "repeat_interval"];
+        assert_eq!(
+            did_you_mean("group_intervall", &keys).as_deref(),
+            Some("did you mean \"group_interval\"?")
+        );
+        assert_eq!(did_you_mean("colour", &keys), None);
+    }
+}
