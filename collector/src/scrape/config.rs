@@ -1,0 +1,373 @@
+//! One entry of `scrape_configs`, in Prometheus' schema.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::relabel::{Relabel, RelabelConfig};
+
+/// How to scrape the targets of one job.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScrapeConfig {
+    /// The `job` label.
+    pub job_name: String,
+    /// Overrides the global interval.
+    #[serde(default, deserialize_with = "crate::config::duration_option")]
+    pub scrape_interval: Option<Duration>,
+    /// Overrides the global timeout.
+    #[serde(default, deserialize_with = "crate::config::duration_option")]
+    pub scrape_timeout: Option<Duration>,
+    /// Where the metrics are.
+    #[serde(default = "default_path")]
+    pub metrics_path: String,
+    /// How to get there.
+    #[serde(default)]
+    pub scheme: Scheme,
+    /// Query parameters.
+    #[serde(default)]
+    pub params: BTreeMap<String, Vec<String>>,
+    /// Whether a scraped label wins over the target's label of the same name.
+    #[serde(default)]
+    pub honor_labels: bool,
+    /// Whether timestamps in the exposition are used.
+    #[serde(default = "default_true")]
+    pub honor_timestamps: bool,
+    /// Whether series with their own timestamps get staleness markers too.
+    #[serde(default)]
+    pub track_timestamps_staleness: bool,
+    /// Whether to ask for gzip.
+    #[serde(default = "default_true")]
+    pub enable_compression: bool,
+    /// Whether to follow redirects.
+    #[serde(default = "default_true")]
+    pub follow_redirects: bool,
+    /// How to read an answer whose Content-Type is missing or unknown; without it the scrape fails.
+    #[serde(default)]
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// Formats asked for, the best first.
+    #[serde(default)]
+    pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    /// HTTP basic authentication.
+    #[serde(default)]
+    pub basic_auth: Option<BasicAuth>,
+    /// The Authorization header.
+    #[serde(default)]
+    pub authorization: Option<Authorization>,
+    /// Old spelling of `authorization: {credentials: …}`.
+    #[serde(default)]
+    pub bearer_token: Option<Secret>,
+    /// Old spelling of `authorization: {credentials_file: …}`.
+    #[serde(default)]
+    pub bearer_token_file: Option<PathBuf>,
+    /// TLS settings.
+    #[serde(default)]
+    pub tls_config: TlsConfig,
+    /// Targets by name.
+    #[serde(default)]
+    pub static_configs: Vec<StaticConfig>,
+    /// Applied to targets before scraping.
+    #[serde(default)]
+    pub relabel_configs: Vec<RelabelConfig>,
+    /// Applied to each scraped series.
+    #[serde(default)]
+    pub metric_relabel_configs: Vec<RelabelConfig>,
+    /// Most bytes of an answer, uncompressed. A larger one fails the scrape. 0: the built-in bound.
+    #[serde(default, deserialize_with = "bytes")]
+    pub body_size_limit: u64,
+    /// Most samples after relabelling. 0: no limit.
+    #[serde(default)]
+    pub sample_limit: usize,
+    /// Most labels per series. 0: no limit.
+    #[serde(default)]
+    pub label_limit: usize,
+    /// Longest label name, bytes. 0: no limit.
+    #[serde(default)]
+    pub label_name_length_limit: usize,
+    /// Longest label value, bytes. 0: no limit.
+    #[serde(default)]
+    pub label_value_length_limit: usize,
+    /// Most targets. More fail all of the job's scrapes. 0: no limit.
+    #[serde(default)]
+    pub target_limit: usize,
+}
+
+/// `http` or `https`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// Plain.
+    #[default]
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As in a URL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+}
+
+/// An exposition format, by Prometheus' name for it. The protobuf format is not spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum ScrapeProtocol {
+    /// `text/plain; version=0.0.4`.
+    #[serde(rename = "PrometheusText0.0.4")]
+    PrometheusText0_0_4,
+    /// `text/plain; version=1.0.0`: names may be any UTF-8.
+    #[serde(rename = "PrometheusText1.0.0")]
+    PrometheusText1_0_0,
+    /// `application/openmetrics-text; version=0.0.1`.
+    #[serde(rename = "OpenMetricsText0.0.1")]
+    OpenMetricsText0_0_1,
+    /// `application/openmetrics-text; version=1.0.0`.
+    #[serde(rename = "OpenMetricsText1.0.0")]
+    OpenMetricsText1_0_0,
+}
+
+/// Targets that share labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StaticConfig {
+    /// `host` or `host:port` each.
+    pub targets: Vec<String>,
+    /// Labels of all of them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// HTTP basic authentication.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BasicAuth {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: Option<Secret>,
+    /// File that holds the password; read at each scrape.
+    pub password_file: Option<PathBuf>,
+}
+
+/// The Authorization header.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Authorization {
+    /// The scheme.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What follows it.
+    pub credentials: Option<Secret>,
+    /// File that holds it; read at each scrape.
+    pub credentials_file: Option<PathBuf>,
+}
+
+impl Default for Authorization {
+    fn default() -> Self {
+        Authorization {
+            kind: "Bearer".to_owned(),
+            credentials: None,
+            credentials_file: None,
+        }
+    }
+}
+
+/// TLS settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// Accept any certificate.
+    pub insecure_skip_verify: bool,
+    /// Certificates trusted besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Text that is not to be shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+impl ScrapeConfig {
+    /// The job `name` with Prometheus' defaults and no targets.
+    #[must_use]
+    pub fn new(name: &str) -> ScrapeConfig {
+        ScrapeConfig {
+            job_name: name.to_owned(),
+            scrape_interval: None,
+            scrape_timeout: None,
+            metrics_path: default_path(),
+            scheme: Scheme::Http,
+            params: BTreeMap::new(),
+            honor_labels: false,
+            honor_timestamps: true,
+            track_timestamps_staleness: false,
+            enable_compression: true,
+            follow_redirects: true,
+            fallback_scrape_protocol: None,
+            scrape_protocols: None,
+            basic_auth: None,
+            authorization: None,
+            bearer_token: None,
+            bearer_token_file: None,
+            tls_config: TlsConfig::default(),
+            static_configs: Vec::new(),
+            relabel_configs: Vec::new(),
+            metric_relabel_configs: Vec::new(),
+            body_size_limit: 0,
+            sample_limit: 0,
+            label_limit: 0,
+            label_name_length_limit: 0,
+            label_value_length_limit: 0,
+            target_limit: 0,
+        }
+    }
+
+    /// Interval and timeout, given the global ones. As in Prometheus, a global timeout that is
+    /// longer than the job's interval is cut to it.
+    #[must_use]
+    pub fn timing(&self, interval: Duration, timeout: Duration) -> (Duration, Duration) {
+        let interval = self.scrape_interval.unwrap_or(interval);
+        (
+            interval,
+            self.scrape_timeout.unwrap_or(timeout.min(interval)),
+        )
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// The first problem.
+    pub fn check(&self, interval: Duration, timeout: Duration) -> Result<(), String> {
+        if self.job_name.is_empty() {
+            return Err("job_name is empty".to_owned());
+        }
+        let (interval, timeout) = self.timing(interval, timeout);
+        if interval.is_zero() || timeout.is_zero() {
+            return Err("scrape_interval and scrape_timeout must be positive".to_owned());
+        }
+        if timeout > interval {
+            return Err("scrape timeout greater than scrape interval".to_owned());
+        }
+        for (key, rules) in [
+            ("relabel_configs", &self.relabel_configs),
+            ("metric_relabel_configs", &self.metric_relabel_configs),
+        ] {
+            Relabel::list(rules).map_err(|e| format!("{key}: {e}"))?;
+        }
+        let ways = [
+            self.basic_auth.is_some(),
+            self.authorization.is_some(),
+            self.bearer_token.is_some(),
+            self.bearer_token_file.is_some(),
+        ];
+        if ways.into_iter().filter(|w| *w).count() > 1 {
+            return Err(
+                "at most one of basic_auth, authorization, bearer_token & bearer_token_file must be configured"
+                    .to_owned(),
+            );
+        }
+        for target in self.static_configs.iter().flat_map(|s| &s.targets) {
+            if target.contains('/') {
+                return Err(format!("{target:?} is not a valid hostname"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn default_path() -> String {
+    "/metrics".to_owned()
+}
+
+fn default_true() -> bool {
+    true
+}
+
+/// Reads a size: `1024`, `10MB`, `1GiB`; as in Prometheus, K is 1024 either way.
+fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Size {
+        Number(u64),
+        Text(String),
+    }
+    match Size::deserialize(from)? {
+        Size::Number(n) => Ok(n),
+        Size::Text(text) => parse_bytes(&text)
+            .ok_or_else(|| de::Error::custom(format!("{text:?} is not a size such as 10MB"))),
+    }
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let factor: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "KB" | "KiB" => 1 << 10,
+        "MB" | "MiB" => 1 << 20,
+        "GB" | "GiB" => 1 << 30,
+        "TB" | "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minimal_job_has_prometheus_defaults() {
+        let parsed: ScrapeConfig = serde_saphyr::from_str("job_name: a").unwrap();
+        assert_eq!(parsed, ScrapeConfig::new("a"));
+    }
+
+    #[test]
+    fn a_full_job_is_read() {
+        let parsed: ScrapeConfig = serde_saphyr::from_str(
+            "job_name: kong
+scrape_interval: 30s
+scheme: https
+params: { module: [a, b] }
+basic_auth: { username: u, password: p }
+tls_config: { insecure_skip_verify: true }
+body_size_limit: 10MB
+fallback_scrape_protocol: PrometheusText0.0.4
+static_configs: [{ targets: ['kong:8001'], labels: { env: prod } }]
+metric_relabel_configs: [{ regex: x, action: labeldrop }]
+",
+        )
+        .unwrap();
+        assert_eq!(parsed.body_size_limit, 10 << 20);
+        assert_eq!(
+            parsed.fallback_scrape_protocol,
+            Some(ScrapeProtocol::PrometheusText0_0_4)
+        );
+        assert!(!format!("{parsed:?}").contains("\"p\""));
+        let check = parsed.check(Duration::from_secs(15), Duration::from_secs(10));
+        assert_eq!(check, Ok(()));
+    }
+
+    #[test]
+    fn a_timeout_longer_than_the_interval_is_refused() {
+        let mut job = ScrapeConfig::new("a");
+        job.scrape_timeout = Some(Duration::from_secs(20));
+        let check = job.check(Duration::from_secs(15), Duration::from_secs(10));
+        assert_eq!(
+            check,
+            Err("scrape timeout greater than scrape interval".to_owned())
+        );
+    }
+}

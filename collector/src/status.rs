@@ -1,0 +1,211 @@
+//! What the collector is doing, for the API and for `/health`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use model::{Labels, Timestamp};
+use prometheus_client::registry::Registry;
+
+use crate::telemetry::Telemetry;
+
+/// Shared by the collector, which writes it, and the API, which reads it. Cloning shares.
+#[derive(Clone, Default)]
+pub struct Status {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    telemetry: Telemetry,
+}
+
+#[derive(Default)]
+struct State {
+    targets: BTreeMap<TargetKey, TargetStatus>,
+    dropped: BTreeMap<String, Vec<Labels>>,
+    sources: BTreeMap<&'static str, SourceStatus>,
+}
+
+/// Pool, then target.
+type TargetKey = (String, String);
+
+/// One target, real or (host, containers, ourselves) logical.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetStatus {
+    /// The scrape pool: the job's name as configured.
+    pub pool: String,
+    /// The target's labels after relabelling.
+    pub labels: Labels,
+    /// Before relabelling.
+    pub discovered_labels: Labels,
+    /// What is fetched; `host:`, `docker:` and `self:` are ours.
+    pub url: String,
+    /// Result of the last scrape.
+    pub health: TargetHealth,
+    /// Why it failed; empty when it did not.
+    pub last_error: String,
+    /// When it started.
+    pub last_scrape: Option<Timestamp>,
+    /// How long it took.
+    pub last_duration: Duration,
+    /// Time between two scrapes.
+    pub interval: Duration,
+    /// How long one may take.
+    pub timeout: Duration,
+}
+
+/// Result of a target's last scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetHealth {
+    /// It succeeded.
+    Up,
+    /// It failed.
+    Down,
+    /// There was none yet.
+    #[default]
+    Unknown,
+}
+
+impl TargetHealth {
+    /// As Prometheus' API spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TargetHealth::Up => "up",
+            TargetHealth::Down => "down",
+            TargetHealth::Unknown => "unknown",
+        }
+    }
+}
+
+/// One of the sources that are not scraped: `host`, `docker`, `logs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// Whether it works.
+    pub ok: bool,
+    /// What is wrong and what to do about it; empty when it works.
+    pub problem: String,
+}
+
+impl Status {
+    /// A status whose telemetry is registered.
+    pub fn new(registry: &mut Registry) -> Status {
+        Status {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                telemetry: Telemetry::new(registry),
+            }),
+        }
+    }
+
+    /// All targets, ordered by pool.
+    #[must_use]
+    pub fn targets(&self) -> Vec<TargetStatus> {
+        self.lock().targets.values().cloned().collect()
+    }
+
+    /// Discovered labels of targets that relabelling dropped, with their pool.
+    #[must_use]
+    pub fn dropped_targets(&self) -> Vec<(String, Labels)> {
+        let state = self.lock();
+        let each = state.dropped.iter();
+        each.flat_map(|(pool, all)| all.iter().map(|l| (pool.clone(), l.clone())))
+            .collect()
+    }
+
+    /// The sources that run, by name.
+    #[must_use]
+    pub fn sources(&self) -> Vec<(&'static str, SourceStatus)> {
+        let state = self.lock();
+        state.sources.iter().map(|(n, s)| (*n, s.clone())).collect()
+    }
+
+    /// Records that a source works, or what is wrong with it. True when that is news.
+    pub fn set_source(&self, name: &'static str, result: Result<(), String>) -> bool {
+        let status = SourceStatus {
+            ok: result.is_ok(),
+            problem: result.err().unwrap_or_default(),
+        };
+        self.lock().sources.insert(name, status.clone()) != Some(status)
+    }
+
+    /// Forgets a source that was turned off.
+    pub fn remove_source(&self, name: &str) {
+        self.lock().sources.remove(name);
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.shared.telemetry
+    }
+
+    pub(crate) fn set_target(&self, status: TargetStatus) {
+        let key = (status.pool.clone(), target_key(&status.labels, &status.url));
+        self.lock().targets.insert(key, status);
+    }
+
+    pub(crate) fn record_scrape(
+        &self,
+        pool: &str,
+        labels: &Labels,
+        url: &str,
+        at: Timestamp,
+        duration: Duration,
+        error: Option<&str>,
+    ) {
+        let key = (pool.to_owned(), target_key(labels, url));
+        if let Some(target) = self.lock().targets.get_mut(&key) {
+            target.last_scrape = Some(at);
+            target.last_duration = duration;
+            target.health = if error.is_some() {
+                TargetHealth::Down
+            } else {
+                TargetHealth::Up
+            };
+            if target.last_error != error.unwrap_or_default() {
+                target.last_error = error.unwrap_or_default().to_owned();
+            }
+        }
+    }
+
+    pub(crate) fn remove_target(&self, pool: &str, labels: &Labels, url: &str) {
+        let key = (pool.to_owned(), target_key(labels, url));
+        self.lock().targets.remove(&key);
+    }
+
+    pub(crate) fn set_dropped(&self, pool: &str, dropped: Vec<Labels>) {
+        let mut state = self.lock();
+        if dropped.is_empty() {
+            state.dropped.remove(pool);
+        } else {
+            state.dropped.insert(pool.to_owned(), dropped);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A writer that panicked left whole values: each update is one insert.
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn target_key(labels: &Labels, url: &str) -> String {
+    format!("{url} {labels}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_problem_twice_is_no_news() {
+        let status = Status::default();
+        assert!(status.set_source("docker", Err("no socket".to_owned())));
+        assert!(!status.set_source("docker", Err("no socket".to_owned())));
+        assert!(status.set_source("docker", Ok(())));
+        assert!(status.sources()[0].1.ok);
+    }
+}
