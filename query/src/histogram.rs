@@ -1,0 +1,1 @@
+//! Arithmetic on native histograms.

@@ -1,0 +1,10 @@
+//! The language: text → tokens → expression, and back to normalised text.
+
+pub mod ast;
+pub mod duration;
+pub mod error;
+pub mod functions;
+pub mod lexer;
+pub mod parser;
+mod printer;
+pub mod types;

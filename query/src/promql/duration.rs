@@ -1,0 +1,74 @@
+//! Durations in brackets and after `offset`: parsed as expressions, known once the query's
+//! step and range are.
+
+use super::ast::{BinaryOp, DurationExpr, DurationKind};
+
+/// The query a duration may refer to, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct QueryShape {
+    /// `step()`; zero for instant queries.
+    pub step_ms: i64,
+    /// `range()`: end minus start.
+    pub range_ms: i64,
+}
+
+/// Longest duration, in seconds: what fits nanoseconds in 64 bits, as in Go.
+pub(crate) const SECONDS_MAX: f64 = 9_223_372_036.0;
+
+impl DurationExpr {
+    /// The value in milliseconds, truncated.
+    ///
+    /// # Errors
+    /// On division by zero, a result out of range, or, unless `allow_negative`, not above zero.
+    pub fn evaluate(&self, shape: QueryShape, allow_negative: bool) -> Result<i64, String> {
+        let seconds = self.seconds(shape)?;
+        if !allow_negative && seconds <= 0.0 {
+            return Err("duration must be greater than 0".to_owned());
+        }
+        // Written so that NaN is refused too.
+        if !(seconds.abs() <= SECONDS_MAX) {
+            return Err("duration is out of range".to_owned());
+        }
+        // Nanoseconds first, so that 0.3 s is 300 ms and not 299.
+        Ok((seconds * 1e9).trunc() as i64 / 1_000_000)
+    }
+
+    fn seconds(&self, shape: QueryShape) -> Result<f64, String> {
+        Ok(match &self.kind {
+            DurationKind::Literal(n) => n.value,
+            DurationKind::Step => shape.step_ms as f64 / 1000.0,
+            DurationKind::Range => shape.range_ms as f64 / 1000.0,
+            DurationKind::Negate(d) => -d.seconds(shape)?,
+            DurationKind::Plus(d) | DurationKind::Paren(d) => d.seconds(shape)?,
+            DurationKind::Min(a, b) => a.seconds(shape)?.min(b.seconds(shape)?),
+            DurationKind::Max(a, b) => a.seconds(shape)?.max(b.seconds(shape)?),
+            DurationKind::Binary(op, a, b) => {
+                let (a, b) = (a.seconds(shape)?, b.seconds(shape)?);
+                match op {
+                    BinaryOp::Add => a + b,
+                    BinaryOp::Sub => a - b,
+                    BinaryOp::Mul => a * b,
+                    BinaryOp::Div if b == 0.0 => return Err("division by zero".to_owned()),
+                    BinaryOp::Div => a / b,
+                    BinaryOp::Mod if b == 0.0 => return Err("modulo by zero".to_owned()),
+                    BinaryOp::Mod => a % b,
+                    BinaryOp::Pow => a.powf(b),
+                    other => {
+                        return Err(format!(
+                            "unexpected duration expression operator {:?}",
+                            other.as_str()
+                        ));
+                    }
+                }
+            }
+        })
+    }
+
+    /// The literal this is, if it depends on nothing.
+    pub(crate) fn literal(&self) -> Option<f64> {
+        match &self.kind {
+            DurationKind::Literal(n) => Some(n.value),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Scripts that load series and check evaluations.
