@@ -6,6 +6,8 @@
 
 pub mod alerting;
 pub mod config;
+pub mod inhibit;
+pub mod route;
 pub mod silence;
 pub mod view;
 
