@@ -160,13 +160,15 @@ fn verb_into(out: &mut String, spec: Spec, verb: char, arg: &Value) {
 
 /// Strings, and types with a `String` method.
 fn stringish(v: &Value) -> bool {
-    match v {
-        Value::String(_) | Value::Safe(_) | Value::Time(_) | Value::Duration(_) | Value::Map(_) => {
-            true
-        }
-        Value::Object(_) => true,
-        _ => false,
-    }
+    matches!(
+        v,
+        Value::String(_)
+            | Value::Safe(_)
+            | Value::Time(_)
+            | Value::Duration(_)
+            | Value::Map(_)
+            | Value::Object(_)
+    )
 }
 
 fn rune(i: i64) -> char {

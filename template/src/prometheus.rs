@@ -245,7 +245,7 @@ pub(crate) fn humanize_duration(value: &Value) -> Result<String, String> {
 
 fn instant(seconds: f64) -> Result<Time, String> {
     let millis = seconds * 1000.0;
-    if !(millis.abs() < 9.2e15) {
+    if millis.is_nan() || millis.abs() >= 9.2e15 {
         return Err(format!(
             "{seconds:?} cannot be represented as a nanoseconds timestamp since it overflows int64"
         ));
@@ -319,6 +319,12 @@ fn strip_domain(address: &str) -> String {
 fn url_path(url: &str) -> &str {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     after_scheme.find('/').map_or("", |at| &after_scheme[at..])
+}
+
+/// Path to an expression as a table in the UI, as `tableLink` prints it.
+#[must_use]
+pub fn table_link(expr: &str) -> String {
+    link(expr, 1)
 }
 
 /// Path to an expression in the UI. Source: util/strutil `GraphLinkForExpression`.

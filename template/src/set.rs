@@ -9,7 +9,7 @@ use crate::execute::{Escape, ExecError, Executor, Limits};
 use crate::{Functions, Value, check};
 
 /// Longest template text accepted, in bytes.
-pub const TEXT_BYTES_MAX: usize = 1 << 20;
+const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// Name of a template call appended to find out whether every block was closed:
 /// `gotmpl`'s parser takes the end of the text for a missing `{{end}}`.

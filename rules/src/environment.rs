@@ -1,0 +1,32 @@
+//! What an evaluation needs from outside.
+
+use std::time::Duration;
+
+use model::{Alert, Labels, SampleBatch, SeriesReader};
+
+/// The store, the alerting half and our own address, as one evaluation sees them.
+pub trait Environment: Send + Sync {
+    /// Where expressions read from. A batch appended is visible to the next read.
+    fn reader(&self) -> &dyn SeriesReader;
+
+    /// Stores the results of one rule.
+    ///
+    /// # Errors
+    /// When the store refuses; the text is shown as the rule's last error.
+    fn append(&self, batch: SampleBatch) -> Result<(), String>;
+
+    /// Hands alerts to alerting. They are sent again until they are resolved and, once resolved,
+    /// for 15 minutes, so a receiver may lose one.
+    fn send(&self, alerts: Vec<Alert>);
+
+    /// Our address as others reach it, without a trailing slash.
+    fn external_url(&self) -> &str;
+
+    /// Labels that name this installation, for templates.
+    fn external_labels(&self) -> &Labels;
+
+    /// A monotonic reading for evaluation times; zero when nobody measures.
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+}

@@ -1,0 +1,20 @@
+//! The rule files that come with the program.
+
+/// Name and text of each pack, in the order they are shown.
+const PACKS: [(&str, &str); 3] = [
+    ("host", include_str!("../packs/host.yml")),
+    ("docker", include_str!("../packs/docker.yml")),
+    ("stackwatch", include_str!("../packs/stackwatch.yml")),
+];
+
+/// Names of the packs: `host`, `docker`, `stackwatch`.
+#[must_use]
+pub fn names() -> &'static [&'static str] {
+    &["host", "docker", "stackwatch"]
+}
+
+/// The rule file of a pack.
+#[must_use]
+pub fn text(name: &str) -> Option<&'static str> {
+    PACKS.iter().find(|(n, _)| *n == name).map(|(_, t)| *t)
+}
