@@ -13,7 +13,7 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// Name of a template call appended to find out whether every block was closed:
 /// `gotmpl`'s parser takes the end of the text for a missing `{{end}}`.
-const SENTINEL: &str = "\u{1}end";
+const SENTINEL: &str = "<end of text>";
 
 /// A set of templates that may call each other.
 #[derive(Clone, Debug, Default)]
