@@ -5,10 +5,16 @@
 //! decisions are values, and the shell commits them before it acts on them.
 
 pub mod alerting;
+pub mod alerts;
+mod changes;
 pub mod config;
 pub mod inhibit;
+mod notification;
+pub mod notify_log;
+pub mod outbox;
 pub mod route;
 pub mod silence;
+mod templates;
 pub mod view;
 
 pub use alerting::{Alerting, Handle, OpenError, Options};

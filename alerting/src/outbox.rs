@@ -1,0 +1,521 @@
+//! The durable outbox: what must be sent, in which order, and what became of it. Pure: it decides,
+//! the shell commits and sends.
+//!
+//! A row is rendered once and every attempt sends the same bytes. An attempt is on disk before its
+//! first byte leaves; so after a crash a row that says "attempting" may have arrived, and is sent
+//! again under the same identity: webhooks see it as `Idempotency-Key`, mail as `Message-Id`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use model::{ControlError, ControlStore, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::changes::{Changes, read_table};
+use crate::notify_log::{NotifyReason, hash_id};
+use crate::view::OutboxView;
+
+/// Undelivered rows held at once. Beyond it a row is given up as a dead letter: the oldest one
+/// that is not a critical firing, and only if there is none the oldest critical one. Counted,
+/// logged and visible in health either way.
+pub const ROWS_MAX: usize = 5_000;
+/// Dead letters kept for people to look at; beyond it the oldest is removed.
+pub const DEAD_LETTERS_MAX: usize = 500;
+/// A row older than this is given up: its news is history.
+pub const AGE_MAX: Duration = Duration::from_secs(120 * 60 * 60);
+/// First delay between attempts; doubled each time.
+pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// Longest delay between attempts.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// Longest `Retry-After` that is obeyed in full.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+/// Longest error text that is kept, in bytes.
+const ERROR_BYTES_MAX: usize = 500;
+
+const TABLE: &str = "alerting.outbox";
+
+/// What is sent, ready to go but for secrets, which are looked up when sending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// A complete RFC 5322 message.
+    Email {
+        /// Envelope sender.
+        from: String,
+        /// Envelope recipients.
+        to: Vec<String>,
+        /// The message, headers included.
+        message: String,
+    },
+    /// A JSON body for `POST`.
+    Json {
+        /// The rendered address, where the configured one is a template.
+        url: Option<String>,
+        /// The body.
+        body: String,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The other side took it.
+    Delivered,
+    /// It may work later; `after` is what the other side asked for.
+    Retry {
+        /// From `Retry-After`.
+        after: Option<Duration>,
+        /// For operators; no secrets.
+        error: String,
+    },
+    /// It will never work.
+    Refused {
+        /// For operators; no secrets.
+        error: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Status {
+    Waiting,
+    Attempting,
+    Dead,
+}
+
+/// A notification on its way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) id: String,
+    /// Order of creation.
+    ordinal: u64,
+    pub(crate) receiver: String,
+    /// Kind and index, e.g. `slack/0`.
+    pub(crate) integration: String,
+    pub(crate) group_key: String,
+    pub(crate) reason: NotifyReason,
+    /// A firing alert in it has `severity="critical"`.
+    critical: bool,
+    pub(crate) payload: Payload,
+    pub(crate) created_at: i64,
+    attempts: u32,
+    not_before: i64,
+    status: Status,
+    last_error: String,
+}
+
+impl Row {
+    fn lane(&self) -> Lane {
+        (self.receiver.clone(), self.integration.clone())
+    }
+
+    pub(crate) fn kind(&self) -> &str {
+        self.integration.split('/').next().unwrap_or_default()
+    }
+
+    fn view(&self) -> OutboxView {
+        OutboxView {
+            id: self.id.clone(),
+            receiver: self.receiver.clone(),
+            integration: self.integration.clone(),
+            group_key: self.group_key.clone(),
+            created_at: Timestamp::from_millis(self.created_at),
+            attempts: self.attempts,
+            next_attempt: (self.status != Status::Dead)
+                .then(|| Timestamp::from_millis(self.not_before)),
+            last_error: self.last_error.clone(),
+        }
+    }
+}
+
+/// Receiver and integration: what is sent one at a time.
+pub(crate) type Lane = (String, String);
+
+/// A new row's content.
+pub(crate) struct Draft<'a> {
+    pub(crate) group_key: &'a str,
+    pub(crate) receiver: &'a str,
+    pub(crate) integration: &'a str,
+    pub(crate) reason: NotifyReason,
+    pub(crate) critical: bool,
+    pub(crate) payload: Payload,
+}
+
+/// What happened that metrics count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Rows given up, for whatever reason.
+    pub(crate) dead: u64,
+    /// Attempts that a crash left undecided.
+    pub(crate) ambiguous: u64,
+    /// Repeats not queued because an earlier message about the group still waits.
+    pub(crate) superseded: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Outbox {
+    rows: BTreeMap<u64, Row>,
+    dead: BTreeMap<u64, Row>,
+    next_ordinal: u64,
+    held_until: HashMap<Lane, Timestamp>,
+    busy: HashSet<Lane>,
+    pub(crate) counts: Counts,
+}
+
+impl Outbox {
+    pub(crate) fn restore(control: &dyn ControlStore) -> Result<Self, ControlError> {
+        let mut outbox = Outbox::default();
+        for (_, mut row) in read_table::<Row>(control, TABLE)? {
+            outbox.next_ordinal = outbox.next_ordinal.max(row.ordinal + 1);
+            match row.status {
+                Status::Dead => {
+                    outbox.dead.insert(row.ordinal, row);
+                    continue;
+                }
+                Status::Attempting => {
+                    outbox.counts.ambiguous += 1;
+                    row.status = Status::Waiting;
+                    row.not_before = 0;
+                }
+                Status::Waiting => {}
+            }
+            outbox.rows.insert(row.ordinal, row);
+        }
+        Ok(outbox)
+    }
+
+    /// The identity of the `seq`-th notification about a group; a later life of the same group
+    /// counts from one again, so the time is part of it.
+    pub(crate) fn row_id(draft: (&str, &str, &str), seq: u64, now: Timestamp) -> String {
+        let (group_key, receiver, integration) = draft;
+        hash_id(&[
+            group_key.as_bytes(),
+            receiver.as_bytes(),
+            integration.as_bytes(),
+            &seq.to_le_bytes(),
+            &now.millis().to_le_bytes(),
+        ])
+    }
+
+    /// Whether something about this group still waits for this integration.
+    pub(crate) fn has_waiting(&self, group_key: &str, receiver: &str, integration: &str) -> bool {
+        self.rows.values().any(|r| {
+            r.group_key == group_key && r.receiver == receiver && r.integration == integration
+        })
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        id: String,
+        draft: Draft<'_>,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) {
+        while self.rows.len() >= ROWS_MAX {
+            let oldest_plain = self
+                .rows
+                .values()
+                .find(|r| !r.critical && r.status == Status::Waiting);
+            let Some(victim) = oldest_plain
+                .or(self.rows.values().next())
+                .map(|r| r.ordinal)
+            else {
+                break;
+            };
+            self.give_up(
+                victim,
+                format!("more than {ROWS_MAX} notifications wait"),
+                changes,
+            );
+        }
+        let row = Row {
+            id,
+            ordinal: self.next_ordinal,
+            receiver: draft.receiver.to_owned(),
+            integration: draft.integration.to_owned(),
+            group_key: draft.group_key.to_owned(),
+            reason: draft.reason,
+            critical: draft.critical,
+            payload: draft.payload,
+            created_at: now.millis(),
+            attempts: 0,
+            not_before: now.millis(),
+            status: Status::Waiting,
+            last_error: String::new(),
+        };
+        self.next_ordinal += 1;
+        changes.put(TABLE, row.id.clone(), &row);
+        self.rows.insert(row.ordinal, row);
+    }
+
+    /// The next row of each lane that may be sent now. Within a lane one at a time; a later
+    /// message about a group waits for the earlier one, other groups do not.
+    pub(crate) fn choose(&self, now: Timestamp) -> Vec<u64> {
+        let mut taken: HashSet<Lane> = self.busy.clone();
+        self.sendable()
+            .filter(|(row, due)| *due <= now && taken.insert(row.lane()))
+            .map(|(row, _)| row.ordinal)
+            .collect()
+    }
+
+    /// When [`Outbox::choose`] will have something for a lane that is free.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.sendable()
+            .filter(|(row, _)| !self.busy.contains(&row.lane()))
+            .map(|(_, due)| due)
+            .min()
+    }
+
+    /// The first row of each group in each lane, oldest first, and when it may go.
+    fn sendable(&self) -> impl Iterator<Item = (&Row, Timestamp)> {
+        let mut seen: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
+        self.rows.values().filter_map(move |row| {
+            if !seen.insert((&row.receiver, &row.integration, &row.group_key)) {
+                return None;
+            }
+            let own = Timestamp::from_millis(row.not_before);
+            let held = self.held_until.get(&row.lane());
+            Some((row, held.map_or(own, |h| own.max(*h))))
+        })
+    }
+
+    /// Marks an attempt as begun; commit before sending. `None` when the row is gone.
+    pub(crate) fn begin(&mut self, ordinal: u64, changes: &mut Changes) -> Option<Row> {
+        let row = self.rows.get_mut(&ordinal)?;
+        row.attempts += 1;
+        row.status = Status::Attempting;
+        changes.put(TABLE, row.id.clone(), row);
+        self.busy.insert(row.lane());
+        Some(row.clone())
+    }
+
+    /// Notes how an attempt ended.
+    pub(crate) fn finish(
+        &mut self,
+        ordinal: u64,
+        outcome: &Outcome,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) {
+        let Some(row) = self.rows.get_mut(&ordinal) else {
+            return;
+        };
+        let lane = row.lane();
+        self.busy.remove(&lane);
+        row.status = Status::Waiting;
+        match outcome {
+            Outcome::Delivered => {
+                changes.delete(TABLE, row.id.clone());
+                self.rows.remove(&ordinal);
+                self.held_until.remove(&lane);
+            }
+            Outcome::Refused { error } => self.give_up(ordinal, error.clone(), changes),
+            Outcome::Retry { after, error } => {
+                let age = now.since(Timestamp::from_millis(row.created_at));
+                if age > AGE_MAX {
+                    let error = format!("given up after {} attempts: {error}", row.attempts);
+                    self.give_up(ordinal, error, changes);
+                    return;
+                }
+                let mut delay = backoff(&row.id, row.attempts);
+                if let Some(asked) = after {
+                    let asked = (*asked).min(RETRY_AFTER_MAX);
+                    delay = delay.max(asked);
+                    // The other side speaks for all that we send it, not for one message.
+                    self.held_until.insert(lane, now.plus(asked));
+                }
+                row.not_before = now.plus(delay).millis();
+                row.last_error = shorten(error);
+                changes.put(TABLE, row.id.clone(), row);
+            }
+        }
+    }
+
+    fn give_up(&mut self, ordinal: u64, error: String, changes: &mut Changes) {
+        let Some(mut row) = self.rows.remove(&ordinal) else {
+            return;
+        };
+        row.status = Status::Dead;
+        row.last_error = shorten(&error);
+        tracing::error!(
+            receiver = row.receiver,
+            integration = row.integration,
+            group = row.group_key,
+            critical = row.critical,
+            attempts = row.attempts,
+            error = row.last_error,
+            "notification given up"
+        );
+        self.counts.dead += 1;
+        changes.put(TABLE, row.id.clone(), &row);
+        self.dead.insert(row.ordinal, row);
+        while self.dead.len() > DEAD_LETTERS_MAX {
+            if let Some((_, oldest)) = self.dead.pop_first() {
+                changes.delete(TABLE, oldest.id);
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn dead_letters(&self) -> usize {
+        self.dead.len()
+    }
+
+    /// Age of the oldest waiting row.
+    pub(crate) fn oldest_age(&self, now: Timestamp) -> Option<Duration> {
+        let oldest = self.rows.values().next()?;
+        Some(now.since(Timestamp::from_millis(oldest.created_at)))
+    }
+
+    pub(crate) fn views(&self) -> Vec<OutboxView> {
+        self.rows
+            .values()
+            .chain(self.dead.values())
+            .map(Row::view)
+            .collect()
+    }
+}
+
+/// Full jitter: anything up to the doubled delay, but never less than a tenth of it. The draw
+/// comes from identity and attempt, so it needs no random source and differs between rows.
+/// Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+fn backoff(id: &str, attempts: u32) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(16);
+    let ceiling = (BACKOFF_MIN * 2_u32.pow(doublings)).min(BACKOFF_MAX);
+    let draw = hash_id(&[id.as_bytes(), &attempts.to_le_bytes()]);
+    let draw = u32::from_str_radix(&draw[..8], 16).unwrap_or(u32::MAX);
+    ceiling.mul_f64((f64::from(draw) / f64::from(u32::MAX)).max(0.1))
+}
+
+fn shorten(text: &str) -> String {
+    let mut end = text.len().min(ERROR_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::control::MemoryControlStore;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn add(
+        outbox: &mut Outbox,
+        receiver: &str,
+        group: &str,
+        critical: bool,
+        changes: &mut Changes,
+    ) {
+        let seq = outbox.next_ordinal;
+        let draft = Draft {
+            group_key: group,
+            receiver,
+            integration: "webhook/0",
+            reason: NotifyReason::First,
+            critical,
+            payload: Payload::Json {
+                url: None,
+                body: seq.to_string(),
+            },
+        };
+        let id = Outbox::row_id((group, receiver, "webhook/0"), seq, at(0));
+        outbox.add(id, draft, at(0), changes);
+    }
+
+    fn retry(after: Option<u64>) -> Outcome {
+        Outcome::Retry {
+            after: after.map(Duration::from_secs),
+            error: "503".to_owned(),
+        }
+    }
+
+    #[test]
+    fn lanes_are_independent_and_messages_about_one_group_stay_in_order() {
+        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
+        for (receiver, group) in [("a", "g1"), ("a", "g1"), ("a", "g2"), ("b", "g1")] {
+            add(&mut outbox, receiver, group, false, &mut changes);
+        }
+        assert_eq!(outbox.choose(at(0)), [0, 3]);
+        outbox.begin(0, &mut changes);
+        assert_eq!(outbox.choose(at(0)), [3]);
+        outbox.finish(0, &retry(None), at(0), &mut changes);
+        assert_eq!(outbox.choose(at(0)), [2, 3]); // g1 of a waits, g2 goes on
+        outbox.begin(2, &mut changes);
+        outbox.finish(2, &Outcome::Delivered, at(0), &mut changes);
+        outbox.begin(0, &mut changes);
+        outbox.finish(0, &Outcome::Delivered, at(2), &mut changes);
+        assert_eq!(outbox.choose(at(2)), [1, 3]);
+    }
+
+    #[test]
+    fn what_the_other_side_asks_for_holds_its_whole_lane() {
+        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
+        add(&mut outbox, "a", "g1", false, &mut changes);
+        add(&mut outbox, "a", "g2", false, &mut changes);
+        outbox.begin(0, &mut changes);
+        outbox.finish(0, &retry(Some(60)), at(0), &mut changes);
+        assert!(outbox.choose(at(59)).is_empty());
+        assert_eq!(outbox.next_due(), Some(at(60)));
+        assert_eq!(outbox.choose(at(60)), [0]);
+    }
+
+    #[test]
+    fn an_undecided_attempt_is_made_again_after_a_restart_with_the_same_bytes() {
+        let control = MemoryControlStore::default();
+        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
+        add(&mut outbox, "a", "g1", false, &mut changes);
+        let before = outbox.begin(0, &mut changes).unwrap();
+        changes.commit(&control).unwrap();
+        let mut back = Outbox::restore(&control).unwrap();
+        assert_eq!(back.counts.ambiguous, 1);
+        let ordinal = back.choose(at(0))[0];
+        let again = back.begin(ordinal, &mut changes).unwrap();
+        assert_eq!((again.id, again.payload), (before.id, before.payload));
+        assert_eq!(again.attempts, 2);
+    }
+
+    #[test]
+    fn what_is_refused_becomes_a_dead_letter_that_survives() {
+        let control = MemoryControlStore::default();
+        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
+        add(&mut outbox, "a", "g1", false, &mut changes);
+        outbox.begin(0, &mut changes);
+        let error = "404 no such hook".to_owned();
+        outbox.finish(0, &Outcome::Refused { error }, at(1), &mut changes);
+        changes.commit(&control).unwrap();
+        let back = Outbox::restore(&control).unwrap();
+        assert_eq!((back.len(), back.dead_letters()), (0, 1));
+        assert_eq!(back.views()[0].last_error, "404 no such hook");
+    }
+
+    #[test]
+    fn a_full_outbox_gives_up_old_plain_rows_before_critical_ones() {
+        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
+        for i in 0..ROWS_MAX {
+            add(&mut outbox, "a", "g", i != 5, &mut changes);
+        }
+        add(&mut outbox, "a", "new", true, &mut changes);
+        assert_eq!(outbox.len(), ROWS_MAX);
+        assert!(outbox.dead.contains_key(&5));
+        add(&mut outbox, "a", "new", true, &mut changes);
+        assert!(outbox.dead.contains_key(&0));
+        assert_eq!(outbox.counts.dead, 2);
+    }
+
+    #[test]
+    fn delays_grow_to_their_bound() {
+        for attempts in 1..40 {
+            let delay = backoff("x", attempts);
+            assert!(delay <= BACKOFF_MAX, "{delay:?}");
+            assert!(delay >= BACKOFF_MIN / 10, "{delay:?}");
+        }
+        let distinct: HashSet<Duration> = (0..50).map(|i| backoff(&i.to_string(), 20)).collect();
+        assert!(distinct.len() > 40);
+    }
+}
