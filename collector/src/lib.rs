@@ -3,14 +3,24 @@
 //! [`run`] owns one task per target and source; each hands whole batches to the bounded
 //! channels of [`Outputs`] and waits when they are full.
 
+mod cache;
+mod clock;
 pub mod config;
+mod docker;
 pub mod engine;
+pub mod exposition;
+mod host;
 pub mod relabel;
 pub mod scrape;
+mod self_metrics;
+mod source;
 pub mod status;
+mod supervisor;
+mod target;
 mod telemetry;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::SampleBatch;
 use scrub::{LogBatch, Scrubber};
@@ -19,6 +29,8 @@ use tokio::sync::{mpsc, watch};
 pub use config::{Config, ConfigError, DockerConfig, HostConfig, Roots};
 pub use engine::{Engine, EngineError};
 pub use scrape::ScrapeConfig;
+use supervisor::Supervisor;
+
 pub use status::{SourceStatus, Status, TargetHealth, TargetStatus};
 
 /// Where batches go. Policy of both channels when full: the producer waits. A scrape that waits
@@ -51,6 +63,21 @@ pub async fn run(
     outputs: Outputs,
     status: Status,
 ) {
-    let _ = (scrubber, positions, self_metrics, outputs, status);
-    while config.changed().await.is_ok() {}
+    let _ = (scrubber, positions);
+    let mut supervisor = Supervisor::new(self_metrics, outputs.samples, status);
+    let current = Arc::clone(&config.borrow_and_update());
+    supervisor.apply(&current);
+    loop {
+        tokio::select! {
+            // Without a sender the configuration stays what it is.
+            Ok(()) = config.changed() => {
+                let current = Arc::clone(&config.borrow_and_update());
+                supervisor.apply(&current);
+            }
+            () = tokio::time::sleep(REVIVE_INTERVAL) => supervisor.revive(),
+        }
+    }
 }
+
+/// How long a collection that panicked stays down.
+const REVIVE_INTERVAL: Duration = Duration::from_secs(30);

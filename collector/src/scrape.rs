@@ -1,7 +1,12 @@
-//! Scraping Prometheus targets.
+//! Scraping Prometheus targets: from a job's configuration to one batch per scrape.
 
 mod config;
+mod fetch;
+mod job;
+mod target;
 
 pub use config::{
     Authorization, BasicAuth, Scheme, ScrapeConfig, ScrapeProtocol, Secret, StaticConfig, TlsConfig,
 };
+pub(crate) use job::{Job, Scraper, parse_into};
+pub(crate) use target::{ScrapeTarget, SeriesRules, targets};

@@ -1,0 +1,248 @@
+//! The series of one target from one collection to the next: label sets are built once,
+//! and what vanishes is noticed.
+
+use std::collections::hash_map::Entry;
+
+use foldhash::{HashMap, HashMapExt};
+use model::Labels;
+
+/// Keys unseen are kept while they are fewer than the seen ones plus this.
+const IDLE_KEYS: usize = 1000;
+
+/// Series of one target, found by a key: the text the target wrote, or a source's own spelling.
+pub(crate) struct SeriesCache {
+    slots: Vec<Slot>,
+    /// `None`: relabelling dropped it.
+    by_key: HashMap<Box<str>, (Option<u32>, u64)>,
+    by_labels: HashMap<Labels, u32>,
+    /// The pass under way.
+    pass: u64,
+    /// The last pass that succeeded; 0 when the last one failed or there was none.
+    alive: u64,
+}
+
+struct Slot {
+    labels: Labels,
+    /// Last pass in which it was seen, and the one before that.
+    last: u64,
+    previous: u64,
+    /// Whether it gets a staleness marker: not when its source says when it was true.
+    tracked: bool,
+}
+
+/// What a key stands for in this pass.
+pub(crate) enum Lookup {
+    /// A series, seen for the first time in this pass.
+    Series {
+        /// Its labels.
+        labels: Labels,
+        /// Whether the last successful pass did not have it.
+        added: bool,
+    },
+    /// A series this pass had already.
+    Duplicate(Labels),
+    /// A series that relabelling drops.
+    Dropped,
+}
+
+impl SeriesCache {
+    pub(crate) fn new() -> SeriesCache {
+        SeriesCache {
+            slots: Vec::new(),
+            by_key: HashMap::new(),
+            by_labels: HashMap::new(),
+            pass: 1,
+            alive: 0,
+        }
+    }
+
+    /// Finds the series of `key`; `make` gives its labels the first time, `None` to drop it.
+    pub(crate) fn find<E>(
+        &mut self,
+        key: &str,
+        tracked: bool,
+        make: impl FnOnce() -> Result<Option<Labels>, E>,
+    ) -> Result<Lookup, E> {
+        let slot = match self.by_key.get_mut(key) {
+            Some((slot, seen)) => {
+                *seen = self.pass;
+                *slot
+            }
+            None => {
+                let slot = make()?.map(|labels| self.slot_of(labels));
+                self.by_key.insert(key.into(), (slot, self.pass));
+                slot
+            }
+        };
+        let Some(slot) = slot.and_then(|s| self.slots.get_mut(s as usize)) else {
+            return Ok(Lookup::Dropped);
+        };
+        slot.tracked = tracked;
+        if slot.last == self.pass {
+            return Ok(Lookup::Duplicate(slot.labels.clone()));
+        }
+        let added = self.alive == 0 || slot.last != self.alive;
+        (slot.previous, slot.last) = (slot.last, self.pass);
+        Ok(Lookup::Series {
+            labels: slot.labels.clone(),
+            added,
+        })
+    }
+
+    /// Ends a pass that succeeded; `vanished` hears of each series the last one had and this one not.
+    pub(crate) fn commit(&mut self, mut vanished: impl FnMut(&Labels)) {
+        if self.alive != 0 {
+            for slot in &self.slots {
+                if slot.last == self.alive && slot.tracked {
+                    vanished(&slot.labels);
+                }
+            }
+        }
+        self.alive = self.pass;
+        self.pass += 1;
+        self.evict();
+    }
+
+    /// Ends a pass that failed: every series of the last successful one vanishes.
+    pub(crate) fn fail(&mut self, mut vanished: impl FnMut(&Labels)) {
+        if self.alive != 0 {
+            for slot in &self.slots {
+                let was_alive = slot.last == self.alive
+                    || (slot.last == self.pass && slot.previous == self.alive);
+                if was_alive && slot.tracked {
+                    vanished(&slot.labels);
+                }
+            }
+        }
+        self.alive = 0;
+        self.pass += 1;
+    }
+
+    /// Forgets what keys stood for, not which series are alive: for a source whose
+    /// configuration changed.
+    pub(crate) fn forget_keys(&mut self) {
+        self.by_key.clear();
+    }
+
+    fn slot_of(&mut self, labels: Labels) -> u32 {
+        let next = self.slots.len() as u32;
+        match self.by_labels.entry(labels) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                self.slots.push(Slot {
+                    labels: entry.key().clone(),
+                    last: 0,
+                    previous: 0,
+                    tracked: true,
+                });
+                *entry.insert(next)
+            }
+        }
+    }
+
+    /// Forgets what the last pass did not see, once that is most of what is kept.
+    fn evict(&mut self) {
+        let live = self.alive;
+        let seen = self.by_key.values().filter(|(_, at)| *at == live).count();
+        if self.by_key.len() <= 2 * seen + IDLE_KEYS {
+            return;
+        }
+        let mut moved = vec![None; self.slots.len()];
+        let mut kept = Vec::with_capacity(seen);
+        for (slot, to) in std::mem::take(&mut self.slots).into_iter().zip(&mut moved) {
+            if slot.last == live {
+                *to = Some(kept.len() as u32);
+                kept.push(slot);
+            }
+        }
+        self.slots = kept;
+        let follow = |slot: u32| moved.get(slot as usize).copied().flatten();
+        self.by_key.retain(|_, (slot, at)| {
+            *slot = slot.and_then(follow);
+            *at == live
+        });
+        self.by_labels.retain(|_, slot| match follow(*slot) {
+            Some(to) => {
+                *slot = to;
+                true
+            }
+            None => false,
+        });
+        self.by_key.shrink_to_fit();
+        self.by_labels.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One pass: `keys` are metric names; gives those added and those vanished.
+    fn pass(cache: &mut SeriesCache, keys: &[&str], ok: bool) -> (Vec<String>, Vec<String>) {
+        let (mut new, mut gone) = (Vec::new(), Vec::new());
+        for key in keys {
+            let make = || Ok::<_, ()>(Some(Labels::from_pairs([("__name__", *key)])));
+            if let Ok(Lookup::Series {
+                labels,
+                added: true,
+            }) = cache.find(key, true, make)
+            {
+                new.push(labels.to_string());
+            }
+        }
+        let note = |l: &Labels| gone.push(l.to_string());
+        if ok {
+            cache.commit(note)
+        } else {
+            cache.fail(note)
+        }
+        (new, gone)
+    }
+
+    #[test]
+    fn what_vanishes_is_told_once() {
+        let mut cache = SeriesCache::new();
+        assert_eq!(pass(&mut cache, &["a", "b"], true).0, ["a", "b"]);
+        assert_eq!(
+            pass(&mut cache, &["b", "c"], true),
+            (vec!["c".into()], vec!["a".into()])
+        );
+        assert_eq!(pass(&mut cache, &["b", "c"], true), (vec![], vec![]));
+        assert_eq!(pass(&mut cache, &["a", "b", "c"], true).0, ["a"]);
+    }
+
+    #[test]
+    fn a_failed_pass_ends_every_series_of_the_last_good_one() {
+        let mut cache = SeriesCache::new();
+        pass(&mut cache, &["a", "b"], true);
+        assert_eq!(pass(&mut cache, &["b", "x"], false).1, ["a", "b"]);
+        assert_eq!(pass(&mut cache, &[], false).1, Vec::<String>::new());
+        assert_eq!(pass(&mut cache, &["b"], true).0, ["b"]);
+    }
+
+    #[test]
+    fn churn_does_not_grow_the_cache() {
+        let mut cache = SeriesCache::new();
+        for round in 0..50 {
+            let names: Vec<String> = (0..100).map(|i| format!("m{round}_{i}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            pass(&mut cache, &names, true);
+        }
+        assert!(cache.by_key.len() <= 1300, "{} keys", cache.by_key.len());
+        assert_eq!(pass(&mut cache, &["m49_7"], true).0, Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_spellings_of_one_series_are_duplicates() {
+        let mut cache = SeriesCache::new();
+        let make = || Ok::<_, ()>(Some(Labels::from_pairs([("__name__", "a")])));
+        assert!(matches!(
+            cache.find("a", true, make),
+            Ok(Lookup::Series { .. })
+        ));
+        assert!(matches!(
+            cache.find("a{}", true, make),
+            Ok(Lookup::Duplicate(_))
+        ));
+    }
+}

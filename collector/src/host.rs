@@ -1,0 +1,210 @@
+//! This host, under node_exporter's names; one file per collector of node_exporter's.
+
+mod conntrack;
+mod cpu;
+mod diskstats;
+mod filesystem;
+mod loadavg;
+mod meminfo;
+mod netclass;
+mod netdev;
+mod netstat;
+mod pressure;
+mod single;
+mod sockstat;
+mod softnet;
+mod stat;
+mod uname;
+mod vmstat;
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use model::{Regex, SampleBatch, Timestamp};
+use tokio::time::Instant;
+
+use crate::config::{HostConfig, Roots};
+use crate::source::Source;
+use crate::target::{Pass, Target};
+
+/// The longest file of `/proc` or `/sys` read. `/proc/stat` of a host with 256 cores has 80 kB.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Collects from `/proc`, `/sys` and the mounted file systems.
+pub(crate) struct Host {
+    roots: Roots,
+    filters: Filters,
+    filesystems: filesystem::Filesystems,
+    /// Collectors that failed last time, so that only changes are logged.
+    failing: Vec<&'static str>,
+}
+
+struct Filters {
+    disks: Regex,
+    netdevs: Regex,
+}
+
+type Collect = fn(&Host, &mut Pass<'_>) -> io::Result<()>;
+
+/// All but `filesystem`, which must be waited for.
+const COLLECTORS: [(&str, Collect); 20] = [
+    ("arp", single::arp),
+    ("conntrack", conntrack::collect),
+    ("cpu", cpu::collect),
+    ("diskstats", diskstats::collect),
+    ("entropy", single::entropy),
+    ("filefd", single::filefd),
+    ("loadavg", loadavg::collect),
+    ("meminfo", meminfo::collect),
+    ("netclass", netclass::collect),
+    ("netdev", netdev::collect),
+    ("netstat", netstat::collect),
+    ("os", uname::os),
+    ("pressure", pressure::collect),
+    ("sockstat", sockstat::collect),
+    ("softnet", softnet::collect),
+    ("stat", stat::collect),
+    ("time", single::time),
+    ("udp_queues", single::udp_queues),
+    ("uname", uname::collect),
+    ("vmstat", vmstat::collect),
+];
+
+impl Host {
+    /// # Errors
+    /// When an exclusion does not compile.
+    pub(crate) fn new(config: &HostConfig, roots: &Roots) -> Result<Host, String> {
+        let regex = |pattern: &str| Regex::unanchored(pattern).map_err(|e| e.to_string());
+        Ok(Host {
+            roots: roots.clone(),
+            filters: Filters {
+                disks: regex(&config.diskstats_device_exclude)?,
+                netdevs: regex(&config.netdev_device_exclude)?,
+            },
+            filesystems: filesystem::Filesystems::new(
+                regex(&config.mount_points_exclude)?,
+                regex(&config.fs_types_exclude)?,
+            ),
+            failing: Vec::new(),
+        })
+    }
+
+    fn proc(&self, file: &str) -> io::Result<String> {
+        read(&self.roots.proc.join(file))
+    }
+
+    /// A file of the host's network: `/proc/net` is the reader's own namespace, so when `/proc`
+    /// is mounted elsewhere that of process 1 is asked.
+    fn proc_net(&self, file: &str) -> io::Result<String> {
+        if self.roots.proc == Path::new("/proc") {
+            return self.proc(&format!("net/{file}"));
+        }
+        self.proc(&format!("1/net/{file}"))
+    }
+
+    fn collector_done(
+        &mut self,
+        pass: &mut Pass<'_>,
+        name: &'static str,
+        took: Duration,
+        result: io::Result<()>,
+    ) {
+        let labels = [("collector", name)];
+        pass.put(
+            "node_scrape_collector_duration_seconds",
+            &labels,
+            took.as_secs_f64(),
+        );
+        // A kernel without the feature is no failure, but there is no data either.
+        let ok = result.is_ok();
+        pass.put(
+            "node_scrape_collector_success",
+            &labels,
+            f64::from(u8::from(ok)),
+        );
+        let was_failing = self.failing.contains(&name);
+        match result {
+            Ok(()) if was_failing => self.failing.retain(|f| *f != name),
+            Err(e) if !was_failing => {
+                self.failing.push(name);
+                if e.kind() == io::ErrorKind::NotFound {
+                    tracing::debug!(collector = name, error = %e, "host collector has no data");
+                } else {
+                    tracing::warn!(collector = name, error = %e, "host collector failed");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Source for Host {
+    async fn collect(&mut self, target: &mut Target, at: Timestamp) -> SampleBatch {
+        let started = Instant::now();
+        let mounts = self.filesystems.measure(&self.roots).await;
+        let waited = started.elapsed();
+        let mut pass = target.pass(at);
+        for (name, collect) in COLLECTORS {
+            let started = Instant::now();
+            let result = collect(self, &mut pass);
+            self.collector_done(&mut pass, name, started.elapsed(), result);
+        }
+        let result = mounts.map(|mounts| filesystem::put(&mounts, &mut pass));
+        self.collector_done(&mut pass, "filesystem", waited, result);
+        let collected = pass.done();
+        let unreadable = !self.roots.proc.join("stat").exists();
+        let result = if unreadable {
+            Err("no stat file below the configured roots.proc")
+        } else {
+            Ok(collected)
+        };
+        let problem = result.as_ref().err().map(|e| (*e).to_owned());
+        target
+            .status
+            .set_source("host", problem.map_or(Ok(()), Err));
+        target.finish(at, started.elapsed(), result)
+    }
+}
+
+/// The name of the host: its `/etc/hostname` when its root is mounted elsewhere, since
+/// the kernel tells every container its own.
+pub(crate) fn hostname(roots: &Roots) -> String {
+    let own = || read(&roots.proc.join("sys/kernel/hostname"));
+    let name = if roots.rootfs == Path::new("/") {
+        own()
+    } else {
+        read(&roots.rootfs.join("etc/hostname")).or_else(|_| own())
+    };
+    let name = name.unwrap_or_default().trim().to_owned();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
+
+/// Reads a small file, whatever length it claims to have. What is not UTF-8 is replaced.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    use io::Read;
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+    let mut bytes = Vec::with_capacity(4096);
+    std::fs::File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(named)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+/// A number, or the error that names what is not one.
+pub(crate) fn number(text: &str) -> io::Result<f64> {
+    text.parse().map_err(|_| malformed(text))
+}
+
+fn malformed(text: &str) -> io::Error {
+    let start: String = text.chars().take(80).collect();
+    io::Error::new(io::ErrorKind::InvalidData, format!("unexpected {start:?}"))
+}
+
+#[cfg(test)]
+mod tests;

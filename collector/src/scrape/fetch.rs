@@ -1,0 +1,298 @@
+//! One scrape over HTTP: request, bounds, format.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::redirect;
+
+use super::config::{ScrapeConfig, ScrapeProtocol};
+use crate::exposition::Format;
+
+/// The largest body read when the job sets no limit: a hundred times node_exporter's,
+/// and what a broken target may cost us in memory for a moment.
+const BODY_BYTES_MAX: u64 = 64 << 20;
+/// Redirects followed.
+const REDIRECTS_MAX: usize = 10;
+/// The longest password or token file read, bytes.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// Formats asked for unless the job says otherwise, the best first.
+const PROTOCOLS: [ScrapeProtocol; 4] = [
+    ScrapeProtocol::OpenMetricsText1_0_0,
+    ScrapeProtocol::OpenMetricsText0_0_1,
+    ScrapeProtocol::PrometheusText1_0_0,
+    ScrapeProtocol::PrometheusText0_0_4,
+];
+
+/// Why nothing could be read. `reason` is for counting, Display for people.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error("{0}")]
+    Http(String),
+    #[error("context deadline exceeded: no answer within {}", model::number::format_duration(*.0))]
+    Timeout(Duration),
+    #[error("server returned HTTP status {0}")]
+    Status(reqwest::StatusCode),
+    #[error("body size limit exceeded ({0} bytes)")]
+    BodySize(u64),
+    #[error("{0}")]
+    ContentType(String),
+    #[error("reading {file}: {source}")]
+    Secret {
+        file: String,
+        source: std::io::Error,
+    },
+}
+
+impl FetchError {
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            FetchError::Http(_) => "connection",
+            FetchError::Timeout(_) => "timeout",
+            FetchError::Status(_) => "status",
+            FetchError::BodySize(_) => "body_size",
+            FetchError::ContentType(_) => "content_type",
+            FetchError::Secret { .. } => "secret",
+        }
+    }
+}
+
+/// Asks the targets of one job.
+pub(crate) struct Fetcher {
+    client: reqwest::Client,
+    accept: HeaderValue,
+    body_bytes_max: u64,
+}
+
+impl Fetcher {
+    /// # Errors
+    /// When the certificate file cannot be used.
+    pub(crate) fn new(config: &ScrapeConfig) -> Result<Fetcher, String> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("stackwatch/", env!("CARGO_PKG_VERSION")))
+            .pool_max_idle_per_host(1)
+            .gzip(config.enable_compression)
+            .no_proxy()
+            .redirect(if config.follow_redirects {
+                redirect::Policy::limited(REDIRECTS_MAX)
+            } else {
+                redirect::Policy::none()
+            });
+        if config.tls_config.insecure_skip_verify {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
+        if let Some(file) = &config.tls_config.ca_file {
+            let named = |e: String| format!("tls_config.ca_file {}: {e}", file.display());
+            let pem = std::fs::read(file).map_err(|e| named(e.to_string()))?;
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| named(chain(&e)))?;
+            builder = builder.tls_certs_only(certificates);
+        }
+        let client = builder.build().map_err(|e| chain(&e))?;
+        let protocols = config.scrape_protocols.as_deref().unwrap_or(&PROTOCOLS);
+        Ok(Fetcher {
+            client,
+            accept: HeaderValue::from_str(&accept(protocols)).map_err(|e| e.to_string())?,
+            body_bytes_max: match config.body_size_limit {
+                0 => BODY_BYTES_MAX,
+                limit => limit,
+            },
+        })
+    }
+
+    /// Fetches one exposition.
+    pub(crate) async fn fetch(
+        &self,
+        config: &ScrapeConfig,
+        url: &str,
+        timeout: Duration,
+    ) -> Result<(Vec<u8>, Format), FetchError> {
+        tokio::time::timeout(timeout, self.fetch_untimed(config, url, timeout))
+            .await
+            .unwrap_or(Err(FetchError::Timeout(timeout)))
+    }
+
+    async fn fetch_untimed(
+        &self,
+        config: &ScrapeConfig,
+        url: &str,
+        timeout: Duration,
+    ) -> Result<(Vec<u8>, Format), FetchError> {
+        let http = |e: reqwest::Error| FetchError::Http(chain(&e));
+        let mut request = self
+            .client
+            .get(url)
+            .header(ACCEPT, self.accept.clone())
+            .header(
+                "X-Prometheus-Scrape-Timeout-Seconds",
+                timeout.as_secs_f64().to_string(),
+            );
+        request = authorize(request, config).await?;
+        let mut response = request.send().await.map_err(http)?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        let content_type = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+        let format = format(content_type.as_deref(), config.fallback_scrape_protocol)
+            .map_err(FetchError::ContentType)?;
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(http)? {
+            if (body.len() + piece.len()) as u64 > self.body_bytes_max {
+                return Err(FetchError::BodySize(self.body_bytes_max));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok((body, format))
+    }
+}
+
+async fn authorize(
+    request: reqwest::RequestBuilder,
+    config: &ScrapeConfig,
+) -> Result<reqwest::RequestBuilder, FetchError> {
+    if let Some(basic) = &config.basic_auth {
+        let password = match (&basic.password, &basic.password_file) {
+            (Some(secret), _) => Some(secret.0.clone()),
+            (None, Some(file)) => Some(read_secret(file).await?),
+            (None, None) => None,
+        };
+        return Ok(request.basic_auth(&basic.username, password));
+    }
+    let (kind, secret, file) = match &config.authorization {
+        Some(a) => (a.kind.as_str(), &a.credentials, &a.credentials_file),
+        None => ("Bearer", &config.bearer_token, &config.bearer_token_file),
+    };
+    let secret = match (secret, file) {
+        (Some(secret), _) => secret.0.clone(),
+        (None, Some(file)) => read_secret(file).await?,
+        (None, None) => return Ok(request),
+    };
+    Ok(request.header(AUTHORIZATION, format!("{kind} {secret}")))
+}
+
+/// Read at each scrape, so that a rotated secret is picked up.
+async fn read_secret(file: &Path) -> Result<String, FetchError> {
+    let failed = |source| FetchError::Secret {
+        file: file.display().to_string(),
+        source,
+    };
+    let path = file.to_owned();
+    let read = move || {
+        use std::io::Read;
+        let mut text = String::new();
+        std::fs::File::open(path)?
+            .take(SECRET_BYTES_MAX)
+            .read_to_string(&mut text)?;
+        Ok(text.trim().to_owned())
+    };
+    tokio::task::spawn_blocking(read)
+        .await
+        .unwrap_or_else(|e| Err(std::io::Error::other(e)))
+        .map_err(failed)
+}
+
+/// The Accept header, weighted as Prometheus weights it.
+fn accept(protocols: &[ScrapeProtocol]) -> String {
+    let mut out = String::new();
+    for (i, protocol) in protocols.iter().enumerate() {
+        let weight = protocols.len() + 2 - i;
+        out.push_str(&format!("{};q=0.{weight},", protocol.media_type()));
+    }
+    out + "*/*;q=0.2"
+}
+
+/// The format a Content-Type announces; as in Prometheus 3, one that says nothing useful
+/// fails the scrape unless the job names a fallback.
+fn format(content_type: Option<&str>, fallback: Option<ScrapeProtocol>) -> Result<Format, String> {
+    let media = content_type.unwrap_or("").split(';').next().unwrap_or("");
+    match media.trim().to_ascii_lowercase().as_str() {
+        "text/plain" => return Ok(Format::Prometheus),
+        "application/openmetrics-text" => return Ok(Format::OpenMetrics),
+        _ => {}
+    }
+    match (fallback, content_type) {
+        (Some(protocol), _) => Ok(protocol.format()),
+        (None, None | Some("")) => Err(
+            "scrape target sent blank Content-Type with no fallback_scrape_protocol specified for target"
+                .to_owned(),
+        ),
+        (None, Some(other)) => Err(format!(
+            "received unsupported Content-Type {other:?} and no fallback_scrape_protocol specified for target"
+        )),
+    }
+}
+
+impl ScrapeProtocol {
+    fn media_type(self) -> &'static str {
+        match self {
+            ScrapeProtocol::OpenMetricsText1_0_0 => {
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"
+            }
+            ScrapeProtocol::OpenMetricsText0_0_1 => "application/openmetrics-text;version=0.0.1",
+            ScrapeProtocol::PrometheusText1_0_0 => "text/plain;version=1.0.0;escaping=allow-utf-8",
+            ScrapeProtocol::PrometheusText0_0_4 => "text/plain;version=0.0.4",
+        }
+    }
+
+    fn format(self) -> Format {
+        match self {
+            ScrapeProtocol::OpenMetricsText1_0_0 | ScrapeProtocol::OpenMetricsText0_0_1 => {
+                Format::OpenMetrics
+            }
+            ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::PrometheusText0_0_4 => {
+                Format::Prometheus
+            }
+        }
+    }
+}
+
+/// An error with its causes: the last is the one that helps.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let text = e.to_string();
+        if !out.ends_with(&text) {
+            out.push_str(": ");
+            out.push_str(&text);
+        }
+        cause = e.source();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accept_header_is_prometheus() {
+        assert_eq!(
+            accept(&PROTOCOLS),
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+        );
+    }
+
+    #[test]
+    fn an_unknown_content_type_needs_a_fallback() {
+        let fallback = Some(ScrapeProtocol::PrometheusText0_0_4);
+        assert_eq!(
+            format(Some("text/plain; charset=UTF-8"), None),
+            Ok(Format::Prometheus)
+        );
+        assert_eq!(
+            format(
+                Some("application/openmetrics-text; version=1.0.0"),
+                fallback
+            ),
+            Ok(Format::OpenMetrics)
+        );
+        assert!(format(Some("text/html"), None).is_err());
+        assert!(format(None, None).is_err());
+        assert_eq!(format(None, fallback), Ok(Format::Prometheus));
+    }
+}

@@ -1,0 +1,139 @@
+//! A job at work: fetch, parse, resolve, hand on.
+
+use std::sync::Arc;
+
+use model::{SampleBatch, Timestamp};
+use tokio::time::Instant;
+
+use super::fetch::Fetcher;
+use super::{ScrapeConfig, ScrapeTarget, SeriesRules};
+use crate::exposition::{Format, Item, Kind, ParseError, Parser, series};
+use crate::relabel::Relabel;
+use crate::source::Source;
+use crate::target::{Pass, Target};
+
+/// What the targets of one job share.
+pub(crate) struct Job {
+    pub(crate) config: ScrapeConfig,
+    pub(crate) relabel: Vec<Relabel>,
+    metric_relabel: Vec<Relabel>,
+    fetcher: Fetcher,
+}
+
+impl Job {
+    /// # Errors
+    /// What [`ScrapeConfig::check`] would have found, or an unusable certificate file.
+    pub(crate) fn new(config: &ScrapeConfig) -> Result<Job, String> {
+        let list = |rules| Relabel::list(rules).map_err(|e| e.to_string());
+        Ok(Job {
+            relabel: list(&config.relabel_configs)?,
+            metric_relabel: list(&config.metric_relabel_configs)?,
+            fetcher: Fetcher::new(config)?,
+            config: config.clone(),
+        })
+    }
+}
+
+/// Scrapes one target.
+pub(crate) struct Scraper {
+    job: Arc<Job>,
+    spec: ScrapeTarget,
+    /// Set when the job has more targets than it may: each scrape then fails with this.
+    refused: Option<String>,
+}
+
+impl Scraper {
+    pub(crate) fn new(job: Arc<Job>, spec: ScrapeTarget, refused: Option<String>) -> Scraper {
+        Scraper { job, spec, refused }
+    }
+}
+
+impl Source for Scraper {
+    async fn collect(&mut self, target: &mut Target, at: Timestamp) -> SampleBatch {
+        let started = Instant::now();
+        if let Some(refused) = &self.refused {
+            return target.finish(at, started.elapsed(), Err(refused));
+        }
+        let job = &*self.job;
+        let fetched = job
+            .fetcher
+            .fetch(&job.config, &self.spec.url, self.spec.timeout)
+            .await;
+        let telemetry = target.status.clone();
+        let failed = |reason| telemetry.telemetry().scrape_failed(reason);
+        let (body, format) = match fetched {
+            Ok(fetched) => fetched,
+            Err(e) => {
+                failed(e.reason());
+                return target.finish(at, started.elapsed(), Err(&e.to_string()));
+            }
+        };
+        let mut pass = target.pass(at);
+        let rules = SeriesRules {
+            config: &job.config,
+            relabel: &job.metric_relabel,
+            target: pass.target_labels(),
+        };
+        match parse_into(&mut pass, &body, format, &rules) {
+            Ok(()) => {
+                let collected = pass.done();
+                target.finish(at, started.elapsed(), Ok(collected))
+            }
+            Err(e) => {
+                failed("exposition");
+                target.finish(at, started.elapsed(), Err(&e.to_string()))
+            }
+        }
+    }
+}
+
+/// Parses an exposition into a pass.
+///
+/// # Errors
+/// The first line that is malformed or exceeds a limit; the pass is then worthless.
+pub(crate) fn parse_into(
+    pass: &mut Pass<'_>,
+    body: &[u8],
+    format: Format,
+    rules: &SeriesRules<'_>,
+) -> Result<(), ParseError> {
+    let config = rules.config;
+    let mut parser = Parser::new(body, format)?;
+    let (mut family, mut kind) = ("", Kind::Unknown);
+    while let Some(item) = parser.next() {
+        let sample = match item? {
+            Item::Type { family: f, kind: k } => {
+                (family, kind) = (f, k);
+                continue;
+            }
+            Item::Help { .. } | Item::Unit { .. } => continue,
+            Item::Sample(sample) => sample,
+        };
+        let own_time = sample
+            .timestamp_ms
+            .filter(|_| config.honor_timestamps)
+            .map(Timestamp::from_millis);
+        let make = || {
+            let mut labels = series::parse(sample.series)?;
+            if labels
+                .get("__name__")
+                .is_some_and(|n| n.starts_with(family))
+            {
+                series::normalise(kind, &mut labels);
+            }
+            rules.resolve(labels)
+        };
+        pass.add(
+            sample.series,
+            own_time,
+            config.track_timestamps_staleness,
+            sample.value,
+            make,
+        )
+        .map_err(|message: String| parser.error(message))?;
+        if config.sample_limit > 0 && pass.kept > config.sample_limit {
+            return Err(parser.error(format!("sample limit exceeded ({})", config.sample_limit)));
+        }
+    }
+    Ok(())
+}

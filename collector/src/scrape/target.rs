@@ -1,0 +1,314 @@
+//! From a job's configuration to the targets it names.
+
+use std::collections::BTreeMap;
+
+use model::labels::METRIC_NAME;
+use model::{Labels, LabelsBuilder};
+
+use super::ScrapeConfig;
+use crate::relabel::{self, Relabel};
+
+/// A target to scrape.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ScrapeTarget {
+    pub(crate) labels: Labels,
+    pub(crate) discovered: Labels,
+    pub(crate) url: String,
+    pub(crate) interval: std::time::Duration,
+    pub(crate) timeout: std::time::Duration,
+}
+
+/// What became of a job's targets.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    /// To scrape, each once.
+    pub(crate) active: Vec<ScrapeTarget>,
+    /// Dropped by relabelling.
+    pub(crate) dropped: Vec<Labels>,
+    /// Unusable, and why.
+    pub(crate) broken: Vec<String>,
+}
+
+/// Builds the targets of a job. Source: prometheus scrape/target.go PopulateLabels.
+pub(crate) fn targets(
+    config: &ScrapeConfig,
+    rules: &[Relabel],
+    (interval, timeout): (std::time::Duration, std::time::Duration),
+) -> Targets {
+    let mut out = Targets::default();
+    for group in &config.static_configs {
+        for address in &group.targets {
+            let mut labels = LabelsBuilder::default();
+            labels
+                .set("__address__", address.as_str())
+                .set("job", config.job_name.as_str())
+                .set("__scheme__", config.scheme.as_str())
+                .set("__metrics_path__", config.metrics_path.as_str())
+                .set(
+                    "__scrape_interval__",
+                    model::number::format_duration(interval),
+                )
+                .set(
+                    "__scrape_timeout__",
+                    model::number::format_duration(timeout),
+                );
+            for (name, values) in &config.params {
+                if let Some(first) = values.first() {
+                    labels.set(format!("__param_{name}"), first.as_str());
+                }
+            }
+            for (name, value) in &group.labels {
+                labels.set(name.as_str(), value.as_str());
+            }
+            let discovered = labels.clone().build();
+            if !relabel::apply(rules, &mut labels) {
+                out.dropped.push(discovered);
+                continue;
+            }
+            match target(config, labels, discovered) {
+                Ok(target) => out.active.push(target),
+                Err(problem) => out.broken.push(problem),
+            }
+        }
+    }
+    out.active.sort();
+    out.active
+        .dedup_by(|a, b| a.labels == b.labels && a.url == b.url);
+    out
+}
+
+fn target(
+    config: &ScrapeConfig,
+    mut labels: LabelsBuilder,
+    discovered: Labels,
+) -> Result<ScrapeTarget, String> {
+    let get = |name: &str| labels.get(name).unwrap_or("").to_owned();
+    let address = get("__address__");
+    if address.is_empty() {
+        return Err("no address".to_owned());
+    }
+    if address.contains('/') {
+        return Err(format!("{address:?} is not a valid hostname"));
+    }
+    let duration = |name: &str| {
+        let text = get(name);
+        model::number::parse_duration(&text).map_err(|e| format!("{name} {text:?}: {e}"))
+    };
+    let (interval, timeout) = (
+        duration("__scrape_interval__")?,
+        duration("__scrape_timeout__")?,
+    );
+    if interval.is_zero() || timeout.is_zero() || timeout > interval {
+        return Err("scrape timeout must be positive and at most the scrape interval".to_owned());
+    }
+    let (scheme, path) = (get("__scheme__"), get("__metrics_path__"));
+    let mut params: BTreeMap<String, Vec<String>> = config.params.clone();
+    labels.retain(|name, value| {
+        if let Some(param) = name.strip_prefix("__param_") {
+            let values = params.entry(param.to_owned()).or_default();
+            match values.first_mut() {
+                Some(first) => value.clone_into(first),
+                None => values.push(value.to_owned()),
+            }
+        }
+        true
+    });
+    let url = format!("{scheme}://{address}{path}");
+    let mut url =
+        reqwest::Url::parse(&url).map_err(|e| format!("{url:?} is not a valid URL: {e}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("unknown scheme {scheme:?}"));
+    }
+    let pairs = params
+        .iter()
+        .flat_map(|(k, vs)| vs.iter().map(move |v| (k, v)));
+    if !params.is_empty() {
+        url.query_pairs_mut().extend_pairs(pairs);
+    }
+    if labels.get("instance").is_none() {
+        labels.set("instance", address);
+    }
+    labels.retain(|name, _| !name.starts_with("__"));
+    Ok(ScrapeTarget {
+        labels: labels.build(),
+        discovered,
+        url: url.into(),
+        interval,
+        timeout,
+    })
+}
+
+/// How scraped labels and the target's are joined, and what is refused.
+pub(crate) struct SeriesRules<'a> {
+    pub(crate) config: &'a ScrapeConfig,
+    pub(crate) relabel: &'a [Relabel],
+    pub(crate) target: &'a Labels,
+}
+
+impl SeriesRules<'_> {
+    /// The final labels of a scraped series; `None` when relabelling drops it.
+    ///
+    /// # Errors
+    /// What fails the scrape: no name left, a limit exceeded.
+    pub(crate) fn resolve(&self, mut labels: LabelsBuilder) -> Result<Option<Labels>, String> {
+        if labels.get(METRIC_NAME).is_none() {
+            return Err("sample without a metric name".to_owned());
+        }
+        let mut moved = Vec::new();
+        for (name, value) in self.target {
+            match labels.get(name) {
+                None => {}
+                Some(_) if self.config.honor_labels => continue,
+                Some(scraped) => moved.push((name, scraped.to_owned())),
+            }
+            labels.set(name, value);
+        }
+        for (name, value) in moved {
+            let mut exported = format!("exported_{name}");
+            while labels.get(&exported).is_some() {
+                exported.insert_str(0, "exported_");
+            }
+            labels.set(exported, value);
+        }
+        if !relabel::apply(self.relabel, &mut labels) {
+            return Ok(None);
+        }
+        if labels.get(METRIC_NAME).is_none() {
+            return Err("sample without a metric name after relabelling".to_owned());
+        }
+        let labels = labels.build();
+        self.check_limits(&labels)?;
+        Ok(Some(labels))
+    }
+
+    fn check_limits(&self, labels: &Labels) -> Result<(), String> {
+        let config = self.config;
+        let metric = labels.metric_name();
+        if config.label_limit > 0 && labels.len() > config.label_limit {
+            return Err(format!(
+                "label_limit exceeded (metric: {metric:.50}, number of labels: {}, limit: {})",
+                labels.len(),
+                config.label_limit
+            ));
+        }
+        for (name, value) in labels {
+            let limit = config.label_name_length_limit;
+            if limit > 0 && name.len() > limit {
+                return Err(format!(
+                    "label_name_length_limit exceeded (metric: {metric:.50}, label name: {name:.50}, length: {}, limit: {limit})",
+                    name.len()
+                ));
+            }
+            let limit = config.label_value_length_limit;
+            if limit > 0 && value.len() > limit {
+                return Err(format!(
+                    "label_value_length_limit exceeded (metric: {metric:.50}, label name: {name:.50}, length: {}, limit: {limit})",
+                    value.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::series;
+    use std::time::Duration;
+
+    const TIMING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(10));
+
+    fn job(yaml: &str) -> ScrapeConfig {
+        serde_saphyr::from_str(yaml).unwrap()
+    }
+
+    fn build(yaml: &str) -> Targets {
+        let config = job(yaml);
+        let rules = Relabel::list(&config.relabel_configs).unwrap();
+        targets(&config, &rules, TIMING)
+    }
+
+    #[test]
+    fn a_target_gets_its_url_and_its_labels() {
+        let all = build(
+            "job_name: a
+scheme: https
+metrics_path: /m
+params: { x: ['1 2'] }
+static_configs: [{ targets: ['h:1', 'h:1'], labels: { env: prod } }]",
+        );
+        assert_eq!(all.active.len(), 1);
+        assert_eq!(all.active[0].url, "https://h:1/m?x=1+2");
+        assert_eq!(
+            all.active[0].labels.to_string(),
+            r#"{env="prod", instance="h:1", job="a"}"#
+        );
+    }
+
+    #[test]
+    fn the_blackbox_idiom_works() {
+        let all = build(
+            "job_name: probe
+metrics_path: /probe
+static_configs: [{ targets: [example.org, gone.org] }]
+relabel_configs:
+  - { source_labels: [__address__], regex: gone.*, action: drop }
+  - { source_labels: [__address__], target_label: __param_target }
+  - { source_labels: [__param_target], target_label: instance }
+  - { target_label: __address__, replacement: 'blackbox:9115' }",
+        );
+        assert_eq!(all.dropped.len(), 1);
+        assert_eq!(
+            all.active[0].url,
+            "http://blackbox:9115/probe?target=example.org"
+        );
+        assert_eq!(all.active[0].labels.get("instance"), Some("example.org"));
+    }
+
+    #[track_caller]
+    fn resolve(yaml: &str, raw: &str, expect: Result<&str, &str>) {
+        let config = job(&format!("job_name: j\n{yaml}"));
+        let relabel = Relabel::list(&config.metric_relabel_configs).unwrap();
+        let target = Labels::from_pairs([("job", "j"), ("instance", "i")]);
+        let rules = SeriesRules {
+            config: &config,
+            relabel: &relabel,
+            target: &target,
+        };
+        let got = rules.resolve(series::parse(raw).unwrap());
+        let got = got.map(|l| l.map_or("-".to_owned(), |l| l.to_string()));
+        assert_eq!(got.as_deref().map_err(String::as_str), expect);
+    }
+
+    #[test]
+    fn a_conflicting_label_is_renamed_unless_honoured() {
+        let raw = "a{job=\"x\",exported_job=\"y\"}";
+        let renamed = r#"a{exported_exported_job="x", exported_job="y", instance="i", job="j"}"#;
+        resolve("", raw, Ok(renamed));
+        let honoured = r#"a{exported_job="y", instance="i", job="x"}"#;
+        resolve("honor_labels: true", raw, Ok(honoured));
+    }
+
+    #[test]
+    fn limits_fail_the_scrape() {
+        let limit = "label_limit exceeded (metric: a, number of labels: 4, limit: 3)";
+        resolve("label_limit: 3", "a{b=\"c\"}", Err(limit));
+        resolve(
+            "label_limit: 4",
+            "a{b=\"c\"}",
+            Ok(r#"a{b="c", instance="i", job="j"}"#),
+        );
+        let length =
+            "label_value_length_limit exceeded (metric: a, label name: b, length: 5, limit: 4)";
+        resolve("label_value_length_limit: 4", "a{b=\"ccccc\"}", Err(length));
+    }
+
+    #[test]
+    fn metric_relabelling_drops_series() {
+        let rules =
+            "metric_relabel_configs: [{source_labels: [__name__], regex: go_.*, action: drop}]";
+        resolve(rules, "go_x", Ok("-"));
+        resolve(rules, "up_x", Ok(r#"up_x{instance="i", job="j"}"#));
+    }
+}

@@ -1,0 +1,322 @@
+//! Which targets there should be, and the tasks that collect from them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Labels, SampleBatch};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::config::{Config, DockerConfig, HostConfig, Roots, target_labels};
+use crate::docker::Docker;
+use crate::host::{Host, hostname};
+use crate::scrape::{Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
+use crate::self_metrics::{Expose, SelfMetrics};
+use crate::target::Target;
+use crate::{Status, clock, docker, source};
+
+/// Keeps one task per target, as the configuration in force wants it.
+pub(crate) struct Supervisor {
+    expose: Expose,
+    samples: mpsc::Sender<SampleBatch>,
+    status: Status,
+    running: BTreeMap<Key, Running>,
+    jobs: BTreeMap<String, Arc<Job>>,
+    /// Tasks that write the last markers of targets that are gone.
+    farewells: JoinSet<()>,
+}
+
+/// Pool, URL, labels.
+type Key = (String, String, Labels);
+
+/// A target as it should be. Equal ones need no restart.
+#[derive(Clone, PartialEq)]
+struct Desired {
+    discovered: Labels,
+    interval: Duration,
+    timeout: Duration,
+    kind: Kind,
+}
+
+#[derive(Clone, PartialEq)]
+enum Kind {
+    Host(HostConfig, Roots),
+    Docker(DockerConfig, Roots),
+    Own,
+    Scrape {
+        config: Box<ScrapeConfig>,
+        spec: ScrapeTarget,
+        refused: Option<String>,
+    },
+}
+
+struct Running {
+    desired: Desired,
+    stop: oneshot::Sender<()>,
+    task: Task,
+}
+
+/// A task that ends when dropped.
+struct Task(JoinHandle<Target>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        expose: Expose,
+        samples: mpsc::Sender<SampleBatch>,
+        status: Status,
+    ) -> Supervisor {
+        Supervisor {
+            expose,
+            samples,
+            status,
+            running: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            farewells: JoinSet::new(),
+        }
+    }
+
+    /// Starts, restarts and stops tasks until they are what `config` wants.
+    pub(crate) fn apply(&mut self, config: &Config) {
+        while self.farewells.try_join_next().is_some() {}
+        let desired = self.desired(config);
+        let gone: Vec<Key> = self
+            .running
+            .keys()
+            .filter(|key| !desired.contains_key(*key))
+            .cloned()
+            .collect();
+        for key in gone {
+            if let Some(running) = self.running.remove(&key) {
+                self.say_farewell(running);
+            }
+        }
+        for (key, desired) in desired {
+            match self.running.remove(&key) {
+                Some(running) if running.desired == desired => {
+                    self.running.insert(key, running);
+                }
+                old => self.start(key, desired, old),
+            }
+        }
+        for (name, on) in [
+            ("host", config.host.is_some()),
+            ("docker", config.docker.is_some()),
+        ] {
+            if !on {
+                self.status.remove_source(name);
+            }
+        }
+    }
+
+    /// Starts again what ended by itself, which only a panic does.
+    pub(crate) fn revive(&mut self) {
+        let dead = |(_, running): &(&Key, &Running)| running.task.0.is_finished();
+        let dead: Vec<Key> = self
+            .running
+            .iter()
+            .filter(dead)
+            .map(|(k, _)| k.clone())
+            .collect();
+        for key in dead {
+            if let Some(old) = self.running.remove(&key) {
+                tracing::error!(
+                    pool = key.0,
+                    target = key.1,
+                    "collection failed, starting it again"
+                );
+                self.start(key, old.desired.clone(), Some(old));
+            }
+        }
+    }
+
+    fn desired(&mut self, config: &Config) -> BTreeMap<Key, Desired> {
+        let instance = config
+            .instance
+            .clone()
+            .unwrap_or_else(|| hostname(&config.roots));
+        let timeout = config.timeout.min(config.interval);
+        let mut out = BTreeMap::new();
+        let mut own = |pool: &str, url: &str, labels: Labels, kind| {
+            let desired = Desired {
+                discovered: labels.clone(),
+                interval: config.interval,
+                timeout,
+                kind,
+            };
+            out.insert((pool.to_owned(), url.to_owned(), labels), desired);
+        };
+        own(
+            "stackwatch",
+            "self:",
+            target_labels("stackwatch", &config.self_instance),
+            Kind::Own,
+        );
+        if let Some(host) = &config.host {
+            let kind = Kind::Host(host.clone(), config.roots.clone());
+            own("node", "host:", target_labels("node", &instance), kind);
+        }
+        if let Some(docker) = &config.docker {
+            let kind = Kind::Docker(docker.clone(), config.roots.clone());
+            let labels = target_labels("cadvisor", &instance);
+            own("cadvisor", "docker:", labels, kind);
+        }
+        self.jobs
+            .retain(|name, _| config.scrape_configs.iter().any(|s| s.job_name == *name));
+        for scrape in &config.scrape_configs {
+            self.desired_of_job(config, scrape, &mut out);
+        }
+        out
+    }
+
+    fn desired_of_job(
+        &mut self,
+        config: &Config,
+        scrape: &ScrapeConfig,
+        out: &mut BTreeMap<Key, Desired>,
+    ) {
+        let Some(job) = self.job(scrape) else {
+            return;
+        };
+        let timing = scrape.timing(config.interval, config.timeout);
+        let found = targets(scrape, &job.relabel, timing);
+        for problem in found.broken {
+            tracing::warn!(job = scrape.job_name, problem, "target left out");
+        }
+        self.status.set_dropped(&scrape.job_name, found.dropped);
+        let limit = scrape.target_limit;
+        let refused = (limit > 0 && found.active.len() > limit).then(|| {
+            let count = found.active.len();
+            format!("target_limit exceeded (number of targets: {count}, limit: {limit})")
+        });
+        for spec in found.active {
+            let key = (
+                scrape.job_name.clone(),
+                spec.url.clone(),
+                spec.labels.clone(),
+            );
+            let desired = Desired {
+                discovered: spec.discovered.clone(),
+                interval: spec.interval,
+                timeout: spec.timeout,
+                kind: Kind::Scrape {
+                    config: Box::new(scrape.clone()),
+                    spec,
+                    refused: refused.clone(),
+                },
+            };
+            out.insert(key, desired);
+        }
+    }
+
+    /// The job as configured: the one there is, unless its configuration changed.
+    fn job(&mut self, scrape: &ScrapeConfig) -> Option<Arc<Job>> {
+        if let Some(job) = self.jobs.get(&scrape.job_name)
+            && job.config == *scrape
+        {
+            return Some(Arc::clone(job));
+        }
+        match Job::new(scrape) {
+            Ok(job) => {
+                let job = Arc::new(job);
+                self.jobs.insert(scrape.job_name.clone(), Arc::clone(&job));
+                Some(job)
+            }
+            Err(problem) => {
+                tracing::error!(job = scrape.job_name, problem, "job cannot be scraped");
+                self.jobs.remove(&scrape.job_name);
+                None
+            }
+        }
+    }
+
+    fn start(&mut self, key: Key, desired: Desired, old: Option<Running>) {
+        let mut target = Target::new(
+            &key.0,
+            &key.1,
+            key.2.clone(),
+            desired.discovered.clone(),
+            (desired.interval, desired.timeout),
+            self.status.clone(),
+        );
+        let (stop, stopped) = oneshot::channel();
+        let (interval, samples) = (desired.interval, self.samples.clone());
+        let before = async move {
+            if let Some(target_before) = finish(old).await {
+                target.take_over(target_before);
+            }
+            target
+        };
+        let task = match &desired.kind {
+            Kind::Own => {
+                let source = SelfMetrics::new(Arc::clone(&self.expose));
+                tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                })
+            }
+            Kind::Host(host, roots) => match Host::new(host, roots) {
+                Ok(source) => tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                }),
+                Err(problem) => {
+                    tracing::error!(problem, "host cannot be watched");
+                    return;
+                }
+            },
+            Kind::Docker(config, roots) => match Docker::new(config, roots) {
+                Ok(source) => tokio::spawn(async move {
+                    docker::run(source, before.await, interval, samples, stopped).await
+                }),
+                Err(problem) => {
+                    tracing::error!(problem, "docker cannot be watched");
+                    return;
+                }
+            },
+            Kind::Scrape {
+                spec,
+                refused,
+                config,
+            } => {
+                let Some(job) = self.jobs.get(&config.job_name) else {
+                    return;
+                };
+                let source = Scraper::new(Arc::clone(job), spec.clone(), refused.clone());
+                tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                })
+            }
+        };
+        let task = Task(task);
+        self.running.insert(
+            key,
+            Running {
+                desired,
+                stop,
+                task,
+            },
+        );
+    }
+
+    fn say_farewell(&mut self, running: Running) {
+        let samples = self.samples.clone();
+        self.farewells.spawn(async move {
+            if let Some(mut target) = finish(Some(running)).await {
+                let _ = samples.send(target.end(clock::now())).await;
+            }
+        });
+    }
+}
+
+/// Stops a task and waits for its target; `None` when it panicked or there is no task.
+async fn finish(running: Option<Running>) -> Option<Target> {
+    let Running { stop, mut task, .. } = running?;
+    // An error means that it has ended already.
+    let _ = stop.send(());
+    (&mut task.0).await.ok()
+}

@@ -1,0 +1,277 @@
+//! What every target has in common, scraped or our own: a series cache, `up` and the other
+//! report series, staleness markers, its place in the status.
+
+use std::time::Duration;
+
+use model::labels::METRIC_NAME;
+use model::{Labels, STALE_NAN, Sample, SampleBatch, Timestamp};
+
+use crate::Status;
+use crate::cache::{Lookup, SeriesCache};
+use crate::status::{TargetHealth, TargetStatus};
+
+/// One target from its first collection to its removal.
+pub(crate) struct Target {
+    pub(crate) pool: String,
+    pub(crate) url: String,
+    pub(crate) labels: Labels,
+    pub(crate) status: Status,
+    cache: SeriesCache,
+    report: [Labels; REPORT.len()],
+    /// Whether report series were written, so that removal has something to end.
+    reported: bool,
+    /// Capacity for the next batch.
+    expected: usize,
+}
+
+/// Written after every collection, in this order.
+const REPORT: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+
+/// A collection under way.
+pub(crate) struct Pass<'t> {
+    cache: &'t mut SeriesCache,
+    target_labels: &'t Labels,
+    at: Timestamp,
+    key: String,
+    pub(crate) samples: Vec<Sample>,
+    /// Samples offered.
+    pub(crate) scraped: usize,
+    /// Those not dropped by relabelling.
+    pub(crate) kept: usize,
+    /// Series the last collection did not have.
+    pub(crate) added: usize,
+    /// Series that came twice.
+    pub(crate) duplicates: usize,
+}
+
+/// The figures of a pass.
+pub(crate) struct Collected {
+    pub(crate) samples: Vec<Sample>,
+    scraped: usize,
+    kept: usize,
+    added: usize,
+    duplicates: usize,
+}
+
+impl Target {
+    pub(crate) fn new(
+        pool: &str,
+        url: &str,
+        labels: Labels,
+        discovered_labels: Labels,
+        (interval, timeout): (Duration, Duration),
+        status: Status,
+    ) -> Target {
+        status.set_target(TargetStatus {
+            pool: pool.to_owned(),
+            labels: labels.clone(),
+            discovered_labels,
+            url: url.to_owned(),
+            health: TargetHealth::Unknown,
+            last_error: String::new(),
+            last_scrape: None,
+            last_duration: Duration::ZERO,
+            interval,
+            timeout,
+        });
+        let report = REPORT.map(|name| {
+            let mut with_name = labels.to_builder();
+            with_name.set(METRIC_NAME, name);
+            with_name.build()
+        });
+        Target {
+            pool: pool.to_owned(),
+            url: url.to_owned(),
+            labels,
+            status,
+            cache: SeriesCache::new(),
+            report,
+            reported: false,
+            expected: 0,
+        }
+    }
+
+    /// Goes on with another's series: what it had and this one has not will vanish properly.
+    pub(crate) fn take_over(&mut self, old: Target) {
+        self.cache = old.cache;
+        self.cache.forget_keys();
+        self.reported = old.reported;
+    }
+
+    /// Starts a collection whose samples are true at `at`.
+    pub(crate) fn pass(&mut self, at: Timestamp) -> Pass<'_> {
+        Pass {
+            cache: &mut self.cache,
+            target_labels: &self.labels,
+            at,
+            key: String::new(),
+            samples: Vec::with_capacity(self.expected + REPORT.len()),
+            scraped: 0,
+            kept: 0,
+            added: 0,
+            duplicates: 0,
+        }
+    }
+
+    /// Ends a collection: adds staleness markers and the report.
+    pub(crate) fn finish(
+        &mut self,
+        at: Timestamp,
+        took: Duration,
+        result: Result<Collected, &str>,
+    ) -> SampleBatch {
+        let telemetry = self.status.telemetry();
+        let error = result.as_ref().err().map(|e| (*e).to_owned());
+        let (mut samples, figures) = match result {
+            Ok(c) => {
+                self.expected = c.samples.len();
+                telemetry.duplicate_samples.inc_by(c.duplicates as u64);
+                (c.samples, [c.scraped, c.kept, c.added])
+            }
+            Err(_) => (Vec::new(), [0; 3]),
+        };
+        let mut end = |labels: &Labels| {
+            samples.push(Sample {
+                labels: labels.clone(),
+                at,
+                value: STALE_NAN,
+            });
+        };
+        if error.is_none() {
+            self.cache.commit(&mut end);
+        } else {
+            self.cache.fail(&mut end);
+        }
+        let up = if error.is_none() { 1.0 } else { 0.0 };
+        let [scraped, kept, added] = figures.map(|n| n as f64);
+        let values = [up, took.as_secs_f64(), scraped, kept, added];
+        samples.extend(
+            self.report
+                .iter()
+                .zip(values)
+                .map(|(labels, value)| Sample {
+                    labels: labels.clone(),
+                    at,
+                    value,
+                }),
+        );
+        self.reported = true;
+        self.status.record_scrape(
+            &self.pool,
+            &self.labels,
+            &self.url,
+            at,
+            took,
+            error.as_deref(),
+        );
+        telemetry.samples.inc_by(samples.len() as u64);
+        SampleBatch { samples }
+    }
+
+    /// Ends every series of the target.
+    pub(crate) fn end(&mut self, at: Timestamp) -> SampleBatch {
+        let mut samples = Vec::new();
+        let mut end = |labels: &Labels| {
+            samples.push(Sample {
+                labels: labels.clone(),
+                at,
+                value: STALE_NAN,
+            });
+        };
+        self.cache.fail(&mut end);
+        if self.reported {
+            self.report.iter().for_each(end);
+        }
+        self.reported = false;
+        self.status
+            .remove_target(&self.pool, &self.labels, &self.url);
+        SampleBatch { samples }
+    }
+}
+
+impl<'t> Pass<'t> {
+    /// The target's labels.
+    pub(crate) fn target_labels(&self) -> &'t Labels {
+        self.target_labels
+    }
+
+    /// When its samples are true.
+    pub(crate) fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Adds a sample of our own source: a name, its labels in a fixed order, a value.
+    pub(crate) fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        key.push_str(name);
+        for (label, value) in labels {
+            // A control character ends each piece, so no two sets share a key.
+            key.push('\u{1}');
+            key.push_str(label);
+            key.push('\u{2}');
+            key.push_str(value);
+        }
+        let target_labels = self.target_labels;
+        let make = || {
+            let mut builder = target_labels.to_builder();
+            builder.set(METRIC_NAME, name);
+            for (label, value) in labels {
+                builder.set(*label, *value);
+            }
+            Ok::<_, std::convert::Infallible>(Some(builder.build()))
+        };
+        let _ = self.add(&key, None, false, value, make);
+        self.key = key;
+    }
+
+    /// Adds a sample by its key; `make` gives the labels the first time, `None` to drop the series.
+    pub(crate) fn add<E>(
+        &mut self,
+        key: &str,
+        own_time: Option<Timestamp>,
+        tracked: bool,
+        value: f64,
+        make: impl FnOnce() -> Result<Option<Labels>, E>,
+    ) -> Result<(), E> {
+        self.scraped += 1;
+        let labels = match self.cache.find(key, own_time.is_none() || tracked, make)? {
+            Lookup::Dropped => return Ok(()),
+            Lookup::Series { labels, added } => {
+                self.added += usize::from(added);
+                labels
+            }
+            // With times of their own, several samples of a series are in order.
+            Lookup::Duplicate(labels) if own_time.is_some() => labels,
+            Lookup::Duplicate(_) => {
+                self.kept += 1;
+                self.duplicates += 1;
+                return Ok(());
+            }
+        };
+        self.kept += 1;
+        self.samples.push(Sample {
+            labels,
+            at: own_time.unwrap_or(self.at),
+            value,
+        });
+        Ok(())
+    }
+
+    /// What was collected.
+    pub(crate) fn done(self) -> Collected {
+        Collected {
+            samples: self.samples,
+            scraped: self.scraped,
+            kept: self.kept,
+            added: self.added,
+            duplicates: self.duplicates,
+        }
+    }
+}
