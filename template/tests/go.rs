@@ -72,7 +72,7 @@ fn check(text: &str, expect: &str) {
 
 #[track_caller]
 fn check_error(text: &str, expect: &str) {
-    let error = expand(text).unwrap_err();
+    let error = expand(text).err().unwrap_or_default();
     assert!(
         error.contains(expect),
         "{text}\n  got: {error}\n want: {expect}"
