@@ -1,9 +1,16 @@
 //! Samples and scrubbed lines to disk and back.
 
+mod bytes;
 mod config;
+mod disk;
 mod error;
+mod health;
+mod metrics;
 mod report;
+mod retention;
 mod store;
+mod telemetry;
+mod wal;
 
 use std::time::Duration;
 

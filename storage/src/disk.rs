@@ -1,0 +1,185 @@
+//! The disk as this crate uses it: positioned reads and writes, explicit syncs.
+//!
+//! The trait exists for tests: [`faulty`] is a disk in memory that runs full, fails and
+//! forgets what was not synced at a power cut.
+
+#[cfg(test)]
+pub(crate) mod faulty;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Without its directory.
+    pub(crate) name: String,
+    /// Bytes; 0 for a directory.
+    pub(crate) bytes: u64,
+    /// Whether it is a directory.
+    pub(crate) is_dir: bool,
+}
+
+/// Room on the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// Bytes an ordinary user may still write.
+    pub(crate) free: u64,
+    /// Bytes in all.
+    pub(crate) total: u64,
+}
+
+/// An open file.
+pub(crate) trait DiskFile: Send + Sync {
+    /// Writes all of `bytes` at `offset`; a failed call may have written a part.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Fills `into` from `offset`, or fails.
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Returns once the content would survive a power cut.
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts the file.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Its length.
+    fn len(&self) -> io::Result<u64>;
+}
+
+/// A file system. Names are absolute or relative to the process, as given.
+pub(crate) trait Disk: Send + Sync {
+    /// A new, empty file; an old one of that name is emptied.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// An existing file, to read and write.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Moves a name, replacing the target.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory with its parents.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Names in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    /// Makes creations, renames and removals in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Room on the file system that holds `dir`.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+}
+
+/// The operating system's.
+pub(crate) struct RealDisk;
+
+struct RealFile(fs::File);
+
+impl DiskFile for RealFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            // A name may vanish between the listing and the look at it.
+            let Ok(about) = entry.metadata() else {
+                continue;
+            };
+            entries.push(Entry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                bytes: if about.is_dir() { 0 } else { about.len() },
+                is_dir: about.is_dir(),
+            });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let s = rustix::fs::statvfs(dir)?;
+        Ok(Space {
+            free: s.f_bavail.saturating_mul(s.f_frsize),
+            total: s.f_blocks.saturating_mul(s.f_frsize),
+        })
+    }
+}
+
+/// Renames a bad file to `<name>.corrupt` so that nobody reads it again but a person.
+/// Gives the new name.
+pub(crate) fn quarantine(disk: &dyn Disk, path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".corrupt");
+    let to = PathBuf::from(name);
+    if let Err(error) = disk.rename(path, &to) {
+        tracing::warn!(path = %path.display(), %error, "cannot set a damaged file aside");
+    }
+    to
+}
+
+/// All bytes of the files under `dir`, any depth. Unreadable parts count as empty.
+pub(crate) fn bytes_under(disk: &dyn Disk, dir: &Path) -> u64 {
+    let Ok(entries) = disk.list(dir) else {
+        return 0;
+    };
+    entries
+        .iter()
+        .map(|e| match e.is_dir {
+            true => bytes_under(disk, &dir.join(&e.name)),
+            false => e.bytes,
+        })
+        .sum()
+}

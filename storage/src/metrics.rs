@@ -1,0 +1,732 @@
+//! Series and samples: write-ahead log, head in memory, blocks on disk.
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
+mod bits;
+mod block;
+mod block_writer;
+mod chunk;
+mod column;
+mod cursor;
+mod head;
+mod postings;
+#[cfg(test)]
+mod tests;
+mod wal_record;
+mod xor;
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use foldhash::fast::RandomState;
+use model::{
+    FPoint, Labels, Matcher, ReadError, SampleBatch, SelectedSeries, Selection, TimeRange,
+    Timestamp,
+};
+
+use self::block::{Block, BlockError};
+use self::block_writer::BlockWriter;
+use self::cursor::{Cursor, Source};
+use self::head::{Head, Outcome, WINDOW_MS};
+use self::wal_record::NumberedSample;
+use crate::disk::{Disk, quarantine};
+use crate::error::WriteError;
+use crate::health::Watch;
+use crate::retention::{Piece, PieceKind};
+use crate::telemetry::{FileKind, Refusal};
+use crate::wal::{Unsynced, Wal};
+use crate::{AppendReport, FUTURE_MAX, SERIES_BYTES_ASSUMED};
+
+/// A window is flushed this long after its end, so that what was on the way arrives.
+const FLUSH_DELAY_MS: i64 = 10 * 60 * 1000;
+/// An early flush leaves this much in memory, for the samples that are just arriving.
+const EARLY_FLUSH_KEEPS_MS: i64 = 60 * 1000;
+/// An early flush writes at least this much: a head that is full of active series alone
+/// must not write a tiny block every few seconds.
+const EARLY_FLUSH_MIN_MS: i64 = 5 * 60 * 1000;
+
+/// The metric half of the store.
+pub(crate) struct MetricStore {
+    disk: Arc<dyn Disk>,
+    watch: Arc<Watch>,
+    blocks_dir: PathBuf,
+    head_bytes_max: usize,
+    series_max: usize,
+    /// One append at a time; taken before `state`.
+    writer: Mutex<Writer>,
+    state: RwLock<State>,
+    /// One flush at a time; taken before `writer`.
+    flusher: Mutex<Flusher>,
+}
+
+struct Writer {
+    wal: Wal,
+    payload: Vec<u8>,
+    planned: Vec<NumberedSample>,
+}
+
+#[derive(Default)]
+struct State {
+    head: Head,
+    /// Oldest first; they do not overlap.
+    blocks: Vec<Arc<Block>>,
+}
+
+struct Flusher {
+    next_number: u64,
+    /// The log could not be synced: bring everything to a block at the next chance.
+    everything: bool,
+}
+
+impl MetricStore {
+    /// Opens the blocks under `dir` and replays the log into the head.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        watch: Arc<Watch>,
+        dir: &Path,
+        head_bytes_max: u64,
+    ) -> io::Result<MetricStore> {
+        let blocks_dir = dir.join("blocks");
+        disk.create_dir(&blocks_dir)?;
+        let (blocks, mut next_number) = open_blocks(disk.as_ref(), &watch, &blocks_dir)?;
+        let mut state = State::default();
+        if let Some(end) = blocks.iter().map(|b| b.end_t).max() {
+            state.head.raise_floor(end);
+        }
+        state.blocks = blocks;
+        let head_bytes_max = head_bytes_max as usize;
+        let mut replay = Replay::default();
+        let wal = Wal::open(
+            Arc::clone(&disk),
+            Arc::clone(&watch),
+            dir.join("wal"),
+            FileKind::MetricWal,
+            &mut |segment, record_type, payload| {
+                let mark = replay.record(&mut state.head, segment, record_type, payload)?;
+                if state.head.bytes() > head_bytes_max
+                    && let Some(to) = early_flush_end(&state.head)
+                {
+                    let path = block_path(&blocks_dir, next_number);
+                    replay.let_go_of(&state.head);
+                    flush_in_place(disk.as_ref(), &watch, &mut state, to, &path);
+                    next_number += 1;
+                }
+                Ok(mark)
+            },
+        )?;
+        watch.telemetry.samples_appended.inc_by(replay.samples);
+        let series_max = (head_bytes_max as u64 / SERIES_BYTES_ASSUMED).max(1) as usize;
+        Ok(MetricStore {
+            disk,
+            watch,
+            blocks_dir,
+            head_bytes_max,
+            series_max,
+            writer: Mutex::new(Writer {
+                wal,
+                payload: Vec::new(),
+                planned: Vec::new(),
+            }),
+            state: RwLock::new(state),
+            flusher: Mutex::new(Flusher {
+                next_number,
+                everything: false,
+            }),
+        })
+    }
+
+    /// See [`crate::Storage::append_samples`].
+    pub(crate) fn append(
+        &self,
+        batch: &SampleBatch,
+        now: Timestamp,
+    ) -> Result<AppendReport, WriteError> {
+        let result = self.append_to_head(batch, now);
+        let telemetry = &self.watch.telemetry;
+        match &result {
+            Ok((report, _)) => {
+                telemetry.samples_appended.inc_by(report.appended);
+                telemetry.refuse(Refusal::Duplicate, report.duplicate);
+                telemetry.refuse(Refusal::OutOfOrder, report.out_of_order);
+                telemetry.refuse(Refusal::TooOld, report.too_old);
+                telemetry.refuse(Refusal::TooFarFuture, report.too_far_future);
+                telemetry.refuse(Refusal::SeriesLimit, report.series_limit);
+                if report.appended > 0 {
+                    self.watch.solved("metrics log");
+                }
+            }
+            Err(e) => {
+                telemetry.refuse(Refusal::Disk, batch.samples.len() as u64);
+                self.watch
+                    .write_failed("metrics log", FileKind::MetricWal, e);
+            }
+        }
+        let (report, head_bytes) = result?;
+        // Between two maintenance rounds a burst must not outgrow the budget by much.
+        if head_bytes > self.head_bytes_max + self.head_bytes_max / 4 {
+            self.flush_if_over_budget();
+        }
+        Ok(report)
+    }
+
+    fn append_to_head(
+        &self,
+        batch: &SampleBatch,
+        now: Timestamp,
+    ) -> Result<(AppendReport, usize), WriteError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = &mut *writer;
+        let mut report = AppendReport::default();
+        let latest = now.plus(FUTURE_MAX).millis();
+        writer.planned.clear();
+        let mut new: Vec<&Labels> = Vec::new();
+        let mut new_ids: HashMap<&Labels, u32, RandomState> = HashMap::default();
+        let mut mark = i64::MIN;
+        {
+            let state = self.read();
+            let head = &state.head;
+            for s in &batch.samples {
+                let t = s.at.millis();
+                if t > latest {
+                    report.too_far_future += 1;
+                    continue;
+                }
+                let known = head.find(&s.labels);
+                match head.check(known, t) {
+                    Outcome::Appended => {}
+                    other => {
+                        report.count(other);
+                        continue;
+                    }
+                }
+                let id = match known.or_else(|| new_ids.get(&s.labels).copied()) {
+                    Some(id) => id,
+                    None if head.series_count() + new.len() >= self.series_max => {
+                        report.series_limit += 1;
+                        continue;
+                    }
+                    None => {
+                        let id = head.id_of_new(new.len());
+                        new.push(&s.labels);
+                        new_ids.insert(&s.labels, id);
+                        id
+                    }
+                };
+                mark = mark.max(t);
+                let v = s.value;
+                writer.planned.push(NumberedSample { id, t, v });
+            }
+            if writer.planned.is_empty() {
+                return Ok((report, head.bytes()));
+            }
+        }
+        let segment = writer.wal.begin()?;
+        let mut defined: Vec<u32> = Vec::new();
+        {
+            // Nobody else changes series while the writer is held, but a flush may remove them.
+            let state = self.read();
+            let head = &state.head;
+            let mut definitions: Vec<(u32, &Labels)> = Vec::new();
+            for s in &writer.planned {
+                if let Some(series) = head.get(s.id)
+                    && series.wal_segment != segment
+                {
+                    definitions.push((s.id, &series.labels));
+                    defined.push(s.id);
+                }
+            }
+            for labels in &new {
+                if let Some(id) = new_ids.get(labels) {
+                    definitions.push((*id, labels));
+                }
+            }
+            writer.payload.clear();
+            wal_record::encode(
+                definitions.into_iter(),
+                &writer.planned,
+                &mut writer.payload,
+            );
+        }
+        writer
+            .wal
+            .append(wal_record::SAMPLES, &writer.payload, mark)?;
+        writer.payload.shrink_to(1 << 20);
+        let mut state = self.write();
+        let head = &mut state.head;
+        for labels in new {
+            let id = head.create(labels.clone());
+            if let Some(series) = head.get_mut(id) {
+                series.wal_segment = segment;
+            }
+            report.new_series += 1;
+        }
+        for id in defined {
+            if let Some(series) = head.get_mut(id) {
+                series.wal_segment = segment;
+            }
+        }
+        for s in &writer.planned {
+            report.count(head.push(s.id, s.t, s.v));
+        }
+        Ok((report, head.bytes()))
+    }
+
+    /// What must be synced; see [`Wal::unsynced`].
+    pub(crate) fn unsynced(&self) -> Vec<Unsynced> {
+        self.lock_writer().wal.unsynced()
+    }
+
+    /// Tells the log how a sync went.
+    pub(crate) fn sync_done(&self, part: &Unsynced, failed: bool) -> Result<(), WriteError> {
+        if !failed {
+            self.lock_writer().wal.synced(part);
+            return Ok(());
+        }
+        let error = self.lock_writer().wal.sync_failed(part);
+        self.watch
+            .write_failed("metrics sync", FileKind::MetricWal, &error);
+        self.lock_flusher().everything = true;
+        Err(error)
+    }
+
+    /// Flushes what is due, and reports figures.
+    pub(crate) fn maintain(&self, now: Timestamp) {
+        let mut flusher = self.lock_flusher();
+        loop {
+            let due = self.due(now, flusher.everything);
+            let Some(to) = due else {
+                break;
+            };
+            if !self.flush_to(&mut flusher, to) {
+                break;
+            }
+        }
+        drop(flusher);
+        let state = self.read();
+        let telemetry = &self.watch.telemetry;
+        telemetry.series.set(state.head.series_count() as i64);
+        telemetry.head_bytes.set(state.head.bytes() as i64);
+    }
+
+    fn flush_if_over_budget(&self) {
+        // Somebody is flushing already: the next append looks again.
+        if let Ok(mut flusher) = self.flusher.try_lock() {
+            let to = early_flush_end(&self.read().head);
+            if let Some(to) = to {
+                self.flush_to(&mut flusher, to);
+            }
+        }
+    }
+
+    /// Up to where the head should be flushed now.
+    fn due(&self, now: Timestamp, everything: bool) -> Option<i64> {
+        let state = self.read();
+        let (min_t, max_t) = state.head.bounds()?;
+        let window_end = (min_t.div_euclid(WINDOW_MS) + 1).saturating_mul(WINDOW_MS);
+        if max_t.max(now.millis()) >= window_end.saturating_add(FLUSH_DELAY_MS) {
+            return Some(window_end);
+        }
+        if everything {
+            return Some(max_t.saturating_add(1));
+        }
+        let full = state.head.bytes() > self.head_bytes_max
+            || state.head.series_count() >= self.series_max;
+        full.then(|| early_flush_end(&state.head)).flatten()
+    }
+
+    /// Moves samples before `to` into a block. On failure they stay in memory and in the log.
+    fn flush_to(&self, flusher: &mut Flusher, to: i64) -> bool {
+        let ids = {
+            // An append between its look at the head and its write holds the writer.
+            let _writer = self.lock_writer();
+            let mut state = self.write();
+            state.head.raise_floor(to);
+            state.head.sorted_ids()
+        };
+        let path = block_path(&self.blocks_dir, flusher.next_number);
+        flusher.next_number += 1;
+        let started = std::time::Instant::now();
+        let written = write_block(self.disk.as_ref(), &path, to, ids, &mut |id, visit| {
+            // The lock is held for one series at a time.
+            let found = self.read().head.get(id).map(|s| {
+                let range = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(to - 1));
+                (s.labels.clone(), s.chunks(range).collect::<Vec<_>>())
+            });
+            found.map_or(Ok(()), |(labels, chunks)| visit(labels, chunks))
+        });
+        let block = match written {
+            Ok(block) => block,
+            Err(e) => {
+                let error = WriteError::from_io("write", &path, e);
+                self.watch
+                    .write_failed("metrics block", FileKind::Block, &error);
+                return false;
+            }
+        };
+        let mut writer = self.lock_writer();
+        {
+            let mut state = self.write();
+            state.blocks.extend(block.map(Arc::new));
+            state.head.drop_before(to);
+        }
+        writer.wal.close_segment();
+        let floor = self.read().head.floor_t().unwrap_or(to);
+        writer.wal.drop_below(floor);
+        drop(writer);
+        flusher.everything = false;
+        self.watch
+            .telemetry
+            .flush_seconds
+            .observe(started.elapsed().as_secs_f64());
+        self.watch.solved("metrics block");
+        self.watch.solved("metrics sync");
+        true
+    }
+
+    /// See [`model::SeriesReader::select`].
+    pub(crate) fn select(
+        &self,
+        selection: &Selection<'_>,
+    ) -> Result<Vec<SelectedSeries>, ReadError> {
+        let mut found: HashMap<Labels, Vec<Source>, RandomState> = HashMap::default();
+        let (blocks, head_part) = self.snapshot(selection.matchers, selection.range);
+        for block in &blocks {
+            self.select_block(
+                block,
+                selection.matchers,
+                selection.range,
+                &mut |l, chunks| {
+                    let sources = chunks
+                        .into_iter()
+                        .map(|c| Source::Block(Arc::clone(block), c));
+                    found.entry(l).or_default().extend(sources);
+                },
+            )?;
+        }
+        for (labels, chunks) in head_part {
+            let sources = chunks.into_iter().map(Source::Head);
+            found.entry(labels).or_default().extend(sources);
+        }
+        let mut series: Vec<SelectedSeries> = found
+            .into_iter()
+            .map(|(labels, sources)| SelectedSeries {
+                labels,
+                cursor: Box::new(Cursor {
+                    sources: sources.into_iter(),
+                    watch: Arc::clone(&self.watch),
+                    last_t: None,
+                }),
+            })
+            .collect();
+        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(series)
+    }
+
+    /// See [`model::SeriesReader::series`].
+    pub(crate) fn series(
+        &self,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Result<Vec<Labels>, ReadError> {
+        let mut found: BTreeSet<Labels> = BTreeSet::new();
+        let everything = [Vec::new()];
+        let sets = if sets.is_empty() { &everything } else { sets };
+        for matchers in sets {
+            let (blocks, head_part) = self.snapshot(matchers, range);
+            for block in &blocks {
+                self.select_block(block, matchers, range, &mut |labels, _| {
+                    found.insert(labels);
+                })?;
+            }
+            found.extend(head_part.into_iter().map(|(labels, _)| labels));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Blocks and head chunks of one moment: between them nothing is missing.
+    fn snapshot(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> (Vec<Arc<Block>>, Vec<(Labels, Vec<chunk::Chunk>)>) {
+        let state = self.read();
+        let head_part = state
+            .head
+            .select(matchers)
+            .into_iter()
+            .filter_map(|id| state.head.get(id))
+            .map(|s| (s.labels.clone(), s.chunks(range).collect::<Vec<_>>()))
+            .filter(|(_, chunks)| !chunks.is_empty())
+            .collect();
+        (state.blocks.clone(), head_part)
+    }
+
+    fn select_block(
+        &self,
+        block: &Block,
+        matchers: &[Matcher],
+        range: TimeRange,
+        found: &mut dyn FnMut(Labels, Vec<block::ChunkRef>),
+    ) -> Result<(), ReadError> {
+        let mut damaged = |what| self.watch.corrupt(FileKind::Block, &block.path, what);
+        block
+            .select(matchers, range, found, &mut damaged)
+            .map_err(|e| ReadError::Io {
+                what: block.path.display().to_string(),
+                source: Arc::new(e),
+            })
+    }
+
+    /// What retention may choose from.
+    pub(crate) fn pieces(&self) -> Vec<Piece> {
+        let state = self.read();
+        let blocks = state.blocks.iter().map(|b| Piece {
+            kind: PieceKind::Block,
+            path: b.path.clone(),
+            bytes: b.bytes,
+            end_ms: b.end_t,
+        });
+        blocks.collect()
+    }
+
+    /// Removes the block with this path.
+    pub(crate) fn remove(&self, path: &Path) {
+        self.write().blocks.retain(|b| b.path != path);
+        remove_file(self.disk.as_ref(), path);
+    }
+
+    /// Series, head bytes, blocks, most series.
+    pub(crate) fn figures(&self) -> (u64, u64, u64, u64) {
+        let state = self.read();
+        (
+            state.head.series_count() as u64,
+            state.head.bytes() as u64,
+            state.blocks.len() as u64,
+            self.series_max as u64,
+        )
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_writer(&self) -> std::sync::MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_flusher(&self) -> std::sync::MutexGuard<'_, Flusher> {
+        self.flusher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AppendReport {
+    fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Appended => self.appended += 1,
+            Outcome::Duplicate => self.duplicate += 1,
+            Outcome::OutOfOrder => self.out_of_order += 1,
+            Outcome::TooOld => self.too_old += 1,
+        }
+    }
+}
+
+/// Where an early flush of this head ends: most goes, the newest minute stays. `None` when
+/// that would make a block not worth its file.
+fn early_flush_end(head: &Head) -> Option<i64> {
+    let (min_t, max_t) = head.bounds()?;
+    let to = max_t.saturating_sub(EARLY_FLUSH_KEEPS_MS);
+    (to.saturating_sub(min_t) >= EARLY_FLUSH_MIN_MS).then_some(to)
+}
+
+/// Turns records into head samples.
+#[derive(Default)]
+struct Replay {
+    segment: u64,
+    ids: HashMap<u32, Known, RandomState>,
+    samples: u64,
+}
+
+/// What a number of the log stands for.
+enum Known {
+    /// Not in the head (yet): its samples may all be in blocks.
+    Defined(Labels),
+    InHead(u32),
+}
+
+impl Replay {
+    /// A flush is about to remove series from the head: their numbers will mean nothing.
+    fn let_go_of(&mut self, head: &Head) {
+        for known in self.ids.values_mut() {
+            if let Known::InHead(id) = known
+                && let Some(series) = head.get(*id)
+            {
+                *known = Known::Defined(series.labels.clone());
+            }
+        }
+    }
+
+    fn record(
+        &mut self,
+        head: &mut Head,
+        segment: u64,
+        record_type: u8,
+        payload: &[u8],
+    ) -> Result<i64, crate::bytes::Malformed> {
+        if record_type != wal_record::SAMPLES {
+            return Err(crate::bytes::Malformed);
+        }
+        if segment != self.segment {
+            self.ids.clear();
+            self.segment = segment;
+        }
+        let samples = wal_record::decode(payload, &mut |id, labels| {
+            self.ids.insert(id, Known::Defined(labels));
+        })?;
+        let mut mark = i64::MIN;
+        for s in samples {
+            mark = mark.max(s.t);
+            let Some(known) = self.ids.get_mut(&s.id) else {
+                // Its definition was in a damaged record.
+                continue;
+            };
+            let id = match known {
+                Known::InHead(id) => *id,
+                Known::Defined(labels) => match head.find(labels) {
+                    Some(id) => id,
+                    None if head.check(None, s.t) == Outcome::Appended => {
+                        head.create(labels.clone())
+                    }
+                    None => continue,
+                },
+            };
+            *known = Known::InHead(id);
+            if head.push(id, s.t, s.v) == Outcome::Appended {
+                self.samples += 1;
+            }
+        }
+        Ok(mark)
+    }
+}
+
+fn open_blocks(disk: &dyn Disk, watch: &Watch, dir: &Path) -> io::Result<(Vec<Arc<Block>>, u64)> {
+    let mut blocks = Vec::new();
+    let mut next_number = 1;
+    for entry in disk.list(dir)? {
+        let path = dir.join(&entry.name);
+        if entry.name.ends_with(".tmp") {
+            remove_file(disk, &path);
+            continue;
+        }
+        let number = entry.name.split('.').next().and_then(|n| n.parse().ok());
+        next_number = next_number.max(number.unwrap_or(0) + 1);
+        if !entry.name.ends_with(".blk") {
+            continue;
+        }
+        match disk
+            .open(&path)
+            .map_err(BlockError::Io)
+            .and_then(|f| Block::open(f, &path))
+        {
+            Ok(block) => blocks.push(Arc::new(block)),
+            Err(BlockError::Corrupt(what)) => {
+                watch.corrupt(FileKind::Block, &path, what);
+                quarantine(disk, &path);
+            }
+            Err(BlockError::Io(e)) => watch.corrupt(FileKind::Block, &path, e),
+        }
+    }
+    blocks.sort_by_key(|b| b.start_t);
+    Ok((blocks, next_number))
+}
+
+fn block_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:010}.blk"))
+}
+
+fn remove_file(disk: &dyn Disk, path: &Path) {
+    let removed = disk.remove(path).and_then(|()| match path.parent() {
+        Some(dir) => disk.sync_dir(dir),
+        None => Ok(()),
+    });
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "cannot remove a file");
+    }
+}
+
+type VisitSeries<'a> = dyn FnMut(Labels, Vec<chunk::Chunk>) -> io::Result<()> + 'a;
+
+/// Writes samples before `to` of the series `ids` (sorted by labels); `None` when there are
+/// none. The name appears only once the content is durable.
+fn write_block(
+    disk: &dyn Disk,
+    path: &Path,
+    to: i64,
+    ids: Vec<u32>,
+    series: &mut dyn FnMut(u32, &mut VisitSeries<'_>) -> io::Result<()>,
+) -> io::Result<Option<Block>> {
+    let temporary = path.with_extension("tmp");
+    let write = || -> io::Result<Option<Block>> {
+        let mut writer = BlockWriter::create(disk, &temporary)?;
+        let mut points: Vec<FPoint> = Vec::new();
+        for id in ids {
+            series(id, &mut |labels, chunks| {
+                points.clear();
+                for chunk in chunks {
+                    // Bytes in memory that were encoded here decode; else they are left out.
+                    let _ = chunk.decode(&mut points);
+                }
+                points.truncate(points.partition_point(|p| p.t < to));
+                writer.add(&labels, &points)
+            })?;
+        }
+        if writer.is_empty() {
+            return Ok(None);
+        }
+        writer.finish(to)?;
+        disk.rename(&temporary, path)?;
+        if let Some(dir) = path.parent() {
+            disk.sync_dir(dir)?;
+        }
+        let file = disk.open(path)?;
+        match Block::open(file, path) {
+            Ok(block) => Ok(Some(block)),
+            Err(BlockError::Io(e)) => Err(e),
+            Err(BlockError::Corrupt(what)) => Err(io::Error::other(what)),
+        }
+    };
+    let written = write();
+    if !matches!(written, Ok(Some(_))) {
+        // Left-overs are also removed at the next start.
+        let _ = disk.remove(&temporary);
+    }
+    written
+}
+
+/// A flush during replay, when nobody else looks at the state.
+fn flush_in_place(disk: &dyn Disk, watch: &Watch, state: &mut State, to: i64, path: &Path) {
+    state.head.raise_floor(to);
+    let ids = state.head.sorted_ids();
+    let head = &state.head;
+    let written = write_block(disk, path, to, ids, &mut |id, visit| {
+        let range = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(to - 1));
+        head.get(id).map_or(Ok(()), |s| {
+            visit(s.labels.clone(), s.chunks(range).collect())
+        })
+    });
+    match written {
+        Ok(block) => {
+            state.blocks.extend(block.map(Arc::new));
+            state.head.drop_before(to);
+        }
+        Err(e) => {
+            let error = WriteError::from_io("write", path, e);
+            watch.write_failed("metrics block", FileKind::Block, &error);
+        }
+    }
+}

@@ -1,0 +1,548 @@
+//! A write-ahead log: numbered segments of checksummed records.
+//!
+//! Each segment can be read without the ones before it (its users repeat their definitions
+//! in every segment), so a segment goes as soon as what it holds is elsewhere, and damage in
+//! one costs nothing in another. Bytes: `docs/formats/wal.md`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::bytes::Malformed;
+use crate::disk::{Disk, DiskFile, quarantine};
+use crate::error::WriteError;
+use crate::health::Watch;
+use crate::telemetry::FileKind;
+
+/// A segment is closed once it is this long. Larger segments keep covered data on disk
+/// longer; smaller ones repeat definitions more often.
+pub(crate) const SEGMENT_BYTES: u64 = 8 << 20;
+
+/// Longest payload of a record.
+pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
+
+const MAGIC: [u8; 4] = *b"SWWL";
+const VERSION: u16 = 1;
+const HEADER_BYTES: usize = 20;
+/// Length, checksum, type.
+const RECORD_HEADER_BYTES: usize = 9;
+/// Read ahead this much at replay.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// The log of one kind of data.
+pub(crate) struct Wal {
+    disk: Arc<dyn Disk>,
+    watch: Arc<Watch>,
+    dir: PathBuf,
+    kind: FileKind,
+    /// Oldest first; the last one is written to when `writable`.
+    segments: Vec<Segment>,
+    writable: bool,
+    next_number: u64,
+    buffer: Vec<u8>,
+}
+
+struct Segment {
+    number: u64,
+    path: PathBuf,
+    /// Kept open while it is written or not yet synced.
+    file: Option<Arc<dyn DiskFile>>,
+    bytes: u64,
+    synced_bytes: u64,
+    mark_max: i64,
+}
+
+/// What has to be synced; see [`Wal::unsynced`].
+pub(crate) struct Unsynced {
+    number: u64,
+    bytes: u64,
+    file: Arc<dyn DiskFile>,
+}
+
+impl Unsynced {
+    /// Blocks until the disk has it.
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        self.file.sync()
+    }
+}
+
+impl Wal {
+    /// Reads all segments in `dir` (made when absent), handing each whole record to `visit`
+    /// as (segment number, type, payload) in the order of writing. `visit` answers with the
+    /// record's mark, see [`Wal::append`].
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read. Damage inside is cut, counted and reported.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        watch: Arc<Watch>,
+        dir: PathBuf,
+        kind: FileKind,
+        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<i64, Malformed>,
+    ) -> std::io::Result<Wal> {
+        disk.create_dir(&dir)?;
+        let mut numbers: Vec<u64> = disk
+            .list(&dir)?
+            .iter()
+            .filter_map(|e| e.name.strip_suffix(".wal")?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        let mut wal = Wal {
+            disk,
+            watch,
+            dir,
+            kind,
+            segments: Vec::new(),
+            writable: false,
+            next_number: numbers.last().map_or(1, |n| n + 1),
+            buffer: Vec::new(),
+        };
+        for (i, number) in numbers.iter().enumerate() {
+            let is_last = i + 1 == numbers.len();
+            wal.replay(*number, is_last, visit)?;
+        }
+        Ok(wal)
+    }
+
+    /// Makes sure a segment is open, and gives its number.
+    pub(crate) fn begin(&mut self) -> Result<u64, WriteError> {
+        if self.writable
+            && let Some(s) = self.segments.last()
+            && s.bytes < SEGMENT_BYTES
+        {
+            return Ok(s.number);
+        }
+        let number = self.next_number;
+        let path = segment_path(&self.dir, number);
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend_from_slice(&MAGIC);
+        header.extend_from_slice(&VERSION.to_le_bytes());
+        header.extend_from_slice(&kind_number(self.kind).to_le_bytes());
+        header.extend_from_slice(&number.to_le_bytes());
+        let crc = crc32fast::hash(&header);
+        header.extend_from_slice(&crc.to_le_bytes());
+        let made = self.disk.create(&path).and_then(|file| {
+            file.write_at(&header, 0)?;
+            file.sync()?;
+            self.disk.sync_dir(&self.dir)?;
+            Ok(file)
+        });
+        let file = made.map_err(|e| {
+            // Best effort: an empty leftover is also removed at the next start.
+            let _ = self.disk.remove(&path);
+            WriteError::from_io("create", &path, e)
+        })?;
+        self.next_number += 1;
+        self.segments.push(Segment {
+            number,
+            path,
+            file: Some(file),
+            bytes: HEADER_BYTES as u64,
+            synced_bytes: HEADER_BYTES as u64,
+            mark_max: i64::MIN,
+        });
+        self.writable = true;
+        Ok(number)
+    }
+
+    /// Appends one record to the segment of the last [`Wal::begin`]. `mark` is the point from
+    /// which on the record is no longer needed: see [`Wal::drop_below`].
+    ///
+    /// # Errors
+    /// When the disk refuses; what a short write left is cut off or overwritten.
+    pub(crate) fn append(
+        &mut self,
+        record_type: u8,
+        payload: &[u8],
+        mark: i64,
+    ) -> Result<(), WriteError> {
+        if payload.len() > RECORD_BYTES_MAX {
+            return Err(WriteError::BatchTooLarge {
+                bytes: payload.len(),
+                bytes_max: RECORD_BYTES_MAX,
+            });
+        }
+        self.begin()?;
+        let Some(segment) = self.segments.last_mut() else {
+            return Ok(());
+        };
+        let Some(file) = &segment.file else {
+            return Ok(());
+        };
+        self.buffer.clear();
+        let length = (payload.len() as u32).to_le_bytes();
+        self.buffer.extend_from_slice(&length);
+        let crc = record_crc(length, record_type, payload);
+        self.buffer.extend_from_slice(&crc.to_le_bytes());
+        self.buffer.push(record_type);
+        self.buffer.extend_from_slice(payload);
+        if let Err(e) = file.write_at(&self.buffer, segment.bytes) {
+            // Should this fail too, the next record overwrites the rest, and what then
+            // sticks out behind it fails its checksum.
+            let _ = file.set_len(segment.bytes);
+            return Err(WriteError::from_io("write", &segment.path, e));
+        }
+        segment.bytes += self.buffer.len() as u64;
+        segment.mark_max = segment.mark_max.max(mark);
+        // One large batch must not stay in memory for good.
+        self.buffer.shrink_to(1 << 20);
+        Ok(())
+    }
+
+    /// What was written and not yet synced; sync it without holding a lock on the log, then
+    /// tell [`Wal::synced`] or [`Wal::sync_failed`].
+    pub(crate) fn unsynced(&self) -> Vec<Unsynced> {
+        self.segments
+            .iter()
+            .filter(|s| s.synced_bytes < s.bytes)
+            .filter_map(|s| {
+                Some(Unsynced {
+                    number: s.number,
+                    bytes: s.bytes,
+                    file: Arc::clone(s.file.as_ref()?),
+                })
+            })
+            .collect()
+    }
+
+    /// `part` is durable.
+    pub(crate) fn synced(&mut self, part: &Unsynced) {
+        let last = self.segments.last().map(|s| s.number);
+        if let Some(s) = self.segments.iter_mut().find(|s| s.number == part.number) {
+            s.synced_bytes = s.synced_bytes.max(part.bytes);
+            if s.synced_bytes == s.bytes && last != Some(s.number) {
+                s.file = None;
+            }
+        }
+    }
+
+    /// `part` could not be synced. The kernel may have dropped its pages, and a second sync
+    /// may then succeed without having written them: the segment is not written to again.
+    pub(crate) fn sync_failed(&mut self, part: &Unsynced) -> WriteError {
+        let mut path = self.dir.clone();
+        if let Some(s) = self.segments.iter_mut().find(|s| s.number == part.number) {
+            s.synced_bytes = s.bytes;
+            path.clone_from(&s.path);
+        }
+        self.close_segment();
+        let e = std::io::Error::other("sync failed");
+        WriteError::from_io("sync", path, e)
+    }
+
+    /// The next record starts a new segment.
+    pub(crate) fn close_segment(&mut self) {
+        self.writable = false;
+    }
+
+    /// Removes closed segments all of whose records have marks below `mark`.
+    pub(crate) fn drop_below(&mut self, mark: i64) {
+        let open = self
+            .segments
+            .last()
+            .filter(|_| self.writable)
+            .map(|s| s.number);
+        let mut removed = false;
+        self.segments.retain(|s| {
+            let covered = s.mark_max < mark && Some(s.number) != open;
+            if covered && let Err(error) = self.disk.remove(&s.path) {
+                tracing::warn!(path = %s.path.display(), %error, "cannot remove a segment");
+                return true;
+            }
+            removed |= covered;
+            !covered
+        });
+        if removed && let Err(error) = self.disk.sync_dir(&self.dir) {
+            tracing::warn!(path = %self.dir.display(), %error, "cannot sync a directory");
+        }
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.bytes).sum()
+    }
+
+    fn replay(
+        &mut self,
+        number: u64,
+        is_last: bool,
+        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<i64, Malformed>,
+    ) -> std::io::Result<()> {
+        let path = segment_path(&self.dir, number);
+        let file = self.disk.open(&path)?;
+        let len = file.len()?;
+        let mut window = Window {
+            file: file.as_ref(),
+            len,
+            start: 0,
+            buffer: Vec::new(),
+        };
+        let header_holds = window.get(0, HEADER_BYTES).is_some_and(|h| {
+            h[..4] == MAGIC
+                && h[4..6] == VERSION.to_le_bytes()
+                && h[6..8] == kind_number(self.kind).to_le_bytes()
+                && h[8..16] == number.to_le_bytes()
+                && h[16..20] == crc32fast::hash(&h[..16]).to_le_bytes()
+        });
+        if !header_holds {
+            if len <= HEADER_BYTES as u64 {
+                // Made right before a crash: it never held a record.
+                self.watch.torn(self.kind, &path, len);
+                return self.disk.remove(&path);
+            }
+            self.watch.corrupt(self.kind, &path, "header");
+            quarantine(self.disk.as_ref(), &path);
+            return Ok(());
+        }
+        let mut segment = Segment {
+            number,
+            path,
+            // A killed process may have left it in the page cache only: it is synced again.
+            file: Some(Arc::clone(&file)),
+            bytes: len,
+            synced_bytes: 0,
+            mark_max: i64::MIN,
+        };
+        let mut at = HEADER_BYTES as u64;
+        while at < len {
+            match window.record(at) {
+                Record::Whole(record_type, payload, next) => {
+                    match visit(number, record_type, payload) {
+                        Ok(mark) => segment.mark_max = segment.mark_max.max(mark),
+                        Err(Malformed) => self.watch.corrupt(
+                            self.kind,
+                            &segment.path,
+                            format_args!("record at byte {at}"),
+                        ),
+                    }
+                    at = next;
+                }
+                Record::Bad(next) => {
+                    // One damaged record among good ones costs only itself.
+                    if let Some(next) = next
+                        && matches!(window.record(next), Record::Whole(..))
+                    {
+                        let what = format_args!("record at byte {at}");
+                        self.watch.corrupt(self.kind, &segment.path, what);
+                        at = next;
+                        continue;
+                    }
+                    if is_last {
+                        self.watch.torn(self.kind, &segment.path, len - at);
+                        // When this fails the tail is found again at the next start.
+                        if file.set_len(at).is_ok() {
+                            segment.bytes = at;
+                        }
+                    } else {
+                        let what = format_args!("{} bytes from byte {at} on", len - at);
+                        self.watch.corrupt(self.kind, &segment.path, what);
+                    }
+                    break;
+                }
+            }
+        }
+        self.segments.push(segment);
+        Ok(())
+    }
+}
+
+enum Record<'a> {
+    /// Type, payload, where the next record starts.
+    Whole(u8, &'a [u8], u64),
+    /// Where the next record would start if the length is right.
+    Bad(Option<u64>),
+}
+
+/// A part of a file in memory.
+struct Window<'a> {
+    file: &'a dyn DiskFile,
+    len: u64,
+    start: u64,
+    buffer: Vec<u8>,
+}
+
+impl Window<'_> {
+    fn get(&mut self, at: u64, count: usize) -> Option<&[u8]> {
+        let end = at.checked_add(count as u64)?;
+        if end > self.len {
+            return None;
+        }
+        if at < self.start || end > self.start + self.buffer.len() as u64 {
+            let want = count
+                .max(WINDOW_BYTES)
+                .min(usize::try_from(self.len - at).ok()?);
+            self.buffer.clear();
+            self.buffer.shrink_to(WINDOW_BYTES);
+            self.buffer.resize(want, 0);
+            self.start = at;
+            if let Err(error) = self.file.read_at(&mut self.buffer, at) {
+                tracing::error!(%error, "cannot read a segment");
+                self.buffer.clear();
+                return None;
+            }
+        }
+        let from = (at - self.start) as usize;
+        self.buffer.get(from..from + count)
+    }
+
+    fn record(&mut self, at: u64) -> Record<'_> {
+        let Some(header) = self.get(at, RECORD_HEADER_BYTES) else {
+            return Record::Bad(None);
+        };
+        let length = [header[0], header[1], header[2], header[3]];
+        let crc = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+        let record_type = header[8];
+        let bytes = u32::from_le_bytes(length) as usize;
+        if bytes > RECORD_BYTES_MAX {
+            return Record::Bad(None);
+        }
+        let next = at + (RECORD_HEADER_BYTES + bytes) as u64;
+        let Some(payload) = self.get(at + RECORD_HEADER_BYTES as u64, bytes) else {
+            return Record::Bad(None);
+        };
+        if record_crc(length, record_type, payload) == crc {
+            Record::Whole(record_type, payload, next)
+        } else {
+            Record::Bad(Some(next))
+        }
+    }
+}
+
+/// Over length, type and payload, so that zeroed bytes are no record.
+fn record_crc(length: [u8; 4], record_type: u8, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&length);
+    hasher.update(&[record_type]);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+fn kind_number(kind: FileKind) -> u16 {
+    match kind {
+        FileKind::MetricWal => 1,
+        _ => 2,
+    }
+}
+
+fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:010}.wal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::faulty::FaultyDisk;
+
+    fn open(disk: &FaultyDisk) -> (Wal, Vec<Vec<u8>>) {
+        let mut records = Vec::new();
+        let wal = Wal::open(
+            Arc::new(disk.clone()),
+            Watch::for_test(),
+            PathBuf::from("/w"),
+            FileKind::MetricWal,
+            &mut |_, _, payload| {
+                records.push(payload.to_vec());
+                Ok(0)
+            },
+        )
+        .unwrap();
+        (wal, records)
+    }
+
+    fn record(i: u8) -> Vec<u8> {
+        vec![i; usize::from(i) * 3]
+    }
+
+    #[test]
+    fn a_segment_cut_anywhere_yields_a_prefix_of_its_records() {
+        let disk = FaultyDisk::default();
+        let (mut wal, _) = open(&disk);
+        for i in 0..9 {
+            wal.append(1, &record(i), 0).unwrap();
+        }
+        let path = segment_path(Path::new("/w"), 1);
+        let whole = disk.content(&path);
+        let expect: Vec<_> = (0..9).map(record).collect();
+        let mut most = 0;
+        for cut in 0..=whole.len() {
+            let disk = FaultyDisk::default();
+            disk.set_content(&path, &whole[..cut]);
+            let (mut wal, records) = open(&disk);
+            assert_eq!(records, expect[..records.len()], "cut at {cut}");
+            assert!(records.len() >= most);
+            most = records.len();
+            // What is written next is found behind it.
+            wal.append(1, b"more", 0).unwrap();
+            let (_, again) = open(&disk);
+            assert_eq!(again.len(), records.len() + 1, "cut at {cut}");
+        }
+        assert_eq!(most, 9);
+    }
+
+    #[test]
+    fn one_flipped_bit_costs_at_most_its_own_record_or_the_tail() {
+        let disk = FaultyDisk::default();
+        let (mut wal, _) = open(&disk);
+        for i in 1..6 {
+            wal.append(1, &record(i), 0).unwrap();
+        }
+        let path = segment_path(Path::new("/w"), 1);
+        let whole = disk.content(&path);
+        let expect: Vec<_> = (1..6).map(record).collect();
+        for at in HEADER_BYTES..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 4;
+            let disk = FaultyDisk::default();
+            disk.set_content(&path, &damaged);
+            let (_, records) = open(&disk);
+            assert!(records.len() < 5);
+            assert!(records.iter().all(|r| expect.contains(r)));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_refuses_and_the_next_record_fits_where_the_torn_one_was() {
+        let disk = FaultyDisk::default();
+        let (mut wal, _) = open(&disk);
+        wal.append(1, b"first", 0).unwrap();
+        for room in 0..20 {
+            disk.set_room(Some(room));
+            let err = wal.append(1, &[7; 30], 0).unwrap_err();
+            assert!(matches!(err, WriteError::DiskFull { .. }), "{err}");
+        }
+        disk.set_room(None);
+        wal.append(1, b"second", 0).unwrap();
+        let (_, records) = open(&disk);
+        assert_eq!(records, [b"first".to_vec(), b"second".to_vec()]);
+    }
+
+    #[test]
+    fn a_power_cut_loses_only_what_was_not_synced() {
+        for kept in [0, 1, 7, 12, 100] {
+            let disk = FaultyDisk::default();
+            let (mut wal, _) = open(&disk);
+            wal.append(1, b"durable", 0).unwrap();
+            for part in wal.unsynced() {
+                part.sync().unwrap();
+                wal.synced(&part);
+            }
+            wal.append(1, b"lost", 0).unwrap();
+            disk.power_cut(kept);
+            let (_, records) = open(&disk);
+            assert_eq!(records[0], b"durable");
+            assert!(records.len() <= 2);
+        }
+    }
+
+    #[test]
+    fn segments_go_once_their_marks_are_passed() {
+        let disk = FaultyDisk::default();
+        let (mut wal, _) = open(&disk);
+        for mark in [10, 20, 30] {
+            wal.append(1, b"x", mark).unwrap();
+            wal.close_segment();
+        }
+        wal.drop_below(21);
+        assert_eq!(disk.files().len(), 1);
+        let (_, records) = open(&disk);
+        assert_eq!(records.len(), 1);
+    }
+}
