@@ -60,7 +60,9 @@ pub(super) fn file(name: &str, text: &str, raw: RawFile) -> Result<RuleFile, Vec
             groups,
         })
     } else {
-        Err(checker.found)
+        let mut found = checker.found;
+        found.sort_by_key(|d| (d.line, d.column));
+        Err(found)
     }
 }
 
