@@ -6,7 +6,11 @@
 mod batch;
 mod config;
 mod detector;
+mod json;
+#[cfg(test)]
+mod properties;
 mod scrubber;
+mod text;
 
 pub use batch::{LogBatch, ScrubbedEntry, ScrubbedLabels, ScrubbedLine, SourcePosition};
 pub use config::{Config, ConfigError};

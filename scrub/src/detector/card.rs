@@ -1,0 +1,187 @@
+//! Payment cards: issuer prefix and length, grouping as printed on cards, Luhn.
+//!
+//! Luhn alone passes every tenth number, and log lines are full of numbers, so prefix,
+//! length and grouping must all fit. Prefixes: ISO/IEC 7812 ranges as the schemes publish.
+
+use std::ops::Range;
+
+use crate::text::is_word;
+
+/// A boundary, or an escape sequence that hides one, then eight digits of a card.
+pub(super) const PATTERN: &str = r"(?:\b|\\[nrtbfv]|\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}|\[[0-9;]{0,16}m)[2-6][0-9]{3}[ -]?[0-9]{4}";
+
+/// Digits of the anchor that belong to the card.
+const ANCHOR_DIGITS: usize = 8;
+const DIGITS_MIN: usize = 13;
+const DIGITS_MAX: usize = 19;
+
+pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
+    let mut start = anchor.end;
+    let mut seen = 0;
+    while seen < ANCHOR_DIGITS {
+        start -= 1;
+        seen += usize::from(text[start].is_ascii_digit());
+    }
+    // The digits after a decimal point are no card.
+    if let [.., whole, b'.'] = &text[..start]
+        && whole.is_ascii_digit()
+    {
+        return None;
+    }
+
+    let mut digits = [0_u8; DIGITS_MAX];
+    let mut groups: Vec<usize> = Vec::new();
+    let (mut count, mut in_group, mut separator) = (0, 0, None);
+    let mut at = start;
+    // Every end at which the digits so far make a card; the longest wins.
+    let mut found = None;
+    while let Some(byte) = text.get(at) {
+        if byte.is_ascii_digit() {
+            if count == DIGITS_MAX {
+                break;
+            }
+            digits[count] = byte - b'0';
+            count += 1;
+            in_group += 1;
+        } else if matches!(byte, b' ' | b'-')
+            && in_group > 0
+            && separator.is_none_or(|known| known == *byte)
+            && text.get(at + 1).is_some_and(u8::is_ascii_digit)
+        {
+            separator = Some(*byte);
+            groups.push(in_group);
+            in_group = 0;
+        } else {
+            break;
+        }
+        at += 1;
+        if in_group > 0 && ends(text, at) && fits(&digits[..count], &groups, in_group) {
+            found = Some(start..at);
+        }
+    }
+    found
+}
+
+/// Whether a number may end before `at`.
+fn ends(text: &[u8], at: usize) -> bool {
+    match &text[at..] {
+        [] => true,
+        [b'.' | b',', digit, ..] if digit.is_ascii_digit() => false,
+        [byte, ..] => !is_word(*byte),
+    }
+}
+
+fn fits(digits: &[u8], groups: &[usize], last: usize) -> bool {
+    let grouped = matches!(
+        (groups, last),
+        ([], _) | ([4, 4, 4], 1..=4) | ([4, 4, 4, 4], 1..=3) | ([4, 6], 4 | 5) | ([6], 7..=13)
+    );
+    digits.len() >= DIGITS_MIN && grouped && issued(digits) && luhn(digits)
+}
+
+/// Whether an issuer numbers cards like this.
+fn issued(digits: &[u8]) -> bool {
+    let prefix = digits[..6].iter().fold(0, |n, d| n * 10 + u32::from(*d));
+    let length = digits.len();
+    match prefix {
+        // Visa.
+        400_000..=499_999 => matches!(length, 13 | 16 | 19),
+        // Mastercard.
+        222_100..=272_099 | 510_000..=559_999 => length == 16,
+        // American Express.
+        340_000..=349_999 | 370_000..=379_999 => length == 15,
+        // Diners Club.
+        300_000..=305_999 | 309_500..=309_599 | 360_000..=369_999 | 380_000..=399_999 => {
+            (14..=19).contains(&length)
+        }
+        // JCB, Mir, Discover, UnionPay.
+        352_800..=358_999
+        | 220_000..=220_499
+        | 601_100..=601_199
+        | 644_000..=659_999
+        | 620_000..=629_999 => (16..=19).contains(&length),
+        // Maestro.
+        501_800..=501_899
+        | 502_000..=502_099
+        | 503_800..=503_899
+        | 589_300..=589_399
+        | 630_400..=630_499
+        | 675_900..=675_999
+        | 676_100..=676_399 => true,
+        _ => false,
+    }
+}
+
+fn luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(i, digit)| match (i % 2, u32::from(*digit)) {
+            (0, digit) => digit,
+            (_, digit) if digit > 4 => 2 * digit - 9,
+            (_, digit) => 2 * digit,
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{check, keeps};
+
+    #[test]
+    fn cards_of_each_scheme() {
+        for card in [
+            "4111111111111111",
+            "4222222222222",
+            "5555555555554444",
+            "2223003122003222",
+            "378282246310005",
+            "30569309025904",
+            "3530111333300000",
+            "6011111111111117",
+            "6205500000000000004",
+            "6759649826438453",
+        ] {
+            check(
+                &format!("paid with {card}, thanks"),
+                "paid with <card>, thanks",
+            );
+        }
+    }
+
+    #[test]
+    fn cards_as_printed() {
+        check("4111 1111 1111 1111", "<card>");
+        check("4111-1111-1111-1111.", "<card>.");
+        check("3782 822463 10005", "<card>");
+        check("pan:4111 1111 1111 1111 123", "pan:<card> 123");
+        check(r"a\n4111111111111111", r"a\n<card>");
+        check("\x1b[31m4111111111111111\x1b[0m", "\x1b[31m<card>\x1b[0m");
+        check("q=%204111111111111111&x", "q=%20<card>&x");
+    }
+
+    #[test]
+    fn a_bare_number_in_json_becomes_a_string() {
+        check(r#"{"n":4111111111111111,"m":1}"#, r#"{"n":"<card>","m":1}"#);
+        check(r#"{"n": [ 4111111111111111 ]}"#, r#"{"n": [ "<card>" ]}"#);
+        check(r#"{"n":"a 4111111111111111"}"#, r#"{"n":"a <card>"}"#);
+        check("[x] 4111111111111111", "[x] <card>");
+    }
+
+    #[test]
+    fn numbers_that_are_no_cards() {
+        keeps("4111111111111112");
+        keeps("1700000000000 1700000000000000000");
+        keeps("0.4111111111111111");
+        keeps("4111111111111111.5");
+        keeps("a4111111111111111");
+        keeps("4111111111111111b");
+        keeps("41111111111111111");
+        keeps("41 11 11 11 11 11 11 11");
+        keeps("4111-1111 1111-1111");
+        keeps("550e8400-e29b-41d4-a716-446655440000");
+        keeps("9111111111111111");
+    }
+}

@@ -1,0 +1,169 @@
+//! E-mail addresses, also percent-encoded. Non-ASCII letters of European scripts count as
+//! letters, so that no half of a name stays.
+
+use std::ops::Range;
+
+use crate::text::letter_escape_before;
+
+pub(super) const PATTERN: &str = r"(?:@|%40)[A-Za-z0-9\x80-\xff]";
+
+/// RFC 5321 allows 64; a longer run goes as a whole.
+const LOCAL_BYTES_MAX: usize = 256;
+const DOMAIN_BYTES_MAX: usize = 253;
+
+/// Last labels that are file suffixes or unit types, not top-level domains:
+/// `icon@2x.png`, `getty@tty1.service`.
+const FILE_SUFFIXES: &[&str] = &[
+    "automount",
+    "conf",
+    "css",
+    "device",
+    "gif",
+    "gz",
+    "html",
+    "ico",
+    "img",
+    "jpeg",
+    "jpg",
+    "js",
+    "json",
+    "jsx",
+    "lock",
+    "log",
+    "mount",
+    "path",
+    "php",
+    "png",
+    "scope",
+    "service",
+    "slice",
+    "socket",
+    "sock",
+    "svg",
+    "swap",
+    "tar",
+    "target",
+    "tgz",
+    "timer",
+    "tmp",
+    "ts",
+    "tsx",
+    "txt",
+    "webp",
+    "xml",
+    "yaml",
+    "yml",
+];
+
+pub(super) fn locate(text: &str, anchor: Range<usize>) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let at_sign = anchor.start..anchor.start + if bytes[anchor.start] == b'@' { 1 } else { 3 };
+    let start = local_start(text, at_sign.start);
+    let local = &text[start..at_sign.start];
+    // `git@host:path` is how every clone URL looks.
+    if local.is_empty() || local.bytes().all(|byte| byte == b'.') || local == "git" {
+        return None;
+    }
+    let end = at_sign.end + domain_length(&text[at_sign.end..])?;
+    Some(start..end)
+}
+
+fn local_start(text: &str, end: usize) -> usize {
+    let mut start = end;
+    for (at, c) in text[..end].char_indices().rev() {
+        // Of the symbols RFC 5322 allows, only these occur outside of tests.
+        if !is_letter(c) && !"._%+-".contains(c) {
+            break;
+        }
+        if end - at > LOCAL_BYTES_MAX
+            || letter_escape_before(&text.as_bytes()[..at + c.len_utf8()]) > 0
+        {
+            break;
+        }
+        start = at;
+    }
+    start
+}
+
+/// Length of the host name at the start of `text`, if its last label can be a top-level domain.
+fn domain_length(text: &str) -> Option<usize> {
+    let mut end = 0;
+    let mut label_start = 0;
+    let mut last: Option<&str> = None;
+    let mut labels = 0;
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        if at > DOMAIN_BYTES_MAX {
+            break;
+        }
+        if is_letter(c) || c == '-' {
+            continue;
+        }
+        let label = text[label_start..at].trim_end_matches('-');
+        if label.is_empty() || label.starts_with('-') {
+            break;
+        }
+        labels += 1;
+        end = label_start + label.len();
+        last = Some(label);
+        if c != '.' || end != at {
+            break;
+        }
+        label_start = at + 1;
+    }
+    let last = last?;
+    let top = last.starts_with("xn--")
+        || (last.len() >= 2
+            && last.len() <= 24
+            && !last
+                .bytes()
+                .any(|byte| byte.is_ascii_digit() || byte == b'-'));
+    let file = FILE_SUFFIXES
+        .iter()
+        .any(|suffix| suffix.eq_ignore_ascii_case(last));
+    (labels >= 2 && top && !file).then_some(end)
+}
+
+/// ASCII letters and digits, and letters of Latin, Greek and Cyrillic. Not those of scripts
+/// written without spaces, where the whole sentence would go.
+fn is_letter(c: char) -> bool {
+    c.is_ascii_alphanumeric()
+        || (matches!(c, '\u{c0}'..='\u{24f}' | '\u{370}'..='\u{52f}') && c.is_alphabetic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{check, keeps};
+
+    #[test]
+    fn addresses_in_text() {
+        check("mail to bob@example.com failed", "mail to <email> failed");
+        check("<Bob.O+tag@mail.example.co.uk>,", "<<email>>,");
+        check("bob@example.com.", "<email>.");
+        check("user=bob%40example.com&x=1", "user=<email>&x=1");
+        check("müller@bücher.de", "<email>");
+        check("请联系bob@example.com谢谢", "请联系<email>谢谢");
+        check(r#"{"m":"a\nbob@example.com"}"#, r#"{"m":"a\n<email>"}"#);
+        check("\x1b[36mbob@example.com\x1b[0m", "\x1b[36m<email>\x1b[0m");
+        check("a@b.io,c@d.io;e@f.io", "<email>,<email>;<email>");
+        check("_bob_@example.com-", "<email>-");
+        check("x@y.xn--p1ai", "<email>");
+        check("git2@example.com", "<email>");
+        check("@bob@mastodon.social", "@<email>");
+    }
+
+    #[test]
+    fn what_has_an_at_sign_only() {
+        keeps("git@github.com:org/repo");
+        keeps("icon@2x.png");
+        keeps("getty@tty1.service");
+        keeps("npm i react@18.2.0 @types/node@20.1.0");
+        keeps("user@host");
+        keeps("root@10.0.0.1");
+        keeps("@example.com");
+        keeps("a@b.c");
+        keeps("a@.com");
+        keeps("a@-b.com");
+        keeps("image@sha256:abc.def");
+        keeps("<email>@example.com");
+    }
+}

@@ -1,0 +1,104 @@
+//! What holds for every text: no find survives, a second pass changes nothing, JSON stays
+//! JSON, nothing panics.
+
+use crate::{Config, Scrubber, detector_names};
+use proptest::prelude::*;
+
+/// One scrubber per detector, alone.
+fn alone() -> Vec<(&'static str, Scrubber)> {
+    detector_names()
+        .into_iter()
+        .map(|name| {
+            let disabled = detector_names()
+                .into_iter()
+                .filter(|other| *other != name)
+                .map(str::to_owned)
+                .collect();
+            let config = Config {
+                disabled,
+                ..Config::default()
+            };
+            (name, Scrubber::new(&config).unwrap())
+        })
+        .collect()
+}
+
+/// Pieces that detectors look for, and what may stand between them.
+fn piece() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => prop::sample::select(vec![
+            "password", "token", "secret=", "api_key", "Authorization", "cookie", "pwd", "--password ", "_pass",
+            "Bearer ", "Basic ", "dXNlcjpwYXNz", "abc123def456", "bob@example.com", "a%40b.org", "@", ".com",
+            "http://u:p@h", "://", "u:p", "4111111111111111", "4111 1111 1111 1111", "DE89370400440532013000",
+            "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.", "AKIAJ7Q2J7Q2J7Q2J7Q2", "123456789:AA",
+            "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "<secret>", "<email>", "<password>",
+            "</password>", "<card>", "true", "null", "***",
+        ]).prop_map(str::to_owned),
+        4 => prop::sample::select(vec![
+            "=", ":", ": ", "=>", " ", ",", ", ", ";", "&", "\"", "\\\"", "\\\\\"", "'", "''", "\\", "\\n", "n",
+            "{", "}", "[", "]", "(", ")", "<", ">", "/", "\\/", "%20", "%3D", "\u{1b}[31m", "\\u001b[0m", "\t", "é",
+            "漢", "\u{fffd}", "\n", "-", "_", ".", "%",
+        ]).prop_map(str::to_owned),
+        1 => "[a-zA-Z0-9]{1,12}",
+        1 => "\\PC{0,8}",
+    ]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop::collection::vec(piece(), 0..24).prop_map(|pieces| pieces.concat())
+}
+
+fn json() -> impl Strategy<Value = String> {
+    let key = prop_oneof![
+        prop::sample::select(vec!["password", "msg", "token", "card", "url", "Cookie"])
+            .prop_map(str::to_owned),
+        text(),
+    ];
+    let leaf = prop_oneof![
+        3 => text().prop_map(serde_json::Value::from),
+        1 => text().prop_map(|inner| serde_json::json!({ "token": inner }).to_string().into()),
+        1 => prop::sample::select(vec![4_111_111_111_111_111_u64, 5, 123_456]).prop_map(serde_json::Value::from),
+        1 => Just(serde_json::Value::Null),
+        1 => any::<bool>().prop_map(serde_json::Value::from),
+        1 => any::<f64>().prop_map(serde_json::Value::from),
+    ];
+    let value = leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+            prop::collection::vec((text(), inner), 0..4)
+                .prop_map(|pairs| serde_json::Value::Object(pairs.into_iter().collect())),
+        ]
+    });
+    prop::collection::vec((key, value), 1..5)
+        .prop_map(|pairs| serde_json::Value::Object(pairs.into_iter().collect()).to_string())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_find_survives_and_a_second_pass_changes_nothing(text in text()) {
+        let scrubber = Scrubber::default();
+        let once = scrubber.line(text.as_bytes());
+        for (name, detector) in alone() {
+            let again = detector.line(once.as_str().as_bytes());
+            prop_assert_eq!(again.as_str(), once.as_str(), "{} in {:?}", name, &text);
+        }
+        let twice = scrubber.line(once.as_str().as_bytes());
+        prop_assert_eq!(twice.as_str(), once.as_str());
+    }
+
+    #[test]
+    fn json_stays_json_with_the_same_keys_outside_of_finds(text in json()) {
+        let clean = Scrubber::default().line(text.as_bytes());
+        let parsed = serde_json::from_str::<serde_json::Value>(clean.as_str());
+        prop_assert!(parsed.is_ok(), "{}\n{}", text, clean.as_str());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        let clean = Scrubber::default().line(&bytes);
+        let again = Scrubber::default().line(clean.as_str().as_bytes());
+        prop_assert_eq!(again.as_str(), clean.as_str());
+    }
+}
