@@ -1,2 +1,7 @@
-//! The stackwatch binary.
-fn main() {}
+//! The binary `stackwatch`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stackwatch::cli::main()
+}

@@ -1,0 +1,220 @@
+//! HTTP: Prometheus, Loki and Alertmanager as Grafana knows them, and our own health.
+//!
+//! The listener is bound before the store replays, so every handler that needs data asks for
+//! [`Parts`] and answers 503 until they are there.
+
+mod alertmanager;
+mod health;
+mod home;
+mod json;
+mod loki;
+mod metrics;
+mod params;
+mod prometheus;
+mod reload;
+mod work;
+
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use model::{LogReader, SeriesReader, Timestamp};
+use prometheus_client::registry::Registry;
+use tower_http::compression::CompressionLayer;
+
+pub use health::{Component, Probe, State as ComponentState};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::reload::Reloader;
+use crate::telemetry::HttpMetrics;
+use prometheus::envelope::{ErrorType, Failure};
+use work::Workshop;
+
+/// Largest request body accepted, in bytes: alerts posted by others are the largest.
+const BODY_BYTES_MAX: usize = 4 << 20;
+
+/// What handlers share. Cloning shares it.
+#[derive(Clone)]
+pub struct Api(Arc<Shared>);
+
+struct Shared {
+    clock: Clock,
+    started: Timestamp,
+    config: RwLock<Arc<Config>>,
+    parts: OnceLock<Arc<Parts>>,
+    workshop: Workshop,
+    http: HttpMetrics,
+    reloader: Reloader,
+}
+
+/// What can be asked once the store has replayed.
+pub struct Parts {
+    /// Stored samples.
+    pub series: Arc<dyn SeriesReader>,
+    /// Stored lines.
+    pub logs: Arc<dyn LogReader>,
+    /// The store in figures.
+    pub stats: Box<dyn Fn() -> storage::Stats + Send + Sync>,
+    /// Evaluates queries.
+    pub engine: Arc<query::Engine>,
+    /// State of rules.
+    pub rules: Box<dyn Fn() -> Vec<rules::GroupStatus> + Send + Sync>,
+    /// Alerts and silences.
+    pub alerting: alerting::Handle,
+    /// Targets.
+    pub targets: collector::Status,
+    /// Our own metrics.
+    pub registry: Arc<Registry>,
+    /// What `/health` asks, in the order it shows.
+    pub probes: Vec<Probe>,
+}
+
+impl Api {
+    /// An API without data yet.
+    #[must_use]
+    pub fn new(config: Arc<Config>, clock: Clock, http: HttpMetrics, reloader: Reloader) -> Api {
+        let workshop = Workshop::new(config.query.concurrency);
+        Api(Arc::new(Shared {
+            clock,
+            started: clock(),
+            config: RwLock::new(config),
+            parts: OnceLock::new(),
+            workshop,
+            http,
+            reloader,
+        }))
+    }
+
+    /// Opens the door: from now on queries are answered. The first call counts.
+    pub fn ready(&self, parts: Parts) {
+        let _ = self.0.parts.set(Arc::new(parts));
+    }
+
+    /// Shows another configuration from now on.
+    pub fn set_config(&self, config: Arc<Config>) {
+        // Nobody panics while holding this lock, and an `Arc` is whole in any case.
+        *self
+            .0
+            .config
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = config;
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(
+            &self
+                .0
+                .config
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.0.clock)()
+    }
+
+    fn started(&self) -> Timestamp {
+        self.0.started
+    }
+
+    fn workshop(&self) -> &Workshop {
+        &self.0.workshop
+    }
+
+    fn reloader(&self) -> &Reloader {
+        &self.0.reloader
+    }
+
+    fn ready_parts(&self) -> Option<Arc<Parts>> {
+        self.0.parts.get().map(Arc::clone)
+    }
+
+    /// The parts, for handlers of Prometheus' API. [`require_ready`] has let nobody through
+    /// before they were there.
+    fn parts(&self) -> Result<Arc<Parts>, Failure> {
+        self.ready_parts()
+            .ok_or_else(|| Failure::new(ErrorType::Internal, "stackwatch is starting"))
+    }
+}
+
+/// All routes.
+pub fn router(api: Api) -> Router {
+    let data = Router::new()
+        .nest("/api/v1", prometheus::routes())
+        .nest("/loki/api/v1", loki::routes())
+        .nest("/api/v2", alertmanager::routes())
+        .merge(metrics::routes())
+        .layer(middleware::from_fn_with_state(api.clone(), require_ready))
+        .layer(middleware::from_fn(cors));
+    Router::new()
+        .merge(home::routes())
+        .merge(health::routes())
+        .merge(reload::routes())
+        .merge(data)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(api.clone(), measure))
+        .with_state(api)
+}
+
+/// Go's words: Grafana reads them to tell a Prometheus from a Mimir.
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n").into_response()
+}
+
+async fn require_ready(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if api.ready_parts().is_some() {
+        next.run(request).await
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable\n").into_response()
+    }
+}
+
+/// Prometheus' cross-origin answers: anybody may read.
+async fn cors(request: Request, next: Next) -> Response {
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Accept, Authorization, Content-Type, Origin",
+        ),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+        (header::VARY, "Origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn measure(
+    State(api): State<Api>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let handler = path.as_ref().map_or("unknown", MatchedPath::as_str);
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let took: Duration = begun.elapsed();
+    api.0.http.record(handler, response.status(), took);
+    response
+}

@@ -1,0 +1,113 @@
+//! JSON by hand where answers are large: straight into one string, no tree in between.
+
+use std::fmt::Write as _;
+
+use model::{Labels, Timestamp};
+
+/// Appends a JSON string.
+pub(crate) fn string(out: &mut String, text: &str) {
+    out.push('"');
+    let mut plain = 0;
+    for (i, b) in text.bytes().enumerate() {
+        let escape = match b {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0..0x20 => {
+                out.push_str(&text[plain..i]);
+                let _ = write!(out, "\\u{b:04x}");
+                plain = i + 1;
+                continue;
+            }
+            _ => continue,
+        };
+        out.push_str(&text[plain..i]);
+        out.push_str(escape);
+        plain = i + 1;
+    }
+    out.push_str(&text[plain..]);
+    out.push('"');
+}
+
+/// Appends `{"name":"value",…}`.
+pub(crate) fn labels(out: &mut String, labels: &Labels) {
+    out.push('{');
+    for (i, (name, value)) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        string(out, name);
+        out.push(':');
+        string(out, value);
+    }
+    out.push('}');
+}
+
+/// Appends `[…]` with one element per item.
+pub(crate) fn array<T>(
+    out: &mut String,
+    items: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut String, T),
+) {
+    out.push('[');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        write(out, item);
+    }
+    out.push(']');
+}
+
+/// Appends an instant as Prometheus does: seconds, with three decimals unless they are zero.
+pub(crate) fn timestamp(out: &mut String, at: Timestamp) {
+    let millis = at.millis();
+    if millis < 0 {
+        out.push('-');
+    }
+    let millis = millis.unsigned_abs();
+    let _ = write!(out, "{}", millis / 1000);
+    if millis % 1000 != 0 {
+        let _ = write!(out, ".{:03}", millis % 1000);
+    }
+}
+
+/// Appends a sample's value: a string, because JSON has no NaN and no infinity.
+pub(crate) fn number(out: &mut String, value: f64) {
+    out.push('"');
+    out.push_str(&model::number::format_api(value));
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_escaped_and_unicode_stays() {
+        let mut out = String::new();
+        string(&mut out, "a\"b\\c\n\u{1}ü");
+        assert_eq!(out, "\"a\\\"b\\\\c\\n\\u0001ü\"");
+        assert_eq!(
+            serde_json::from_str::<String>(&out).unwrap(),
+            "a\"b\\c\n\u{1}ü"
+        );
+    }
+
+    #[test]
+    fn instants_have_three_decimals_or_none() {
+        for (millis, expect) in [
+            (0, "0"),
+            (10, "0.010"),
+            (1500, "1.500"),
+            (-1, "-0.001"),
+            (4000, "4"),
+        ] {
+            let mut out = String::new();
+            timestamp(&mut out, Timestamp::from_millis(millis));
+            assert_eq!(out, expect);
+        }
+    }
+}

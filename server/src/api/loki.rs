@@ -1,0 +1,91 @@
+//! Loki's HTTP API, as far as Grafana's log panels and our own command line use it: stream
+//! selectors with line filters. Metric queries come with LogQL proper.
+
+mod labels;
+mod query;
+mod selector;
+mod time;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use super::Api;
+use super::work::WorkError;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/labels", get(labels::names).post(labels::names))
+        .route("/label/{name}/values", get(labels::values))
+        .route("/series", get(labels::series).post(labels::series))
+        .route("/index/stats", get(labels::stats).post(labels::stats))
+        .route("/status/buildinfo", get(buildinfo))
+}
+
+/// The Loki whose API this is.
+async fn buildinfo() -> Response {
+    axum_json(
+        json!({
+            "version": "3.0.0",
+            "revision": concat!("stackwatch-", env!("CARGO_PKG_VERSION")),
+            "branch": "",
+            "buildUser": "",
+            "buildDate": "",
+            "goVersion": "",
+        })
+        .to_string(),
+    )
+}
+
+fn axum_json(body: String) -> Response {
+    (
+        [(axum::http::header::CONTENT_TYPE, "application/json")],
+        body,
+    )
+        .into_response()
+}
+
+/// Loki's errors are plain text; Grafana shows the body.
+#[derive(Debug)]
+struct Refused(StatusCode, String);
+
+impl Refused {
+    fn bad(message: impl Into<String>) -> Self {
+        Refused(StatusCode::BAD_REQUEST, message.into())
+    }
+}
+
+impl From<WorkError> for Refused {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Timeout => Refused(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the query took too long; ask for a shorter time range".to_owned(),
+            ),
+            WorkError::Panicked => Refused(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the query failed inside stackwatch; its log says more".to_owned(),
+            ),
+        }
+    }
+}
+
+impl From<model::ReadError> for Refused {
+    fn from(error: model::ReadError) -> Self {
+        let status = match error {
+            model::ReadError::Limit(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refused(status, error.to_string())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, self.1).into_response()
+    }
+}

@@ -1,0 +1,173 @@
+//! The envelope of Prometheus' API: `{"status":…,"data":…}` or an error with its type.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use model::ReadError;
+
+use crate::api::json;
+use crate::api::work::WorkError;
+
+/// Warnings and infos shown per answer; the rest is counted.
+const ANNOTATIONS_MAX: usize = 10;
+
+/// `data` and what was noticed on the way.
+#[derive(Default)]
+pub(crate) struct Success {
+    /// JSON.
+    pub(crate) data: String,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) infos: Vec<String>,
+}
+
+impl Success {
+    /// `data` is JSON already.
+    pub(crate) fn new(data: String) -> Self {
+        Success {
+            data,
+            ..Success::default()
+        }
+    }
+
+    /// From a small tree.
+    pub(crate) fn from_value(data: &serde_json::Value) -> Self {
+        Success::new(data.to_string())
+    }
+
+    /// A JSON list of strings, cut after `limit` with the usual warning.
+    pub(crate) fn strings(mut items: Vec<String>, limit: Option<usize>) -> Self {
+        let cut = cut(&mut items, limit);
+        let mut data = String::new();
+        json::array(&mut data, &items, |out, item| json::string(out, item));
+        let mut success = Success::new(data);
+        success.warnings.extend(cut);
+        success
+    }
+}
+
+/// Shortens to `limit`; the warning that says so.
+pub(crate) fn cut<T>(items: &mut Vec<T>, limit: Option<usize>) -> Option<String> {
+    let limit = limit.filter(|l| items.len() > *l)?;
+    items.truncate(limit);
+    Some("results truncated due to limit".to_owned())
+}
+
+impl IntoResponse for Success {
+    fn into_response(self) -> Response {
+        let mut body = String::with_capacity(self.data.len() + 64);
+        body.push_str("{\"status\":\"success\",\"data\":");
+        body.push_str(&self.data);
+        annotations(&mut body, "warnings", self.warnings);
+        annotations(&mut body, "infos", self.infos);
+        body.push('}');
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+fn annotations(body: &mut String, key: &str, mut texts: Vec<String>) {
+    if texts.is_empty() {
+        return;
+    }
+    if texts.len() > ANNOTATIONS_MAX {
+        let more = texts.len() - ANNOTATIONS_MAX;
+        texts.truncate(ANNOTATIONS_MAX);
+        let kind = key.trim_end_matches('s');
+        texts.push(format!("{more} more {kind} annotations omitted"));
+    }
+    body.push_str(",\"");
+    body.push_str(key);
+    body.push_str("\":");
+    json::array(body, &texts, |out, text| json::string(out, text));
+}
+
+/// Prometheus' kinds of errors; each has its status code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorType {
+    BadData,
+    Execution,
+    Timeout,
+    Canceled,
+    Internal,
+}
+
+impl ErrorType {
+    fn word_and_status(self) -> (&'static str, StatusCode) {
+        match self {
+            ErrorType::BadData => ("bad_data", StatusCode::BAD_REQUEST),
+            ErrorType::Execution => ("execution", StatusCode::UNPROCESSABLE_ENTITY),
+            ErrorType::Timeout => ("timeout", StatusCode::SERVICE_UNAVAILABLE),
+            // 499 is nginx' "client closed request", which Prometheus answers with too.
+            ErrorType::Canceled => (
+                "canceled",
+                StatusCode::from_u16(499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+            ),
+            ErrorType::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+}
+
+/// An error as the client sees it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: ErrorType,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: ErrorType, message: impl Into<String>) -> Self {
+        Failure {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn bad_data(message: impl Into<String>) -> Self {
+        Failure::new(ErrorType::BadData, message)
+    }
+}
+
+impl From<WorkError> for Failure {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Timeout => {
+                Failure::new(ErrorType::Timeout, "query timed out in query execution")
+            }
+            WorkError::Panicked => Failure::new(
+                ErrorType::Internal,
+                "the query failed inside stackwatch; its log says more",
+            ),
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let kind = match error {
+            ReadError::Limit(_) => ErrorType::Execution,
+            ReadError::Io { .. } | ReadError::Corrupt(_) => ErrorType::Internal,
+        };
+        Failure::new(kind, error.to_string())
+    }
+}
+
+impl From<query::EvalError> for Failure {
+    fn from(error: query::EvalError) -> Self {
+        match error {
+            query::EvalError::Canceled => Failure::new(ErrorType::Canceled, error.to_string()),
+            query::EvalError::Read(read) => read.into(),
+            other => Failure::new(ErrorType::Execution, other.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (word, status) = self.kind.word_and_status();
+        let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{word}\",\"error\":");
+        json::string(&mut body, &self.message);
+        body.push('}');
+        (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+/// What a handler returns.
+pub(crate) type Answer = Result<Success, Failure>;

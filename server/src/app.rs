@@ -1,0 +1,553 @@
+//! The assembly, in the order the data takes: store, alerting, collector, ingestion, rules, server.
+//!
+//! The listener is bound first, so that an occupied port is noticed before anything is written,
+//! and answers "starting" until the store has replayed. Stopping goes the other way.
+
+mod ingest;
+mod probes;
+mod reloading;
+mod stop;
+pub(crate) mod supervise;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+use rules::{GroupDefaults, Groups, RuleFile};
+use scrub::Scrubber;
+use storage::Storage;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::{self, Api, Parts};
+use crate::clock::{self, Clock};
+use crate::config::expand::ProcessSurroundings;
+use crate::config::{Config, ConfigError, Diagnostic, Overrides};
+use crate::process::ProcessMetrics;
+use crate::reload::Reloader;
+use crate::rules_loop::{self, Command, RuleEnvironment, SharedEnvironment};
+use crate::telemetry::{AppMetrics, HttpMetrics, ScrubMetrics};
+use ingest::{Ingest, LOG_BATCHES_MAX, SAMPLE_BATCHES_MAX};
+use reloading::Reloading;
+use supervise::Tasks;
+
+/// How often the store tidies up.
+const MAINTAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// Evaluations recurse over expressions, whose depth the parser bounds.
+const RULES_STACK_BYTES: usize = 2 << 20;
+
+/// Where the configuration comes from; kept for reloads.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The file, if there is one.
+    pub config_file: Option<PathBuf>,
+    /// What the command line says.
+    pub overrides: Overrides,
+}
+
+impl Settings {
+    /// Reads and checks the configuration and every rule file it names.
+    ///
+    /// # Errors
+    /// Everything found wrong.
+    pub fn load(&self) -> Result<(Config, Vec<RuleFile>), ConfigError> {
+        let config = Config::load(
+            self.config_file.as_deref(),
+            &self.overrides,
+            &ProcessSurroundings,
+        )?;
+        let rules = load_rules(&config)?;
+        Ok((config, rules))
+    }
+}
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}{hint}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+        /// What to do about it, or nothing.
+        hint: &'static str,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] storage::OpenError),
+    /// Alerting's state cannot be read.
+    #[error("{0}")]
+    Alerting(#[from] alerting::OpenError),
+    /// Stored alert state cannot be read.
+    #[error("reading the state of alerts: {0}")]
+    Rules(#[from] model::ControlError),
+    /// The system refuses a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Something of ours panicked while starting; the panic has been logged.
+    #[error("starting failed inside stackwatch")]
+    Panicked,
+    /// Stopping took longer than the deadline, or the last sync failed.
+    #[error("stopping: {0}")]
+    Stop(String),
+}
+
+/// A running stackwatch. Dropping it without [`App::stop`] leaves threads behind.
+pub struct App {
+    address: std::net::SocketAddr,
+    storage: Storage,
+    reloader: Reloader,
+    server: JoinHandle<()>,
+    stop_server: oneshot::Sender<()>,
+    collector: JoinHandle<()>,
+    alerting: JoinHandle<()>,
+    others: Vec<JoinHandle<()>>,
+    rules_commands: mpsc::Sender<Command>,
+    rules_thread: std::thread::JoinHandle<()>,
+    ingest_threads: Vec<std::thread::JoinHandle<()>>,
+    give_up: Arc<AtomicBool>,
+}
+
+impl App {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// [`RunError`]; nothing runs any more then.
+    pub async fn start(settings: Settings) -> Result<App, RunError> {
+        let (config, rule_files) = settings.load()?;
+        let config = Arc::new(config);
+        announce(&config);
+        let listener = listen(&config.listen).await?;
+        let address = listener
+            .local_addr()
+            .map_err(|e| listen_error(&config.listen, e))?;
+
+        let mut registry = Registry::default();
+        let metrics = AppMetrics::new(&mut registry);
+        let http = HttpMetrics::new(&mut registry);
+        let (reloader, reload_requests) = Reloader::new();
+        let clock: Clock = clock::wall;
+        let api = Api::new(Arc::clone(&config), clock, http, reloader.clone());
+        let (stop_server, stopped) = oneshot::channel();
+        let server = serve(listener, api.clone(), stopped);
+        tracing::info!(%address, "listening");
+
+        let starting = Starting {
+            settings,
+            config,
+            rule_files,
+            registry,
+            metrics,
+            clock,
+            api,
+        };
+        match starting.finish(reload_requests).await {
+            Ok(running) => Ok(App {
+                address,
+                storage: running.storage,
+                reloader,
+                server,
+                stop_server,
+                collector: running.collector,
+                alerting: running.alerting,
+                others: running.others,
+                rules_commands: running.rules_commands,
+                rules_thread: running.rules_thread,
+                ingest_threads: running.ingest_threads,
+                give_up: running.give_up,
+            }),
+            Err(e) => {
+                server.abort();
+                Err(e)
+            }
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// For asking it to reload.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+}
+
+/// What is known once the listener is bound.
+struct Starting {
+    settings: Settings,
+    config: Arc<Config>,
+    rule_files: Vec<RuleFile>,
+    registry: Registry,
+    metrics: AppMetrics,
+    clock: Clock,
+    api: Api,
+}
+
+struct Running {
+    storage: Storage,
+    collector: JoinHandle<()>,
+    alerting: JoinHandle<()>,
+    others: Vec<JoinHandle<()>>,
+    rules_commands: mpsc::Sender<Command>,
+    rules_thread: std::thread::JoinHandle<()>,
+    ingest_threads: Vec<std::thread::JoinHandle<()>>,
+    give_up: Arc<AtomicBool>,
+}
+
+impl Starting {
+    async fn finish(
+        self,
+        reload_requests: tokio::sync::mpsc::Receiver<crate::reload::ReloadRequest>,
+    ) -> Result<Running, RunError> {
+        let Starting {
+            settings,
+            config,
+            rule_files,
+            registry,
+            metrics,
+            clock,
+            api,
+        } = self;
+
+        // 1. The store.
+        let (storage, mut registry) = open_storage(&config, clock, registry).await?;
+
+        // 2. Alerting: it must be there before a rule fires.
+        let options = alerting::Options {
+            external_url: config.external_url.clone(),
+            control: storage.control(),
+            base_dir: config.base_dir(),
+        };
+        let (alerting, handle) =
+            alerting::Alerting::open(config.alerting.clone(), options, clock(), &mut registry)?;
+
+        // 3. Everything else that has metrics, then the registry is closed.
+        let defaults = GroupDefaults {
+            interval: config.rules.interval,
+            ..GroupDefaults::default()
+        };
+        let groups = Arc::new(Groups::load(
+            rule_files,
+            defaults,
+            storage.control(),
+            &mut registry,
+        )?);
+        let scrubber = Arc::new(Scrubber::new(&config.scrub).map_err(|e| {
+            // The configuration was checked with the same call.
+            ConfigError::whole_file("logs.scrub", e.to_string())
+        })?);
+        let status = collector::Status::new(&mut registry);
+        registry.register_collector(Box::new(ProcessMetrics));
+        registry.register_collector(Box::new(ScrubMetrics(Arc::clone(&scrubber))));
+        let registry = Arc::new(registry);
+
+        // 4. Ingestion, then the collector that feeds it.
+        let tasks = Tasks::new(metrics.clone());
+        let give_up = Arc::new(AtomicBool::new(false));
+        let ingest = Ingest {
+            storage: storage.clone(),
+            tasks: tasks.clone(),
+            metrics: metrics.clone(),
+            clock,
+            give_up: Arc::clone(&give_up),
+        };
+        let (samples, samples_queue) = tokio::sync::mpsc::channel(SAMPLE_BATCHES_MAX);
+        let (logs, logs_queue) = tokio::sync::mpsc::channel(LOG_BATCHES_MAX);
+        let ingest_threads = vec![
+            ingest
+                .clone()
+                .samples(samples_queue)
+                .map_err(RunError::Thread)?,
+            ingest.logs(logs_queue).map_err(RunError::Thread)?,
+        ];
+        let alerting_task = {
+            let mut once = Some(alerting);
+            tasks.spawn("alerting", move || once.take().map(alerting::Alerting::run))
+        };
+        let (collector_config, seen_config) = watch::channel(Arc::clone(&config.collector));
+        let outputs = collector::Outputs { samples, logs };
+        let collector_task = {
+            let (scrubber, status) = (Arc::clone(&scrubber), status.clone());
+            let positions: Arc<dyn collector::Positions> =
+                Arc::new(StoredPositions(storage.clone()));
+            let self_metrics = self_metrics(Arc::clone(&registry));
+            tasks.spawn("collector", move || {
+                Some(collector::run(
+                    seen_config.clone(),
+                    Arc::clone(&scrubber),
+                    Arc::clone(&positions),
+                    Arc::clone(&self_metrics),
+                    outputs.clone(),
+                    status.clone(),
+                ))
+            })
+        };
+
+        // 5. Rules.
+        let engine = Arc::new(query::Engine::default());
+        let environment: SharedEnvironment = Arc::new(Mutex::new(Arc::new(RuleEnvironment {
+            storage: storage.clone(),
+            alerting: handle.clone(),
+            external_url: config.external_url.clone(),
+            external_labels: config.rules.external_labels.clone(),
+            clock,
+            started: Instant::now(),
+        })));
+        let (rules_commands, commands) = mpsc::channel();
+        let rules_thread = {
+            let (groups, engine) = (Arc::clone(&groups), Arc::clone(&engine));
+            let (environment, tasks) = (Arc::clone(&environment), tasks.clone());
+            std::thread::Builder::new()
+                .name("rules".to_owned())
+                .stack_size(RULES_STACK_BYTES)
+                .spawn(move || {
+                    rules_loop::run(&groups, &engine, &environment, clock, &commands, &tasks);
+                })
+                .map_err(RunError::Thread)?
+        };
+
+        // 6. Upkeep and reloads, and the door opens.
+        let maintain = maintain(&tasks, &storage, clock);
+        let reloading = Reloading {
+            settings,
+            config: Arc::clone(&config),
+            api: api.clone(),
+            alerting: handle.clone(),
+            groups: Arc::clone(&groups),
+            collector: collector_config,
+            environment,
+            metrics,
+            clock,
+            last_error: Arc::default(),
+        };
+        let probes = probes::all(
+            &storage,
+            &status,
+            &groups,
+            &handle,
+            &tasks,
+            &reloading.last_error,
+            clock,
+        );
+        let reloads = tokio::spawn(reloading.serve(reload_requests));
+        let stats = storage.clone();
+        api.ready(Parts {
+            series: Arc::new(storage.clone()),
+            logs: Arc::new(storage.clone()),
+            stats: Box::new(move || stats.stats()),
+            engine,
+            rules: Box::new(move || groups.status()),
+            alerting: handle,
+            targets: status,
+            registry,
+            probes,
+        });
+        tracing::info!(url = %config.external_url, "ready");
+        Ok(Running {
+            storage,
+            collector: collector_task,
+            alerting: alerting_task,
+            others: vec![maintain, reloads],
+            rules_commands,
+            rules_thread,
+            ingest_threads,
+            give_up,
+        })
+    }
+}
+
+fn announce(config: &Config) {
+    let version = env!("CARGO_PKG_VERSION");
+    match &config.file {
+        Some(file) => {
+            tracing::info!(version, config = %file.display(), "stackwatch starts");
+        }
+        None => tracing::info!(
+            version,
+            "stackwatch starts; no configuration file: watching this host and Docker"
+        ),
+    }
+    let on = |on: bool| if on { "on" } else { "off" };
+    tracing::info!(
+        host = on(config.collector.host.is_some()),
+        docker = on(config.collector.docker.is_some()),
+        scrape_jobs = config.collector.scrape_configs.len(),
+        interval = %model::number::format_duration(config.collector.interval),
+        rule_packs = %config.rules.packs.join(","),
+        rule_files = config.rules.files.len(),
+        "sources"
+    );
+}
+
+fn listen_error(address: &str, source: std::io::Error) -> RunError {
+    let hint = match source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another process listens there: stop it, or choose another address with --listen"
+        }
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges",
+        _ => "",
+    };
+    RunError::Listen {
+        address: address.to_owned(),
+        source,
+        hint,
+    }
+}
+
+async fn listen(address: &str) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|e| listen_error(address, e))
+}
+
+fn serve(listener: TcpListener, api: Api, stopped: oneshot::Receiver<()>) -> JoinHandle<()> {
+    let router = api::router(api);
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router)
+            .with_graceful_shutdown(async {
+                // A dropped sender means the same as a message.
+                let _ = stopped.await;
+            })
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    })
+}
+
+async fn open_storage(
+    config: &Config,
+    clock: Clock,
+    mut registry: Registry,
+) -> Result<(Storage, Registry), RunError> {
+    let storage_config = config.storage.clone();
+    let dir = storage_config.dir.display().to_string();
+    let begun = Instant::now();
+    let opened = tokio::task::spawn_blocking(move || {
+        Storage::open(storage_config, clock(), &mut registry).map(|s| (s, registry))
+    })
+    .await
+    .map_err(|_| RunError::Panicked)??;
+    let stats = opened.0.stats();
+    tracing::info!(
+        dir,
+        series = stats.series,
+        samples = stats.samples,
+        log_lines = stats.log_lines,
+        blocks = stats.blocks,
+        took = ?begun.elapsed(),
+        "data directory open"
+    );
+    for notice in opened.0.health().notices {
+        tracing::warn!(%notice, "storage");
+    }
+    Ok(opened)
+}
+
+fn maintain(tasks: &Tasks, storage: &Storage, clock: Clock) -> JoinHandle<()> {
+    let storage = storage.clone();
+    tasks.spawn("maintenance", move || {
+        let storage = storage.clone();
+        Some(async move {
+            let mut ticks = tokio::time::interval(MAINTAIN_INTERVAL);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let storage = storage.clone();
+                let done = tokio::task::spawn_blocking(move || storage.maintain(clock())).await;
+                if let Err(e) = done
+                    && e.is_panic()
+                {
+                    // Into the supervisor, which logs, counts and restarts.
+                    std::panic::resume_unwind(e.into_panic());
+                }
+            }
+        })
+    })
+}
+
+fn self_metrics(registry: Arc<Registry>) -> Arc<dyn Fn() -> String + Send + Sync> {
+    Arc::new(move || {
+        let mut text = String::new();
+        // Writing to a string fails only if an encoder does; a scrape of nothing shows it.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+        text
+    })
+}
+
+/// The store's log positions, as the collector asks for them.
+struct StoredPositions(Storage);
+
+impl collector::Positions for StoredPositions {
+    fn get(&self, source: &str) -> Option<Vec<u8>> {
+        self.0.log_position(source)
+    }
+
+    fn forget(&self, source: &str) {
+        self.0.forget_log_position(source);
+    }
+}
+
+/// The packs and files a configuration names.
+///
+/// # Errors
+/// Every complaint about every file.
+pub(crate) fn load_rules(config: &Config) -> Result<Vec<RuleFile>, ConfigError> {
+    let mut files = Vec::new();
+    let mut problems = Vec::new();
+    let mut take = |name: &str, text: &str| match rules::file::parse(name, text) {
+        Ok(file) => files.push(file),
+        Err(found) => problems.extend(found.into_iter().map(diagnostic)),
+    };
+    for pack in &config.rules.packs {
+        if let Some(text) = rules::packs::text(pack) {
+            take(&format!("packs/{pack}.yml"), text);
+        }
+    }
+    let mut unreadable = Vec::new();
+    for path in &config.rules.files {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => take(&name, &text),
+            Err(e) => unreadable.push(Diagnostic {
+                file: name,
+                position: None,
+                message: format!("cannot read: {e}"),
+            }),
+        }
+    }
+    problems.append(&mut unreadable);
+    if problems.is_empty() {
+        Ok(files)
+    } else {
+        Err(ConfigError(problems))
+    }
+}
+
+/// A complaint of the rules crate as one of ours.
+pub(crate) fn diagnostic(d: rules::Diagnostic) -> Diagnostic {
+    Diagnostic {
+        file: d.file,
+        position: (d.line > 0).then_some((d.line as u64, d.column.max(1) as u64)),
+        message: match d.hint {
+            Some(hint) => format!("{} ({hint})", d.message),
+            None => d.message,
+        },
+    }
+}
+
+/// Why the last reload failed; `None` when it did not.
+pub(crate) type LastError = Arc<Mutex<Option<String>>>;

@@ -1,0 +1,137 @@
+//! Reading the configuration again while everything runs.
+
+use std::sync::{Arc, PoisonError};
+
+use rules::{Groups, RuleFile};
+use tokio::sync::{mpsc, watch};
+
+use super::{LastError, Settings};
+use crate::api::Api;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::reload::ReloadRequest;
+use crate::rules_loop::{RuleEnvironment, SharedEnvironment};
+use crate::telemetry::AppMetrics;
+
+/// What a reload touches.
+pub(super) struct Reloading {
+    pub(super) settings: Settings,
+    pub(super) config: Arc<Config>,
+    pub(super) api: Api,
+    pub(super) alerting: alerting::Handle,
+    pub(super) groups: Arc<Groups>,
+    pub(super) collector: watch::Sender<Arc<collector::Config>>,
+    pub(super) environment: SharedEnvironment,
+    pub(super) metrics: AppMetrics,
+    pub(super) clock: Clock,
+    pub(super) last_error: LastError,
+}
+
+impl Reloading {
+    /// Serves requests one after the other until nobody can ask any more.
+    pub(super) async fn serve(mut self, mut requests: mpsc::Receiver<ReloadRequest>) {
+        self.note(&Ok(()));
+        while let Some(answer) = requests.recv().await {
+            // Reading files and committing to disk block for a few milliseconds.
+            let done = tokio::task::block_in_place(|| self.reload());
+            self.note(&done);
+            // Whoever asked may have gone.
+            let _ = answer.send(done);
+        }
+    }
+
+    fn note(&self, outcome: &Result<(), ConfigError>) {
+        self.metrics
+            .reload_successful
+            .set(i64::from(outcome.is_ok()));
+        if outcome.is_ok() {
+            self.metrics
+                .reload_seconds
+                .set((self.clock)().millis() / 1000);
+        }
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) =
+            outcome.as_ref().err().map(ConfigError::to_string);
+    }
+
+    /// All or nothing: what can be refused comes first, and is undone when a later part fails.
+    fn reload(&mut self) -> Result<(), ConfigError> {
+        let loaded = self.settings.load().and_then(|(config, rules)| {
+            self.apply(&config, rules)?;
+            Ok(config)
+        });
+        match loaded {
+            Ok(config) => {
+                self.warn_of_what_needs_a_restart(&config);
+                tracing::info!("configuration reloaded");
+                self.config = Arc::new(config);
+                self.api.set_config(Arc::clone(&self.config));
+                Ok(())
+            }
+            Err(error) => {
+                for finding in &error.0 {
+                    tracing::error!(problem = %finding, "configuration not reloaded, the old one stays");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn apply(&self, config: &Config, rules: Vec<RuleFile>) -> Result<(), ConfigError> {
+        let now = (self.clock)();
+        let name = config
+            .file
+            .as_ref()
+            .map_or_else(|| "defaults".to_owned(), |f| f.display().to_string());
+        self.alerting
+            .reload(config.alerting.clone(), now)
+            .map_err(|e| ConfigError::whole_file(&name, e.to_string()))?;
+        if let Err(e) = self.groups.reload(rules) {
+            if let Err(undo) = self.alerting.reload(self.config.alerting.clone(), now) {
+                tracing::error!(error = %undo, "alerting cannot go back to the old configuration");
+            }
+            return Err(ConfigError::whole_file(&name, e.to_string()));
+        }
+        let mut environment = self
+            .environment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *environment = Arc::new(RuleEnvironment {
+            storage: environment.storage.clone(),
+            alerting: environment.alerting.clone(),
+            external_url: config.external_url.clone(),
+            external_labels: config.rules.external_labels.clone(),
+            clock: environment.clock,
+            started: environment.started,
+        });
+        drop(environment);
+        self.collector.send_if_modified(|current| {
+            let changed = **current != *config.collector;
+            if changed {
+                *current = Arc::clone(&config.collector);
+            }
+            changed
+        });
+        Ok(())
+    }
+
+    fn warn_of_what_needs_a_restart(&self, new: &Config) {
+        let old = &self.config;
+        for (key, changed) in [
+            ("server.listen", old.listen != new.listen),
+            ("storage", old.storage != new.storage),
+            (
+                "query.concurrency",
+                old.query.concurrency != new.query.concurrency,
+            ),
+            ("logs.scrub", old.scrub != new.scrub),
+            ("rules.interval", old.rules.interval != new.rules.interval),
+        ] {
+            if changed {
+                tracing::warn!(key, "takes effect after a restart");
+            }
+        }
+    }
+}

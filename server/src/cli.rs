@@ -1,0 +1,187 @@
+//! The command line. Exit codes: 0 ok, 1 it did not work, 2 wrong configuration or usage.
+
+mod alerts;
+mod check;
+mod client;
+mod health;
+mod logs;
+mod query;
+mod run;
+mod scrub;
+mod version;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::app::{RunError, Settings};
+use crate::config::{ConfigError, DEFAULT_FILE, Overrides};
+
+/// One small binary that watches a whole Docker stack.
+#[derive(Parser)]
+#[command(name = "stackwatch", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What most sub-commands understand.
+#[derive(Args)]
+struct Shared {
+    /// Configuration file [default: stackwatch.yml when it is there]
+    #[arg(long, global = true, env = "STACKWATCH_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where data are stored [default: ./data]
+    #[arg(long, global = true, env = "STACKWATCH_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:9090]
+    #[arg(
+        long,
+        global = true,
+        env = "STACKWATCH_LISTEN",
+        value_name = "HOST:PORT"
+    )]
+    listen: Option<String>,
+    /// How others reach this address, for links in notifications
+    #[arg(
+        long,
+        global = true,
+        env = "STACKWATCH_EXTERNAL_URL",
+        value_name = "URL"
+    )]
+    external_url: Option<String>,
+    /// error, warn, info, debug or trace
+    #[arg(
+        long,
+        global = true,
+        env = "STACKWATCH_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    log_level: LevelFilter,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch, store, evaluate, notify (what happens without a sub-command)
+    Run,
+    /// Check files without running anything
+    Check(check::CheckArgs),
+    /// Ask a running stackwatch a PromQL query
+    Query(query::QueryArgs),
+    /// Show log lines of a running stackwatch
+    Logs(logs::LogsArgs),
+    /// Show the alerts of a running stackwatch
+    Alerts(alerts::AlertsArgs),
+    /// Show what the scrubber makes of a file or of standard input
+    Scrub(scrub::ScrubArgs),
+    /// Exit 0 when a running stackwatch is healthy, else 1 (for container health checks)
+    Health(health::HealthArgs),
+    /// Print the version
+    Version,
+}
+
+/// Why a sub-command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Exit code 1.
+    #[error("{0}")]
+    Other(String),
+    /// The findings have been printed; exit code 1.
+    #[error("")]
+    Reported,
+}
+
+impl Failure {
+    fn other(error: impl std::fmt::Display) -> Self {
+        Failure::Other(error.to_string())
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Config(e) => Failure::Usage(e.to_string()),
+            other => Failure::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Failure::Usage(error.to_string())
+    }
+}
+
+/// A closed pipe (`| head`) is no failure worth a message.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Failure::Reported
+        } else {
+            Failure::Other(error.to_string())
+        }
+    }
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(&cli.shared),
+        Command::Check(args) => check::check(&args),
+        Command::Query(args) => query::query(&args, &cli.shared),
+        Command::Logs(args) => logs::logs(&args, &cli.shared),
+        Command::Alerts(args) => alerts::alerts(&args, &cli.shared),
+        Command::Scrub(args) => scrub::scrub(&args, &cli.shared),
+        Command::Health(args) => health::health(&args, &cli.shared),
+        Command::Version => version::version(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                // With nowhere to complain to, the exit code has to do.
+                let _ = writeln!(std::io::stderr(), "stackwatch: {text}");
+            }
+            match failure {
+                Failure::Usage(_) => ExitCode::from(2),
+                Failure::Other(_) | Failure::Reported => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Where the configuration comes from. A file that was named must exist; the default one may not.
+    fn settings(&self) -> Result<Settings, Failure> {
+        let config_file = match &self.config {
+            Some(named) if !named.exists() => {
+                return Err(Failure::Usage(format!(
+                    "{}: no such configuration file",
+                    named.display()
+                )));
+            }
+            Some(named) => Some(named.clone()),
+            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|f| f.exists()),
+        };
+        Ok(Settings {
+            config_file,
+            overrides: Overrides {
+                listen: self.listen.clone(),
+                data_dir: self.data_dir.clone(),
+                external_url: self.external_url.clone(),
+            },
+        })
+    }
+}

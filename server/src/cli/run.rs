@@ -1,0 +1,75 @@
+//! `stackwatch run`.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, Shared};
+use crate::app::App;
+use crate::telemetry;
+
+/// Threads that serve requests and timers. Two: the machine we are made for has two cores.
+const WORKERS: usize = 2;
+/// Threads for what blocks: queries (bounded by `query.concurrency`), the disk, name lookups.
+const BLOCKING_MAX: usize = 16;
+/// Blocking threads that idle this long end and give their memory back.
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// What is left of tasks after the orderly stop gets this long.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+pub(super) fn run(shared: &Shared) -> Result<(), Failure> {
+    let settings = shared.settings()?;
+    telemetry::start_logging(shared.log_level);
+    log_panics();
+    install_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_MAX)
+        .thread_keep_alive(BLOCKING_KEEP_ALIVE)
+        .thread_name("worker")
+        .enable_all()
+        .build()
+        .map_err(Failure::other)?;
+    let done = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::other)?;
+        let app = tokio::select! {
+            started = App::start(settings) => started?,
+            // Whatever was being replayed is untouched on disk.
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => {
+                    // The outcome has been logged, and the old configuration stays if it failed.
+                    let _ = app.reloader().reload().await;
+                }
+            }
+        }
+        app.stop().await.map_err(Failure::from)
+    });
+    runtime.shutdown_timeout(SHUTDOWN_GRACE);
+    done
+}
+
+/// The TLS implementation for every outgoing connection of the process.
+pub(super) fn install_tls() {
+    // An error only says that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Panics go to the log, in one line, like everything else.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let text = crate::app::supervise::panic_text(panic.payload());
+        tracing::error!(place, text, "panic");
+    }));
+}

@@ -1,0 +1,447 @@
+//! The configuration: one YAML file, checked as a whole before anything uses it.
+//!
+//! Each section is the `Config` of the crate it steers or is mapped onto it here. Environment
+//! variables and secret files are read in [`expand`] and nowhere else.
+
+pub mod diagnostic;
+pub mod expand;
+pub mod glob;
+mod later;
+pub mod values;
+pub(crate) mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Labels;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+pub use diagnostic::{ConfigError, Diagnostic};
+use expand::Surroundings;
+use values::{Bytes, Filled, Span, Switch};
+
+/// The file that is read when none is named and it exists.
+pub const DEFAULT_FILE: &str = "stackwatch.yml";
+/// Where we listen unless told otherwise: reachable from this machine only.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:9090";
+/// The rule packs that are on unless `rules.packs` says otherwise.
+const DEFAULT_PACKS: [&str; 3] = ["host", "docker", "stackwatch"];
+/// Largest configuration file accepted, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// What the command line says; it wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--external-url`
+    pub external_url: Option<String>,
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from; `None` when there is none.
+    pub file: Option<PathBuf>,
+    /// `host:port` to listen on.
+    pub listen: String,
+    /// Our address as people reach it, without a slash at its end.
+    pub external_url: String,
+    /// The store.
+    pub storage: storage::Config,
+    /// Bounds of a query.
+    pub query: QueryConfig,
+    /// The collector.
+    pub collector: Arc<collector::Config>,
+    /// The scrubber.
+    pub scrub: scrub::Config,
+    /// Rules.
+    pub rules: RulesConfig,
+    /// Alerting.
+    pub alerting: alerting::Config,
+}
+
+/// What one query may take.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryConfig {
+    /// After this a query is given up. Default 2m.
+    pub timeout: Span,
+    /// Queries that run at the same time; others wait. Default 4: more only fight over the
+    /// cores and hold memory.
+    pub concurrency: usize,
+    /// Samples one query may hold in memory. Default 10 million, about 160 MB.
+    pub samples_max: usize,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        QueryConfig {
+            timeout: Span(Duration::from_secs(120)),
+            concurrency: 4,
+            samples_max: 10_000_000,
+        }
+    }
+}
+
+/// Which rules are evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulesConfig {
+    /// Names of shipped packs.
+    pub packs: Vec<String>,
+    /// Rule files, patterns resolved, in order.
+    pub files: Vec<PathBuf>,
+    /// How often a group without its own interval is evaluated.
+    pub interval: Duration,
+    /// Added to alerts, and `$externalLabels` of templates.
+    pub external_labels: Labels,
+}
+
+impl Config {
+    /// The configuration of `file`, or the defaults when there is none.
+    ///
+    /// # Errors
+    /// Everything that is found wrong.
+    pub fn load(
+        file: Option<&Path>,
+        overrides: &Overrides,
+        surroundings: &dyn Surroundings,
+    ) -> Result<Config, ConfigError> {
+        let Some(path) = file else {
+            return Config::from_text(None, "", overrides, surroundings);
+        };
+        let name = path.display().to_string();
+        let unreadable =
+            |e: std::io::Error| ConfigError::whole_file(&name, format!("cannot read: {e}"));
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(ConfigError::whole_file(
+                &name,
+                format!("larger than {}", Bytes(FILE_BYTES_MAX)),
+            ));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Config::from_text(Some(path), &text, overrides, surroundings)
+    }
+
+    /// As [`Config::load`], with the text already read.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_text(
+        path: Option<&Path>,
+        text: &str,
+        overrides: &Overrides,
+        surroundings: &dyn Surroundings,
+    ) -> Result<Config, ConfigError> {
+        let name = path.map_or_else(|| "defaults".to_owned(), |p| p.display().to_string());
+        let expanded = expand::expand(&name, text, surroundings)?;
+        later::refuse(&name, &expanded)?;
+        let file: File = yaml::parse(&name, &expanded)?;
+        file.check(&name, path, overrides)
+    }
+}
+
+impl Config {
+    /// The folder relative paths of the configuration start from.
+    #[must_use]
+    pub fn base_dir(&self) -> PathBuf {
+        base_dir(self.file.as_deref()).to_path_buf()
+    }
+}
+
+fn base_dir(file: Option<&Path>) -> &Path {
+    match file.and_then(Path::parent) {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The file as written.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    server: ServerSection,
+    storage: StorageSection,
+    query: QueryConfig,
+    collect: collector::Config,
+    logs: LogsSection,
+    rules: RulesSection,
+    alerting: Option<alerting::config::File>,
+    /// Refused in `later` unless empty.
+    #[serde(rename = "remote_write")]
+    _remote_write: Filled,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ServerSection {
+    listen: Option<Spanned<String>>,
+    external_url: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct StorageSection {
+    dir: Option<PathBuf>,
+    retention: RetentionSection,
+    memory: Option<Bytes>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RetentionSection {
+    metrics: Option<Span>,
+    logs: Option<Span>,
+    size: Option<Bytes>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct LogsSection {
+    docker: Switch<Nothing>,
+    #[serde(rename = "files")]
+    _files: Filled,
+    scrub: Option<Spanned<ScrubSection>>,
+}
+
+/// A part without settings of its own yet.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ScrubSection {
+    disabled: Vec<String>,
+    secret_keys: Vec<String>,
+    plain_keys: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RulesSection {
+    packs: Option<Vec<Spanned<String>>>,
+    files: Vec<Spanned<String>>,
+    interval: Option<Span>,
+    external_labels: BTreeMap<String, String>,
+}
+
+impl File {
+    fn check(
+        self,
+        name: &str,
+        path: Option<&Path>,
+        overrides: &Overrides,
+    ) -> Result<Config, ConfigError> {
+        let mut findings = Findings {
+            file: name,
+            found: Vec::new(),
+        };
+        let listen = self.server.listen(overrides, &mut findings);
+        let external_url = self.server.external_url(overrides, &listen, &mut findings);
+        let rules = self.rules.check(path, self.collect.interval, &mut findings);
+
+        let mut collector = self.collect;
+        collector.self_instance.clone_from(&listen);
+        for problem in collector.check().err().unwrap_or_default() {
+            findings.add(None, problem.to_string());
+        }
+        let scrub = self.logs.scrub(&mut findings);
+        let alerting = match self.alerting {
+            Some(file) => alerting::Config::check(name, file).unwrap_or_else(|problems| {
+                for problem in problems {
+                    findings.add_text(problem.to_string());
+                }
+                alerting::Config::default()
+            }),
+            None => alerting::Config::default(),
+        };
+        if self.query.concurrency == 0 {
+            findings.add(None, "query.concurrency must be at least 1");
+        }
+        if !findings.found.is_empty() {
+            return Err(ConfigError(findings.found));
+        }
+        Ok(Config {
+            file: path.map(Path::to_path_buf),
+            listen,
+            external_url,
+            storage: self.storage.check(overrides),
+            query: self.query,
+            collector: Arc::new(collector),
+            scrub,
+            rules,
+            alerting,
+        })
+    }
+}
+
+impl ServerSection {
+    fn listen(&self, overrides: &Overrides, findings: &mut Findings<'_>) -> String {
+        let written = self
+            .listen
+            .as_ref()
+            .map(|l| (l.value.clone(), Some(l.referenced)));
+        let (listen, at) = match (&overrides.listen, written) {
+            (Some(flag), _) => (flag.clone(), None),
+            (None, Some(written)) => written,
+            (None, None) => (DEFAULT_LISTEN.to_owned(), None),
+        };
+        let valid = listen
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !valid {
+            findings.add(
+                at.and_then(yaml::position),
+                format!("listen: {listen:?} is not host:port, e.g. {DEFAULT_LISTEN}"),
+            );
+        }
+        listen
+    }
+
+    fn external_url(
+        &self,
+        overrides: &Overrides,
+        listen: &str,
+        findings: &mut Findings<'_>,
+    ) -> String {
+        let written = self
+            .external_url
+            .as_ref()
+            .map(|u| (u.value.clone(), Some(u.referenced)));
+        let (url, at) = match (&overrides.external_url, written) {
+            (Some(flag), _) => (flag.clone(), None),
+            (None, Some(written)) => written,
+            (None, None) => (format!("http://{listen}"), None),
+        };
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            findings.add(
+                at.and_then(yaml::position),
+                format!("external_url: {url:?} must start with http:// or https://"),
+            );
+        }
+        url.trim_end_matches('/').to_owned()
+    }
+}
+
+impl StorageSection {
+    fn check(self, overrides: &Overrides) -> storage::Config {
+        let mut config = storage::Config::default();
+        if let Some(dir) = overrides.data_dir.clone().or(self.dir) {
+            config.dir = dir;
+        }
+        if let Some(Span(age)) = self.retention.metrics {
+            config.retention_metrics = age;
+        }
+        if let Some(Span(age)) = self.retention.logs {
+            config.retention_logs = age;
+        }
+        if let Some(Bytes(bytes)) = self.retention.size {
+            config.size_bytes_max = bytes;
+        }
+        if let Some(Bytes(bytes)) = self.memory {
+            config.head_bytes_max = bytes;
+        }
+        config
+    }
+}
+
+impl LogsSection {
+    fn scrub(&self, findings: &mut Findings<'_>) -> scrub::Config {
+        let Some(section) = &self.scrub else {
+            return scrub::Config::default();
+        };
+        let config = scrub::Config {
+            disabled: section.value.disabled.clone(),
+            secret_keys: section.value.secret_keys.clone(),
+            plain_keys: section.value.plain_keys.clone(),
+        };
+        if let Err(problem) = scrub::Scrubber::new(&config) {
+            findings.add(yaml::position(section.referenced), problem.to_string());
+        }
+        config
+    }
+}
+
+impl RulesSection {
+    fn check(
+        self,
+        path: Option<&Path>,
+        interval: Duration,
+        findings: &mut Findings<'_>,
+    ) -> RulesConfig {
+        let known = rules::packs::names();
+        let mut packs = Vec::new();
+        match self.packs {
+            None => packs.extend(DEFAULT_PACKS.iter().map(|p| (*p).to_owned())),
+            Some(written) => {
+                for pack in written {
+                    if !known.contains(&pack.value.as_str()) {
+                        findings.add(
+                            yaml::position(pack.referenced),
+                            format!(
+                                "no rule pack is named {:?}{}; there are: {}",
+                                pack.value,
+                                diagnostic::did_you_mean(&pack.value, known.iter().copied()),
+                                known.join(", ")
+                            ),
+                        );
+                    }
+                    packs.push(pack.value);
+                }
+            }
+        }
+        let base = base_dir(path);
+        let mut files = Vec::new();
+        for pattern in &self.files {
+            files.extend(glob::expand(base, &pattern.value));
+        }
+        RulesConfig {
+            packs,
+            files,
+            interval: self.interval.map_or(interval, |i| i.0),
+            external_labels: Labels::from_pairs(self.external_labels),
+        }
+    }
+}
+
+struct Findings<'a> {
+    file: &'a str,
+    found: Vec<Diagnostic>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, position: Option<(u64, u64)>, message: impl Into<String>) {
+        self.found.push(Diagnostic {
+            file: self.file.to_owned(),
+            position,
+            message: message.into(),
+        });
+    }
+
+    /// A finding that another crate has rendered, `file:line:column: ` included.
+    fn add_text(&mut self, rendered: String) {
+        let prefix = format!("{}:", self.file);
+        let rest = rendered.strip_prefix(&prefix).unwrap_or(&rendered);
+        let mut parts = rest.splitn(3, ':');
+        let position = (
+            parts.next().and_then(|l| l.parse().ok()),
+            parts.next().and_then(|c| c.parse().ok()),
+        );
+        match (position, parts.next()) {
+            ((Some(line), Some(column)), Some(message)) => {
+                self.add(Some((line, column)), message.trim_start());
+            }
+            _ => self.add(None, rest.trim_start()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

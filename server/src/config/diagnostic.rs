@@ -1,0 +1,98 @@
+//! What is wrong with a file, and where.
+
+use std::fmt;
+
+/// One finding in a file a person wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file as the operator named it.
+    pub file: String,
+    /// Line and column, both from 1; `None` when the whole file is meant.
+    pub position: Option<(u64, u64)>,
+    /// What is wrong and, where one is obvious, what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            Some((line, column)) => {
+                write!(f, "{}:{line}:{column}: {}", self.file, self.message)
+            }
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(.0))]
+pub struct ConfigError(pub Vec<Diagnostic>);
+
+impl ConfigError {
+    /// One finding about a whole file.
+    #[must_use]
+    pub fn whole_file(file: &str, message: impl Into<String>) -> Self {
+        ConfigError(vec![Diagnostic {
+            file: file.to_owned(),
+            position: None,
+            message: message.into(),
+        }])
+    }
+}
+
+fn lines(findings: &[Diagnostic]) -> String {
+    let lines: Vec<String> = findings.iter().map(Diagnostic::to_string).collect();
+    lines.join("\n")
+}
+
+/// ` (did you mean x?)` when one of `known` is close to `word`, else nothing.
+#[must_use]
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let word_lower = word.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|k| (edit_distance(&word_lower, k), k))
+        .filter(|(distance, k)| *distance <= 1 + k.chars().count() / 4)
+        .min()
+        .map_or_else(String::new, |(_, k)| format!(" (did you mean {k}?)"))
+}
+
+/// Levenshtein distance; a swap of neighbours counts as one (Damerau, restricted form).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.iter().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, cb) in b.iter().enumerate() {
+            let mut cost = (row[j] + usize::from(ca != cb))
+                .min(row[j + 1] + 1)
+                .min(next[j] + 1);
+            if i > 0 && j > 0 && *ca == b[j - 1] && a[i - 1] == *cb {
+                cost = cost.min(before[j - 1] + 1);
+            }
+            next.push(cost);
+        }
+        before = row;
+        row = next;
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses_are_named_and_strangers_are_not() {
+        let known = ["listen", "interval", "scrape_configs"];
+        assert_eq!(did_you_mean("lisen", known), " (did you mean listen?)");
+        assert_eq!(did_you_mean("itnerval", known), " (did you mean interval?)");
+        assert_eq!(
+            did_you_mean("scrape-config", known),
+            " (did you mean scrape_configs?)"
+        );
+        assert_eq!(did_you_mean("banana", known), "");
+    }
+}

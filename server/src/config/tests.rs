@@ -1,0 +1,115 @@
+use super::*;
+
+struct Empty;
+
+impl Surroundings for Empty {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, _: &str) -> std::io::Result<String> {
+        Err(std::io::Error::from(std::io::ErrorKind::NotFound))
+    }
+}
+
+fn load(text: &str) -> Result<Config, String> {
+    Config::from_text(
+        Some(Path::new("stackwatch.yml")),
+        text,
+        &Overrides::default(),
+        &Empty,
+    )
+    .map_err(|e| e.to_string())
+}
+
+#[track_caller]
+fn refused(text: &str, expect: &str) {
+    match load(text) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(message) => assert_eq!(message, expect, "{text}"),
+    }
+}
+
+#[test]
+fn nothing_written_means_host_and_docker_with_the_shipped_rules() {
+    let config = load("").unwrap();
+    assert_eq!(config.listen, "127.0.0.1:9090");
+    assert_eq!(config.external_url, "http://127.0.0.1:9090");
+    assert!(config.collector.host.is_some());
+    assert!(config.collector.docker.is_some());
+    assert_eq!(config.rules.packs, DEFAULT_PACKS);
+    assert_eq!(
+        load("# only a comment\n---\n").unwrap().listen,
+        config.listen
+    );
+}
+
+#[test]
+fn the_keys_of_the_example_are_understood() {
+    let config = load(
+        "server: { listen: 0.0.0.0:80, external_url: https://watch.example.org/ }\n\
+         storage: { dir: /tmp/x, retention: { metrics: 3d, logs: 1w, size: 2GB } }\n\
+         collect:\n  interval: 30s\n  host: false\n  docker: { socket: tcp://proxy:2375 }\n  scrape_configs: []\n\
+         logs: { docker: {}, files: [], scrub: { plain_keys: [token_bucket] } }\n\
+         rules: { packs: [host], files: [], interval: 1m }\n\
+         alerting: {}\n\
+         remote_write: []\n",
+    )
+    .unwrap();
+    assert_eq!(config.external_url, "https://watch.example.org");
+    assert_eq!(config.storage.size_bytes_max, 2 << 30);
+    assert_eq!(
+        config.storage.retention_logs,
+        Duration::from_secs(7 * 86400)
+    );
+    assert!(config.collector.host.is_none());
+    assert_eq!(config.collector.interval, Duration::from_secs(30));
+    assert_eq!(config.scrub.plain_keys, ["token_bucket"]);
+    assert_eq!(config.rules.interval, Duration::from_secs(60));
+}
+
+#[test]
+fn a_wrong_file_is_refused_with_its_place() {
+    refused(
+        "server:\n  lisen: 127.0.0.1:1\n",
+        "stackwatch.yml:2:3: unknown key \"lisen\" (did you mean listen?)",
+    );
+    refused(
+        "colect: {}\n",
+        "stackwatch.yml:1:1: unknown key \"colect\" (did you mean collect?)",
+    );
+    refused(
+        "storage:\n  retention:\n    size: 5 parsecs\n",
+        "stackwatch.yml:3:11: not a size: \"5 parsecs\" (write a number and one of B, KB, MB, GB, TB, e.g. 5GB)",
+    );
+    refused(
+        "storage: { retention: { metrics: 5 days } }\n",
+        "stackwatch.yml:1:34: not a valid duration string: \"5 days\" (did you mean 5d?)",
+    );
+    refused(
+        "server: { listen: nowhere }\n",
+        "stackwatch.yml:1:19: listen: \"nowhere\" is not host:port, e.g. 127.0.0.1:9090",
+    );
+    refused(
+        "server: { listen: \"127.0.0.1:${PORT}\" }\n",
+        "stackwatch.yml:1:30: environment variable PORT is not set (write ${PORT:-default} if it may be missing)",
+    );
+    refused(
+        "logs: { scrub: { disabled: [nope] } }\n",
+        &format!(
+            "stackwatch.yml:1:16: {}",
+            scrub::ConfigError::UnknownDetector {
+                name: "nope".to_owned()
+            }
+        ),
+    );
+}
+
+#[test]
+fn what_a_later_version_understands_is_refused_by_name() {
+    refused(
+        "collect:\n  postgres: [ { dsn: x } ]\nremote_write: [ { url: y } ]\n",
+        "stackwatch.yml:2:13: collect.postgres is not supported yet in this version; remove it\n\
+         stackwatch.yml:3:15: remote_write is not supported yet in this version; remove it",
+    );
+}

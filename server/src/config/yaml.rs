@@ -1,0 +1,78 @@
+//! YAML into a type, with errors at `file:line:column`.
+
+use serde::de::DeserializeOwned;
+use serde_saphyr::{Error, Location};
+
+use super::diagnostic::{ConfigError, Diagnostic, did_you_mean};
+
+/// Reads one document. An empty one counts as an empty mapping.
+///
+/// # Errors
+/// The first thing that is wrong, at its place.
+pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, ConfigError> {
+    let blank = text
+        .lines()
+        .all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---");
+    let text = if blank { "{}" } else { text };
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|e| ConfigError(vec![diagnostic(file, &e)]))
+}
+
+/// An error of the parser as a finding.
+pub(crate) fn diagnostic(file: &str, error: &Error) -> Diagnostic {
+    let error = error.without_snippet();
+    Diagnostic {
+        file: file.to_owned(),
+        position: error.location().and_then(position),
+        message: message(error),
+    }
+}
+
+/// Line and column of a known location.
+pub(crate) fn position(at: Location) -> Option<(u64, u64)> {
+    (at.line() > 0).then(|| (at.line(), at.column()))
+}
+
+fn message(error: &Error) -> String {
+    match error {
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => {
+            let near = did_you_mean(field, expected.iter().copied());
+            if near.is_empty() && !expected.is_empty() {
+                format!("unknown key {field:?}; known here: {}", expected.join(", "))
+            } else {
+                format!("unknown key {field:?}{near}")
+            }
+        }
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => format!(
+            "unknown value {variant:?}{}; possible: {}",
+            did_you_mean(variant, expected.iter().copied()),
+            expected.join(", ")
+        ),
+        Error::SerdeMissingField { field, .. } => format!("missing key {field:?}"),
+        Error::DuplicateMappingKey { key, .. } => match key {
+            Some(key) => format!("key {key:?} occurs twice"),
+            None => "a key occurs twice".to_owned(),
+        },
+        Error::SerdeInvalidType {
+            unexpected,
+            expected,
+            ..
+        } => format!("expected {expected}, found {unexpected}"),
+        other => plain(&other.to_string()),
+    }
+}
+
+/// The parser's own sentence without the place it repeats at its end.
+fn plain(rendered: &str) -> String {
+    let first = rendered.lines().next().unwrap_or(rendered);
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    match first.rfind(" at line ") {
+        Some(at) => first[..at].to_owned(),
+        None => first.to_owned(),
+    }
+}

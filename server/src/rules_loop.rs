@@ -1,0 +1,140 @@
+//! The loop that evaluates rule groups when they are due: it reads the clock, `rules` does not.
+//!
+//! One thread evaluates all groups one after the other. Groups are small and their slots are
+//! spread over the interval; a group that comes late counts the slots it missed.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::{Alert, Labels, SampleBatch, SeriesReader, Timestamp};
+use rules::{Environment, Group, Groups};
+use storage::Storage;
+
+use crate::app::supervise::{TaskState, Tasks, panic_text};
+use crate::clock::Clock;
+
+/// Longest sleep: a clock that was set is noticed after this.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Pause after a panic, so that a rule that always panics does not spin.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
+const NAME: &str = "rules";
+
+/// What can be told to the loop.
+pub(crate) enum Command {
+    /// End after the evaluation in progress.
+    Stop,
+}
+
+/// The store, alerting and our address, as rules see them.
+pub(crate) struct RuleEnvironment {
+    pub(crate) storage: Storage,
+    pub(crate) alerting: alerting::Handle,
+    pub(crate) external_url: String,
+    pub(crate) external_labels: Labels,
+    pub(crate) clock: Clock,
+    pub(crate) started: Instant,
+}
+
+impl Environment for RuleEnvironment {
+    fn reader(&self) -> &dyn SeriesReader {
+        &self.storage
+    }
+
+    fn append(&self, batch: SampleBatch) -> Result<(), String> {
+        self.storage
+            .append_samples(&batch, (self.clock)())
+            .map(drop)
+            .map_err(|e| e.to_string())
+    }
+
+    fn send(&self, alerts: Vec<Alert>) {
+        let received = self.alerting.receive(alerts, (self.clock)());
+        for problem in received.refused {
+            tracing::warn!(%problem, "alerting refused an alert");
+        }
+    }
+
+    fn external_url(&self) -> &str {
+        &self.external_url
+    }
+
+    fn external_labels(&self) -> &Labels {
+        &self.external_labels
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// The environment in force; a reload puts another in its place.
+pub(crate) type SharedEnvironment = Arc<Mutex<Arc<RuleEnvironment>>>;
+
+/// Evaluates until told to stop. Blocks: give it a thread of its own.
+pub(crate) fn run(
+    groups: &Groups,
+    engine: &query::Engine,
+    environment: &SharedEnvironment,
+    clock: Clock,
+    commands: &Receiver<Command>,
+    tasks: &Tasks,
+) {
+    tasks.set(NAME, TaskState::Running);
+    let mut due: HashMap<(String, String), Timestamp> = HashMap::new();
+    loop {
+        let now = clock();
+        let current = groups.groups();
+        let next = choose(&current, &mut due, now);
+        let wait = match &next {
+            Some((at, _)) if *at <= now => Duration::ZERO,
+            Some((at, _)) => at.since(now).min(SLEEP_MAX),
+            None => SLEEP_MAX,
+        };
+        match commands.recv_timeout(wait) {
+            Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let Some((at, group)) = next.filter(|(at, _)| *at <= now) else {
+            continue;
+        };
+        due.insert(key(group), group.next_eval(at.max(now)));
+        let environment = Arc::clone(&environment.lock().unwrap_or_else(PoisonError::into_inner));
+        let done = catch_unwind(AssertUnwindSafe(|| group.eval(at, engine, &*environment)));
+        match done {
+            Ok(_) => tasks.set(NAME, TaskState::Running),
+            Err(panic) => {
+                tasks.panicked(NAME, &panic_text(&*panic));
+                std::thread::sleep(PANIC_PAUSE);
+            }
+        }
+    }
+}
+
+/// The group that is due first, and when. Groups that are gone are forgotten, new ones get
+/// their first slot; a slot further ahead than the interval (the clock was set back) is taken anew.
+fn choose<'g>(
+    groups: &'g [Arc<Group>],
+    due: &mut HashMap<(String, String), Timestamp>,
+    now: Timestamp,
+) -> Option<(Timestamp, &'g Arc<Group>)> {
+    due.retain(|known, _| groups.iter().any(|g| key(g) == *known));
+    groups
+        .iter()
+        .map(|group| {
+            let at = due
+                .entry(key(group))
+                .or_insert_with(|| group.next_eval(now));
+            if *at > now.plus(group.interval()) {
+                *at = group.next_eval(now);
+            }
+            (*at, group)
+        })
+        .min_by_key(|(at, _)| *at)
+}
+
+fn key(group: &Group) -> (String, String) {
+    (group.file().to_owned(), group.name().to_owned())
+}
