@@ -2,9 +2,12 @@
 
 mod bytes;
 mod config;
+mod control;
 mod disk;
 mod error;
 mod health;
+mod lock;
+mod logs;
 mod metrics;
 mod report;
 mod retention;

@@ -1,7 +1,10 @@
 //! The handle everyone holds.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use model::{
     ControlStore, Labels, LogEntry, LogReader, LogSelection, Matcher, ReadError, SampleBatch,
@@ -10,12 +13,45 @@ use model::{
 use prometheus_client::registry::Registry;
 use scrub::LogBatch;
 
+use crate::control::Control;
+use crate::disk::{Disk, RealDisk, bytes_under};
+use crate::health::Watch;
+use crate::lock::{self, DirLock};
+use crate::logs::LogStore;
+use crate::metrics::MetricStore;
+use crate::retention::{self, Limits, PieceKind, Usage};
+use crate::telemetry::{FileKind, KindLabels, RemovalLabels, Telemetry};
 use crate::{AppendReport, Config, Health, OpenError, Stats, WriteError};
 
-/// The store. Cloning shares it.
+/// Longest time between two syncs, whatever the configuration says.
+const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// The free-space reserve never asks for more than this part of the file system.
+const FREE_PART_MAX: u64 = 20;
+
+/// The store. Cloning shares it; the last clone to go stops the sync thread.
 #[derive(Clone)]
 pub struct Storage {
-    control: Arc<dyn ControlStore>,
+    shared: Arc<Shared>,
+}
+
+/// Owns the thread.
+struct Shared {
+    inner: Arc<Inner>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// All but the thread.
+struct Inner {
+    config: Config,
+    disk: Arc<dyn Disk>,
+    watch: Arc<Watch>,
+    metrics: MetricStore,
+    logs: LogStore,
+    control: Arc<Control>,
+    disk_bytes: Mutex<u64>,
+    stop: Mutex<bool>,
+    stopped: Condvar,
+    _lock: DirLock,
 }
 
 impl Storage {
@@ -29,10 +65,74 @@ impl Storage {
         now: Timestamp,
         registry: &mut Registry,
     ) -> Result<Storage, OpenError> {
-        let _ = (config, now, registry);
-        Ok(Storage {
-            control: Arc::new(model::control::MemoryControlStore::default()),
-        })
+        let started = Instant::now();
+        let lock = lock::acquire(&config.dir)?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let watch = Arc::new(Watch::new(Telemetry::new(registry)));
+        let metrics_dir = config.dir.join("metrics");
+        let logs_dir = config.dir.join("logs");
+        let failed = |path: PathBuf| {
+            move |source| OpenError::Io {
+                operation: "open",
+                path,
+                source,
+            }
+        };
+        let metrics = MetricStore::open(
+            Arc::clone(&disk),
+            Arc::clone(&watch),
+            &metrics_dir,
+            config.head_bytes_max,
+        )
+        .map_err(failed(metrics_dir.clone()))?;
+        let logs = LogStore::open(
+            Arc::clone(&disk),
+            Arc::clone(&watch),
+            &logs_dir,
+            config.log_head_bytes_max,
+        )
+        .map_err(failed(logs_dir.clone()))?;
+        let control = Arc::new(Control::open(&config.dir, Arc::clone(&watch)));
+        let interval = config.sync_interval.min(SYNC_INTERVAL_MAX);
+        let inner = Arc::new(Inner {
+            config,
+            disk,
+            watch,
+            metrics,
+            logs,
+            control,
+            disk_bytes: Mutex::new(0),
+            stop: Mutex::new(false),
+            stopped: Condvar::new(),
+            _lock: lock,
+        });
+        inner.maintain(now);
+        let for_thread = Arc::clone(&inner);
+        let thread = std::thread::Builder::new()
+            .name("storage-sync".to_owned())
+            .spawn(move || for_thread.sync_loop(interval))
+            .map_err(|source| OpenError::Io {
+                operation: "start the sync thread for",
+                path: inner.config.dir.clone(),
+                source,
+            })?;
+        let storage = Storage {
+            shared: Arc::new(Shared {
+                inner,
+                thread: Mutex::new(Some(thread)),
+            }),
+        };
+        let stats = storage.stats();
+        tracing::info!(
+            dir = %storage.shared.inner.config.dir.display(),
+            series = stats.series,
+            blocks = stats.blocks,
+            frames = stats.frames,
+            disk_bytes = stats.disk_bytes,
+            seconds = started.elapsed().as_secs_f64(),
+            "storage opened"
+        );
+        Ok(storage)
     }
 
     /// Stores a batch; a reader sees all of it or nothing. It survives a kill of the process
@@ -45,29 +145,26 @@ impl Storage {
         batch: &SampleBatch,
         now: Timestamp,
     ) -> Result<AppendReport, WriteError> {
-        let _ = (batch, now);
-        Ok(AppendReport::default())
+        self.shared.inner.metrics.append(batch, now)
     }
 
-    /// Stores lines and the position of their source together.
+    /// Stores lines and the position of their source together; durable as samples are.
     ///
     /// # Errors
     /// When the disk refuses; neither lines nor position were stored then.
     pub fn append_logs(&self, batch: &LogBatch) -> Result<(), WriteError> {
-        let _ = batch;
-        Ok(())
+        self.shared.inner.logs.append(batch)
     }
 
     /// The last accepted position of `source`; after a restart the last durable one.
     #[must_use]
     pub fn log_position(&self, source: &str) -> Option<Vec<u8>> {
-        let _ = source;
-        None
+        self.shared.inner.logs.position(source)
     }
 
     /// Forgets the position of a source that is gone.
     pub fn forget_log_position(&self, source: &str) {
-        let _ = source;
+        self.shared.inner.logs.forget(source);
     }
 
     /// Returns once all that was accepted would survive a power cut.
@@ -75,34 +172,49 @@ impl Storage {
     /// # Errors
     /// When the disk refuses.
     pub fn sync(&self) -> Result<(), WriteError> {
-        Ok(())
+        self.shared.inner.sync()
     }
 
     /// Moves memory to blocks and frames where due, and applies retention. The shell calls it
     /// about every ten seconds; failures show in [`Storage::health`] and are retried.
     pub fn maintain(&self, now: Timestamp) {
-        let _ = now;
+        self.shared.inner.maintain(now);
     }
 
     /// The tables for small durable state.
     #[must_use]
     pub fn control(&self) -> Arc<dyn ControlStore> {
-        Arc::clone(&self.control)
+        Arc::clone(&self.shared.inner.control) as Arc<dyn ControlStore>
     }
 
     /// How the store is.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health {
-            ok: true,
-            ..Health::default()
-        }
+        self.shared.inner.watch.health()
     }
 
     /// The store in figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        let inner = &self.shared.inner;
+        let (series, head_bytes, blocks, series_max) = inner.metrics.figures();
+        let (log_head_bytes, log_streams, frames) = inner.logs.figures();
+        let disk_bytes = inner
+            .disk_bytes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Stats {
+            series,
+            series_max,
+            samples: inner.watch.telemetry.samples_appended.get(),
+            head_bytes,
+            log_head_bytes,
+            log_lines: inner.watch.telemetry.log_lines.get(),
+            log_streams,
+            blocks,
+            frames,
+            disk_bytes: *disk_bytes,
+        }
     }
 
     /// Syncs and stops the sync thread; clones must not be used for writing afterwards.
@@ -110,19 +222,171 @@ impl Storage {
     /// # Errors
     /// When the last sync fails.
     pub fn close(self) -> Result<(), WriteError> {
-        self.sync()
+        self.shared.stop();
+        self.shared.inner.control.back_up();
+        self.shared.inner.sync()
     }
+}
+
+impl Shared {
+    fn stop(&self) {
+        let inner = &self.inner;
+        *inner.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        inner.stopped.notify_all();
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the sync thread had panicked");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Inner {
+    fn sync_loop(&self, interval: Duration) {
+        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*stop {
+            (stop, _) = self
+                .stopped
+                .wait_timeout(stop, interval)
+                .unwrap_or_else(PoisonError::into_inner);
+            if *stop {
+                return;
+            }
+            drop(stop);
+            // Failures are in health and metrics, and are retried the next time.
+            let _ = self.sync();
+            stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn sync(&self) -> Result<(), WriteError> {
+        let started = Instant::now();
+        let parts = self.metrics.unsynced();
+        let mut result = Ok(());
+        for part in &parts {
+            let failed = part.sync().is_err();
+            let done = self.metrics.sync_done(part, failed);
+            result = result.and(done);
+        }
+        result = result.and(self.logs.sync());
+        if !parts.is_empty() {
+            let seconds = started.elapsed().as_secs_f64();
+            self.watch.telemetry.fsync_seconds.observe(seconds);
+        }
+        result
+    }
+
+    fn maintain(&self, now: Timestamp) {
+        // First make room: a full disk lets nothing else succeed.
+        self.retain(now);
+        self.metrics.maintain(now);
+        self.logs.maintain(now);
+        self.control.back_up();
+    }
+
+    fn retain(&self, now: Timestamp) {
+        let usage = self.measure();
+        let limits = Limits {
+            age_metrics: self.config.retention_metrics,
+            age_logs: self.config.retention_logs,
+            bytes_max: self.config.size_bytes_max,
+            free_min: self.config.free_bytes_min.min(usage.total / FREE_PART_MAX),
+        };
+        let mut pieces = self.metrics.pieces();
+        pieces.extend(self.logs.pieces());
+        for choice in retention::choose(pieces, now, &limits, usage.usage) {
+            let kind = match choice.piece.kind {
+                PieceKind::Block => {
+                    self.metrics.remove(&choice.piece.path);
+                    FileKind::Block
+                }
+                PieceKind::Frames => {
+                    self.logs.remove(&choice.piece.path);
+                    FileKind::Frames
+                }
+            };
+            let reason = choice.reason;
+            let labels = RemovalLabels { kind, reason };
+            self.watch.telemetry.removed.get_or_create(&labels).inc();
+            tracing::info!(
+                path = %choice.piece.path.display(),
+                bytes = choice.piece.bytes,
+                reason = ?reason,
+                "retention removed a file"
+            );
+        }
+    }
+
+    /// Adds up what lies on disk.
+    fn measure(&self) -> Measured {
+        let dir = &self.config.dir;
+        let under = |part: &str| bytes_under(self.disk.as_ref(), &dir.join(part));
+        let all = bytes_under(self.disk.as_ref(), dir);
+        let files = self.disk.list(dir).unwrap_or_default();
+        let control = files
+            .iter()
+            .filter(|e| e.name.starts_with("control."))
+            .map(|e| e.bytes)
+            .sum();
+        let (metric_wal, blocks) = (under("metrics/wal"), under("metrics/blocks"));
+        let log_wal = under("logs/wal");
+        let frames = under("logs").saturating_sub(log_wal);
+        let telemetry = &self.watch.telemetry;
+        let known = metric_wal + blocks + log_wal + frames + control;
+        for (kind, bytes) in [
+            (FileKind::MetricWal, metric_wal),
+            (FileKind::Block, blocks),
+            (FileKind::LogWal, log_wal),
+            (FileKind::Frames, frames),
+            (FileKind::Control, control),
+            (FileKind::Other, all.saturating_sub(known)),
+        ] {
+            let labels = KindLabels { kind };
+            let gauge = telemetry.disk_bytes.get_or_create(&labels);
+            gauge.set(bytes as i64);
+        }
+        *self
+            .disk_bytes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = all;
+        // When the system does not tell, nothing is removed for lack of space.
+        let space = self.disk.space(dir).unwrap_or(crate::disk::Space {
+            free: u64::MAX,
+            total: u64::MAX,
+        });
+        telemetry
+            .free_bytes
+            .set(i64::try_from(space.free).unwrap_or(i64::MAX));
+        Measured {
+            usage: Usage {
+                bytes: all,
+                free: space.free,
+            },
+            total: space.total,
+        }
+    }
+}
+
+struct Measured {
+    usage: Usage,
+    /// Size of the file system.
+    total: u64,
 }
 
 impl SeriesReader for Storage {
     fn select(&self, selection: &Selection<'_>) -> Result<Vec<SelectedSeries>, ReadError> {
-        let _ = selection;
-        Ok(Vec::new())
+        self.shared.inner.metrics.select(selection)
     }
 
     fn series(&self, sets: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Labels>, ReadError> {
-        let _ = (sets, range);
-        Ok(Vec::new())
+        self.shared.inner.metrics.series(sets, range)
     }
 }
 
@@ -132,8 +396,7 @@ impl LogReader for Storage {
         selection: &LogSelection<'_>,
         visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let _ = (selection, visit);
-        Ok(())
+        self.shared.inner.logs.read(selection, visit)
     }
 
     fn streams(
@@ -142,7 +405,6 @@ impl LogReader for Storage {
         start_ns: i64,
         end_ns: i64,
     ) -> Result<Vec<Labels>, ReadError> {
-        let _ = (sets, start_ns, end_ns);
-        Ok(Vec::new())
+        Ok(self.shared.inner.logs.streams(sets, start_ns, end_ns))
     }
 }

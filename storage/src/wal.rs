@@ -80,12 +80,7 @@ impl Wal {
         visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<i64, Malformed>,
     ) -> std::io::Result<Wal> {
         disk.create_dir(&dir)?;
-        let mut numbers: Vec<u64> = disk
-            .list(&dir)?
-            .iter()
-            .filter_map(|e| e.name.strip_suffix(".wal")?.parse().ok())
-            .collect();
-        numbers.sort_unstable();
+        let numbers = segment_numbers(disk.as_ref(), &dir)?;
         let mut wal = Wal {
             disk,
             watch,
@@ -101,6 +96,28 @@ impl Wal {
             wal.replay(*number, is_last, visit)?;
         }
         Ok(wal)
+    }
+
+    /// The payload of the oldest record under `dir`, empty when it is damaged, without
+    /// replaying anything.
+    pub(crate) fn first_payload(
+        disk: &dyn Disk,
+        dir: &Path,
+        kind: FileKind,
+    ) -> std::io::Result<Option<Vec<u8>>> {
+        disk.create_dir(dir)?;
+        for number in segment_numbers(disk, dir)? {
+            let file = disk.open(&segment_path(dir, number))?;
+            let mut window = Window::new(file.as_ref())?;
+            if !window.header_holds(kind, number) || window.len == HEADER_BYTES as u64 {
+                continue;
+            }
+            return Ok(Some(match window.record(HEADER_BYTES as u64) {
+                Record::Whole(_, payload, _) => payload.to_vec(),
+                Record::Bad(_) => Vec::new(),
+            }));
+        }
+        Ok(None)
     }
 
     /// Makes sure a segment is open, and gives its number.
@@ -268,21 +285,9 @@ impl Wal {
     ) -> std::io::Result<()> {
         let path = segment_path(&self.dir, number);
         let file = self.disk.open(&path)?;
-        let len = file.len()?;
-        let mut window = Window {
-            file: file.as_ref(),
-            len,
-            start: 0,
-            buffer: Vec::new(),
-        };
-        let header_holds = window.get(0, HEADER_BYTES).is_some_and(|h| {
-            h[..4] == MAGIC
-                && h[4..6] == VERSION.to_le_bytes()
-                && h[6..8] == kind_number(self.kind).to_le_bytes()
-                && h[8..16] == number.to_le_bytes()
-                && h[16..20] == crc32fast::hash(&h[..16]).to_le_bytes()
-        });
-        if !header_holds {
+        let mut window = Window::new(file.as_ref())?;
+        let len = window.len;
+        if !window.header_holds(self.kind, number) {
             if len <= HEADER_BYTES as u64 {
                 // Made right before a crash: it never held a record.
                 self.watch.torn(self.kind, &path, len);
@@ -360,6 +365,25 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
+    fn new(file: &dyn DiskFile) -> std::io::Result<Window<'_>> {
+        Ok(Window {
+            file,
+            len: file.len()?,
+            start: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    fn header_holds(&mut self, kind: FileKind, number: u64) -> bool {
+        self.get(0, HEADER_BYTES).is_some_and(|h| {
+            h[..4] == MAGIC
+                && h[4..6] == VERSION.to_le_bytes()
+                && h[6..8] == kind_number(kind).to_le_bytes()
+                && h[8..16] == number.to_le_bytes()
+                && h[16..20] == crc32fast::hash(&h[..16]).to_le_bytes()
+        })
+    }
+
     fn get(&mut self, at: u64, count: usize) -> Option<&[u8]> {
         let end = at.checked_add(count as u64)?;
         if end > self.len {
@@ -420,6 +444,16 @@ fn kind_number(kind: FileKind) -> u16 {
         FileKind::MetricWal => 1,
         _ => 2,
     }
+}
+
+fn segment_numbers(disk: &dyn Disk, dir: &Path) -> std::io::Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = disk
+        .list(dir)?
+        .iter()
+        .filter_map(|e| e.name.strip_suffix(".wal")?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 fn segment_path(dir: &Path, number: u64) -> PathBuf {

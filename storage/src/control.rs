@@ -1,0 +1,381 @@
+//! Small durable state in one redb file.
+//!
+//! redb verifies no page when it reads (a flipped bit came back as data in 39 of 40 tries,
+//! a zeroed page panicked), so every value carries a checksum of ours, the file is read
+//! through once at the start behind a guard, and a copy in a format of our own is kept to
+//! fall back on. Bytes: `docs/formats/control.md`.
+
+use std::fs;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
+
+use model::{ControlError, ControlStore, ControlWrite};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::bytes::{Reader, put_bytes};
+use crate::health::Watch;
+use crate::telemetry::FileKind;
+
+const TABLE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("control");
+/// Memory for redb's pages; its default would be a gigabyte.
+const CACHE_BYTES: usize = 1 << 20;
+/// The copy's first bytes: magic and version.
+const COPY_HEADER: [u8; 8] = *b"SWCB\x01\0\0\0";
+
+/// Control state on disk.
+pub(crate) struct Control {
+    path: PathBuf,
+    watch: Arc<Watch>,
+    /// `None` when no database could be made: reads and writes then fail, all else runs.
+    database: RwLock<Option<Database>>,
+    /// Whether the copy is older than the file.
+    changed: AtomicBool,
+}
+
+impl Control {
+    /// Opens `control.redb` in `dir`. A damaged file is set aside and replaced by the last
+    /// copy, or an empty one.
+    pub(crate) fn open(dir: &Path, watch: Arc<Watch>) -> Control {
+        let path = dir.join("control.redb");
+        let existed = path.exists();
+        let database = match open_checked(&path) {
+            Ok(database) => {
+                // The file vanished but its copy did not.
+                if !existed {
+                    restore(&copy_path(&path), &database, &watch);
+                }
+                Some(database)
+            }
+            Err(what) => {
+                watch.corrupt(FileKind::Control, &path, &what);
+                let mut aside = path.clone().into_os_string();
+                aside.push(".corrupt");
+                if let Err(error) = fs::rename(&path, &aside) {
+                    tracing::warn!(path = %path.display(), %error, "cannot set a damaged file aside");
+                }
+                let fresh = open_checked(&path);
+                if let Ok(database) = &fresh {
+                    restore(&copy_path(&path), database, &watch);
+                }
+                fresh.ok()
+            }
+        };
+        Control {
+            path,
+            watch,
+            database: RwLock::new(database),
+            changed: AtomicBool::new(true),
+        }
+    }
+
+    /// Writes a fresh copy if anything changed since the last one.
+    pub(crate) fn back_up(&self) {
+        if !self.changed.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        if let Err(e) = self.write_copy() {
+            self.changed.store(true, Ordering::Release);
+            let error = crate::WriteError::from_io("write", copy_path(&self.path), e);
+            self.watch
+                .write_failed("control copy", FileKind::Control, &error);
+        } else {
+            self.watch.solved("control copy");
+        }
+    }
+
+    fn write_copy(&self) -> std::io::Result<()> {
+        let mut bytes = COPY_HEADER.to_vec();
+        let read = self.with(|database| {
+            each(database, "", &mut |key, value| {
+                put_bytes(&mut bytes, key.as_bytes());
+                put_bytes(&mut bytes, value);
+            })
+        });
+        read.map_err(|e| std::io::Error::other(e.0))?;
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        let to = copy_path(&self.path);
+        let temporary = to.with_extension("tmp");
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &to)?;
+        match to.parent() {
+            Some(dir) => fs::File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work` on the database; a panic inside redb becomes an error.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, ControlError> {
+        let guard = self
+            .database
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(database) = guard.as_ref() else {
+            return Err(ControlError(format!(
+                "{} could not be opened",
+                self.path.display()
+            )));
+        };
+        match catch_unwind(AssertUnwindSafe(|| work(database))) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(e)) => Err(ControlError(e.to_string())),
+            Err(_) => {
+                self.watch
+                    .corrupt(FileKind::Control, &self.path, "page damaged");
+                Err(ControlError(format!("{} is damaged", self.path.display())))
+            }
+        }
+    }
+}
+
+impl ControlStore for Control {
+    fn scan(&self, table: &'static str) -> Result<Vec<(String, Vec<u8>)>, ControlError> {
+        let mut pairs = Vec::new();
+        self.with(|database| {
+            let prefix = format!("{table}\0");
+            each(
+                database,
+                &prefix,
+                &mut |key, value| match checked(key, value) {
+                    Some(value) => pairs.push((key[prefix.len()..].to_owned(), value.to_vec())),
+                    None => self.watch.corrupt(
+                        FileKind::Control,
+                        &self.path,
+                        format_args!("value of {}", key.replace('\0', "/")),
+                    ),
+                },
+            )
+        })?;
+        Ok(pairs)
+    }
+
+    fn commit(&self, writes: Vec<ControlWrite>) -> Result<(), ControlError> {
+        let done = self.with(|database| {
+            let transaction = database.begin_write()?;
+            {
+                let mut table = transaction.open_table(TABLE)?;
+                for write in &writes {
+                    match write {
+                        ControlWrite::Put {
+                            table: t,
+                            key,
+                            value,
+                        } => {
+                            let key = format!("{t}\0{key}");
+                            let mut framed = value_crc(&key, value).to_le_bytes().to_vec();
+                            framed.extend_from_slice(value);
+                            table.insert(key.as_str(), framed.as_slice())?;
+                        }
+                        ControlWrite::Delete { table: t, key } => {
+                            table.remove(format!("{t}\0{key}").as_str())?;
+                        }
+                    }
+                }
+            }
+            // Durable on return: redb's default.
+            transaction.commit()?;
+            Ok(())
+        });
+        match &done {
+            Ok(()) => {
+                self.changed.store(true, Ordering::Release);
+                self.watch.solved("control");
+            }
+            Err(e) => {
+                let e = std::io::Error::other(e.0.clone());
+                let error = crate::WriteError::from_io("write", &self.path, e);
+                self.watch
+                    .write_failed("control", FileKind::Control, &error);
+            }
+        }
+        done
+    }
+}
+
+/// Opens or makes a database and reads it through.
+fn open_checked(path: &Path) -> Result<Database, String> {
+    let open = || -> Result<Database, redb::Error> {
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)?;
+        let transaction = database.begin_write()?;
+        transaction.open_table(TABLE)?;
+        transaction.commit()?;
+        // Wrong values are left out one by one when scanned; here only panics and errors count.
+        each(&database, "", &mut |_, _| {})?;
+        Ok(database)
+    };
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(e)) => Err(e.to_string()),
+        Err(_) => Err("page damaged".to_owned()),
+    }
+}
+
+/// Visits pairs whose key starts with `prefix`, in key order.
+fn each(
+    database: &Database,
+    prefix: &str,
+    visit: &mut dyn FnMut(&str, &[u8]),
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(TABLE)?;
+    for pair in table.range(prefix..)? {
+        let (key, value) = pair?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        visit(key.value(), value.value());
+    }
+    Ok(())
+}
+
+/// Over key and value, so that a value cannot turn up under another key.
+fn value_crc(key: &str, value: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key.as_bytes());
+    hasher.update(value);
+    hasher.finalize()
+}
+
+fn checked<'a>(key: &str, framed: &'a [u8]) -> Option<&'a [u8]> {
+    let (crc, value) = framed.split_at_checked(4)?;
+    (crc == value_crc(key, value).to_le_bytes()).then_some(value)
+}
+
+fn copy_path(path: &Path) -> PathBuf {
+    path.with_extension("bak")
+}
+
+/// Fills an empty database from a copy, if there is a good one.
+fn restore(copy: &Path, database: &Database, watch: &Watch) {
+    let Ok(bytes) = fs::read(copy) else {
+        return;
+    };
+    let whole = bytes
+        .split_at_checked(bytes.len().saturating_sub(4))
+        .filter(|(body, crc)| *crc == crc32fast::hash(body).to_le_bytes())
+        .and_then(|(body, _)| body.strip_prefix(&COPY_HEADER));
+    let Some(body) = whole else {
+        watch.corrupt(FileKind::Control, copy, "checksum");
+        return;
+    };
+    let fill = || -> Result<u64, redb::Error> {
+        let mut r = Reader::new(body);
+        let mut count = 0;
+        let transaction = database.begin_write()?;
+        {
+            let mut table = transaction.open_table(TABLE)?;
+            while let (Ok(key), Ok(value)) = (r.text(), r.bytes()) {
+                table.insert(key, value)?;
+                count += 1;
+            }
+        }
+        transaction.commit()?;
+        Ok(count)
+    };
+    match fill() {
+        Ok(entries) => tracing::warn!(entries, "restored control state from its copy"),
+        Err(error) => {
+            tracing::error!(%error, "cannot restore control state from its copy");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &str, value: &[u8]) -> ControlWrite {
+        ControlWrite::Put {
+            table: "t",
+            key: key.to_owned(),
+            value: value.to_vec(),
+        }
+    }
+
+    fn open(dir: &Path) -> Control {
+        Control::open(dir, Watch::for_test())
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_reopening_and_tables_are_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = open(dir.path());
+        control
+            .commit(vec![put("b", b"2"), put("a", b"1")])
+            .unwrap();
+        let delete = ControlWrite::Delete {
+            table: "t",
+            key: "b".to_owned(),
+        };
+        control.commit(vec![delete, put("c", b"")]).unwrap();
+        drop(control);
+        let control = open(dir.path());
+        let expect = vec![("a".to_owned(), b"1".to_vec()), ("c".to_owned(), vec![])];
+        assert_eq!(control.scan("t").unwrap(), expect);
+        assert_eq!(control.scan("").unwrap(), vec![]);
+        assert_eq!(control.scan("t2").unwrap(), vec![]);
+    }
+
+    #[test]
+    fn a_damaged_file_is_replaced_by_its_copy() {
+        for damage in ["cut", "zero", "garbage", "gone"] {
+            let dir = tempfile::tempdir().unwrap();
+            let control = open(dir.path());
+            control.commit(vec![put("a", b"1")]).unwrap();
+            control.back_up();
+            drop(control);
+            let path = dir.path().join("control.redb");
+            let mut bytes = fs::read(&path).unwrap();
+            match damage {
+                "cut" => bytes.truncate(5000),
+                "zero" => bytes.fill(0),
+                "garbage" => bytes.iter_mut().for_each(|b| *b = b.wrapping_mul(7) ^ 0x5a),
+                _ => {}
+            }
+            fs::write(&path, bytes).unwrap();
+            if damage == "gone" {
+                fs::remove_file(&path).unwrap();
+            }
+            let control = open(dir.path());
+            assert_eq!(control.scan("t").unwrap().len(), 1, "{damage}");
+            assert_eq!(control.watch.health().notices.is_empty(), damage == "gone");
+            control.commit(vec![put("b", b"2")]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_never_changes_a_value() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = open(dir.path());
+        for i in 0..50 {
+            control
+                .commit(vec![put(&format!("k{i:02}"), &[i; 40])])
+                .unwrap();
+        }
+        control.back_up();
+        drop(control);
+        let path = dir.path().join("control.redb");
+        let whole = fs::read(&path).unwrap();
+        let step = whole.len() / 40;
+        for at in (0..whole.len()).step_by(step.max(1)) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 8;
+            fs::write(&path, damaged).unwrap();
+            let control = open(dir.path());
+            for (key, value) in control.scan("t").unwrap_or_default() {
+                let i: u8 = key[1..].parse().unwrap();
+                assert_eq!(value, [i; 40], "flip at {at}");
+            }
+        }
+    }
+}

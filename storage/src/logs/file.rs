@@ -1,0 +1,234 @@
+//! A file of frames, appended to during its day.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::Labels;
+
+use super::frame::{self, Frame, Header, PREFIX_BYTES};
+use crate::disk::DiskFile;
+use crate::health::Watch;
+use crate::telemetry::FileKind;
+
+/// A file is not appended to beyond this; retention removes whole files.
+pub(crate) const FILE_BYTES: u64 = 64 << 20;
+
+const MAGIC: [u8; 4] = *b"SWLF";
+const VERSION: u16 = 1;
+pub(crate) const HEADER_BYTES: u64 = 8;
+const NS_PER_DAY: i64 = 86_400_000_000_000;
+/// Read at once when looking for the next good frame behind a damaged one.
+const SEARCH_BYTES: usize = 64 << 10;
+
+/// An open file.
+pub(crate) struct FrameFile {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Days since the epoch.
+    pub(crate) day: i64,
+}
+
+/// A frame's entry in the index in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct FrameRef {
+    pub(crate) labels: Labels,
+    pub(crate) min_ns: i64,
+    pub(crate) max_ns: i64,
+    pub(crate) offset: u32,
+    /// Header and payload.
+    pub(crate) bytes: u32,
+}
+
+/// What the beginning of every file says.
+pub(crate) fn file_header() -> [u8; HEADER_BYTES as usize] {
+    let mut header = [0; HEADER_BYTES as usize];
+    header[..4].copy_from_slice(&MAGIC);
+    header[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    header
+}
+
+/// The UTC day of an instant, as days since the epoch.
+pub(crate) fn day_of(at_ns: i64) -> i64 {
+    at_ns.div_euclid(NS_PER_DAY)
+}
+
+/// The name of a day's directory, `2026-11-21`.
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+pub(crate) fn day_name(day: i64) -> String {
+    let z = day + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let d = doy - (153 * mp + 2) / 5 + 1;
+    let m = if mp < 10 { mp + 3 } else { mp - 9 };
+    let y = yoe + era * 400 + i64::from(m <= 2);
+    format!("{y:04}-{m:02}-{d:02}")
+}
+
+/// The inverse of [`day_name`].
+pub(crate) fn day_from_name(name: &str) -> Option<i64> {
+    let mut parts = name.splitn(3, '-').map(str::parse::<i64>);
+    let (y, m, d) = (
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+    );
+    let y = if m <= 2 { y - 1 } else { y };
+    let era = y.div_euclid(400);
+    let yoe = y.rem_euclid(400);
+    let doy = (153 * (if m > 2 { m - 3 } else { m + 9 }) + 2) / 5 + d - 1;
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    let day = era * 146_097 + doe - 719_468;
+    (day_name(day) == name).then_some(day)
+}
+
+impl FrameFile {
+    /// Whether the file starts as it should.
+    pub(crate) fn header_holds(&self) -> io::Result<bool> {
+        let mut header = [0; HEADER_BYTES as usize];
+        if self.file.len()? < HEADER_BYTES {
+            return Ok(false);
+        }
+        self.file.read_at(&mut header, 0)?;
+        Ok(header == file_header())
+    }
+
+    /// Hands every good frame to `found` and gives the length of the file up to the last one.
+    /// Payloads are checked from sequence number `verify_from` on: older ones were synced
+    /// long ago and are checked when read.
+    pub(crate) fn scan(
+        &self,
+        watch: &Watch,
+        verify_from: u64,
+        found: &mut dyn FnMut(&Header, u32),
+    ) -> io::Result<u64> {
+        let len = self.file.len()?.min(u64::from(u32::MAX));
+        let mut at = HEADER_BYTES;
+        let mut good_end = HEADER_BYTES;
+        let mut damaged_from = None;
+        while at < len {
+            match self.frame_at(at, len, verify_from)? {
+                Some((header, whole)) => {
+                    if let Some(from) = damaged_from.take() {
+                        let what = format_args!("{} bytes from byte {from} on", at - from);
+                        watch.corrupt(FileKind::Frames, &self.path, what);
+                    }
+                    if whole {
+                        found(&header, at as u32);
+                    } else {
+                        let what = format_args!("frame at byte {at}");
+                        watch.corrupt(FileKind::Frames, &self.path, what);
+                    }
+                    at += u64::from(header.header_bytes) + u64::from(header.payload_bytes);
+                    good_end = at;
+                }
+                None => {
+                    damaged_from.get_or_insert(at);
+                    match self.next_magic(at + 1, len)? {
+                        Some(next) => at = next,
+                        None => break,
+                    }
+                }
+            }
+        }
+        if good_end < len {
+            watch.torn(FileKind::Frames, &self.path, len - good_end);
+            // When this fails, the next frame overwrites it or it is found again.
+            let _ = self.file.set_len(good_end);
+        }
+        Ok(good_end)
+    }
+
+    /// The header at `at` if it is good and its payload ends within the file, and whether the
+    /// payload is good (taken for granted below `verify_from`).
+    fn frame_at(&self, at: u64, len: u64, verify_from: u64) -> io::Result<Option<(Header, bool)>> {
+        if at + PREFIX_BYTES as u64 > len {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; PREFIX_BYTES];
+        self.file.read_at(&mut bytes, at)?;
+        let Some((header_bytes, payload_bytes)) = frame::lengths(&bytes) else {
+            return Ok(None);
+        };
+        if at + u64::from(header_bytes) + u64::from(payload_bytes) > len {
+            return Ok(None);
+        }
+        bytes.resize(header_bytes as usize, 0);
+        self.file.read_at(&mut bytes, at)?;
+        let Ok(header) = Header::decode(&bytes) else {
+            return Ok(None);
+        };
+        if header.last_seq < verify_from {
+            return Ok(Some((header, true)));
+        }
+        let mut payload = vec![0; payload_bytes as usize];
+        self.file
+            .read_at(&mut payload, at + u64::from(header_bytes))?;
+        let whole = header.holds_for(&payload);
+        Ok(Some((header, whole)))
+    }
+
+    fn next_magic(&self, from: u64, len: u64) -> io::Result<Option<u64>> {
+        let finder = memchr::memmem::Finder::new(&frame::MAGIC);
+        let mut at = from;
+        let mut buffer = Vec::new();
+        while at + frame::MAGIC.len() as u64 <= len {
+            let want = (len - at).min(SEARCH_BYTES as u64) as usize;
+            buffer.resize(want, 0);
+            self.file.read_at(&mut buffer, at)?;
+            if let Some(found) = finder.find(&buffer) {
+                return Ok(Some(at + found as u64));
+            }
+            // The magic may lie across the border.
+            at += (want - (frame::MAGIC.len() - 1)) as u64;
+        }
+        Ok(None)
+    }
+
+    /// Reads and checks one frame; `None` when it is damaged.
+    pub(crate) fn read(&self, frame: &FrameRef) -> io::Result<Option<Frame>> {
+        let mut bytes = vec![0; frame.bytes as usize];
+        match self.file.read_at(&mut bytes, frame.offset.into()) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        let Ok(header) = Header::decode(&bytes) else {
+            return Ok(None);
+        };
+        let payload = bytes.get(header.header_bytes as usize..);
+        Ok(payload.and_then(|p| Frame::decode(&header, p).ok()))
+    }
+}
+
+/// Where a file of a day goes.
+pub(crate) fn file_path(dir: &Path, day: i64, number: u64) -> PathBuf {
+    dir.join(day_name(day)).join(format!("{number:010}.frames"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_their_calendar_names() {
+        for (day, name) in [
+            (0, "1970-01-01"),
+            (19_782, "2024-02-29"),
+            (20_778, "2026-11-21"),
+            (-1, "1969-12-31"),
+        ] {
+            assert_eq!(day_name(day), name);
+            assert_eq!(day_from_name(name), Some(day));
+        }
+        for bad in ["wal", "2024-13-01", "2023-02-29", "2024-1-1", ""] {
+            assert_eq!(day_from_name(bad), None, "{bad}");
+        }
+        let (first, last) = (day_of(i64::MIN), day_of(i64::MAX));
+        assert_eq!(day_from_name(&day_name(first)), Some(first));
+        assert_eq!(day_from_name(&day_name(last)), Some(last));
+    }
+}
