@@ -89,6 +89,21 @@ impl SeriesCache {
         })
     }
 
+    /// The series of `key` between two passes: it counts as alive, and may come again in the next one.
+    pub(crate) fn find_between(&mut self, key: &str, make: impl FnOnce() -> Labels) -> Labels {
+        let slot = match self.by_key.get(key) {
+            Some((Some(slot), _)) => *slot,
+            _ => {
+                let slot = self.slot_of(make());
+                self.by_key.insert(key.into(), (Some(slot), self.alive));
+                slot
+            }
+        };
+        let slot = &mut self.slots[slot as usize];
+        slot.last = self.alive;
+        slot.labels.clone()
+    }
+
     /// Ends a pass that succeeded; `vanished` hears of each series the last one had and this one not.
     pub(crate) fn commit(&mut self, mut vanished: impl FnMut(&Labels)) {
         if self.alive != 0 {
@@ -218,6 +233,19 @@ mod tests {
         assert_eq!(pass(&mut cache, &["b", "x"], false).1, ["a", "b"]);
         assert_eq!(pass(&mut cache, &[], false).1, Vec::<String>::new());
         assert_eq!(pass(&mut cache, &["b"], true).0, ["b"]);
+    }
+
+    #[test]
+    fn a_series_between_passes_vanishes_unless_the_next_pass_has_it() {
+        let mut cache = SeriesCache::new();
+        pass(&mut cache, &["a"], true);
+        for key in ["b", "c"] {
+            cache.find_between(key, || Labels::from_pairs([("__name__", key)]));
+        }
+        assert_eq!(
+            pass(&mut cache, &["a", "b"], true),
+            (vec![], vec!["c".into()])
+        );
     }
 
     #[test]

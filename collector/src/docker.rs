@@ -1,28 +1,385 @@
-//! Containers of a Docker engine.
+//! Containers of a Docker engine: usage from cgroup files at every tick, under cAdvisor's names;
+//! state from the engine's event stream, at the moment it changes.
+//!
+//! The engine is asked for a list once a minute and about one container when something happens
+//! to it; its stats API, which costs a hundred times as much, is not used.
 
+mod cgroup;
+mod container;
+mod events;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::SampleBatch;
+use model::{SampleBatch, Timestamp};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use crate::clock::{self, Schedule};
 use crate::config::{DockerConfig, Roots};
-use crate::target::Target;
+use crate::engine::{Engine, EngineError, Event, JsonLines, Version};
+use crate::target::{Collected, Sink, Target};
+use cgroup::{Places, Usage};
+use container::Container;
+use events::Change;
 
-pub(crate) struct Docker;
+/// Time between two comparisons with the engine's list: how long a lost event goes unnoticed.
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
+/// Time between two attempts to reach an engine that does not answer.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+/// Containers watched; those behind are left out with a warning.
+const CONTAINERS_MAX: usize = 2000;
+
+/// States the engine knows, each counted even when there is none.
+const STATES: [&str; 7] = [
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+];
+
+/// Watches one engine.
+pub(crate) struct Docker {
+    engine: Engine,
+    roots: Roots,
+    containers: BTreeMap<String, Container>,
+    version: Version,
+    /// `None` while the engine does not answer.
+    events: Option<JsonLines<Event>>,
+    /// Whether it ever answered: a host without Docker is not a target that is down.
+    was_up: bool,
+    /// Newest event seen, nanoseconds since the epoch: where to go on after a break.
+    last_event_ns: Option<i64>,
+    /// Samples of a series must not go back in time.
+    last_at: Timestamp,
+}
 
 impl Docker {
-    pub(crate) fn new(_config: &DockerConfig, _roots: &Roots) -> Result<Docker, String> {
-        Ok(Docker)
+    /// # Errors
+    /// When the socket's address makes no sense.
+    pub(crate) fn new(config: &DockerConfig, roots: &Roots) -> Result<Docker, String> {
+        Ok(Docker {
+            engine: Engine::new(&config.socket).map_err(|e| e.to_string())?,
+            roots: roots.clone(),
+            containers: BTreeMap::new(),
+            version: Version::default(),
+            events: None,
+            was_up: false,
+            last_event_ns: None,
+            last_at: Timestamp::MIN,
+        })
+    }
+
+    /// Opens the event stream, then asks for everything: what happens in between comes as an event.
+    async fn connect(&mut self) -> Result<(), EngineError> {
+        self.version = self.engine.version().await?;
+        let since = self
+            .last_event_ns
+            .map_or_else(|| clock::now().nanos(), |ns| ns + 1);
+        let events = self.engine.events(&events::FILTERS, Some(since)).await?;
+        self.reconcile().await?;
+        self.events = Some(events);
+        Ok(())
+    }
+
+    /// Compares with the engine's list and inspects what is new or different.
+    async fn reconcile(&mut self) -> Result<(), EngineError> {
+        let mut list = self.engine.list(true).await?;
+        if list.len() > CONTAINERS_MAX {
+            tracing::warn!(
+                containers = list.len(),
+                limit = CONTAINERS_MAX,
+                "too many containers, the rest is left out"
+            );
+            list.truncate(CONTAINERS_MAX);
+        }
+        self.containers
+            .retain(|id, _| list.iter().any(|summary| summary.id == *id));
+        for summary in list {
+            let known = self.containers.get(&summary.id);
+            if known.is_none_or(|c| c.status() != summary.state) {
+                self.inspect(&summary.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn inspect(&mut self, id: &str) -> Result<(), EngineError> {
+        match self.engine.inspect(id).await? {
+            None => {
+                self.containers.remove(id);
+            }
+            Some(detail) => {
+                let full = self.containers.len() >= CONTAINERS_MAX;
+                match self.containers.get_mut(id) {
+                    Some(container) => container.update(detail),
+                    None if full => {}
+                    None => {
+                        self.containers
+                            .insert(id.to_owned(), Container::new(detail));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Acts on an event; gives what to tell at once.
+    async fn handle(
+        &mut self,
+        event: &Event,
+        target: &mut Target,
+    ) -> Result<Option<SampleBatch>, EngineError> {
+        self.last_event_ns = self.last_event_ns.max(Some(event.time_ns));
+        let id = event.actor.id.as_str();
+        let change = events::change(event);
+        match change {
+            Change::Nothing => return Ok(None),
+            Change::Removed => {
+                // Its series end at the next tick, when they are missed.
+                self.containers.remove(id);
+                return Ok(None);
+            }
+            // The cgroup's count, if it is still there, is read at the next tick.
+            Change::OomKilled => {
+                if !self.containers.contains_key(id) {
+                    self.inspect(id).await?;
+                } else if let Some(container) = self.containers.get_mut(id) {
+                    container.oom_killed();
+                }
+            }
+            Change::Inspect => self.inspect(id).await?,
+            Change::Died { exit_code } => {
+                self.inspect(id).await?;
+                // A restart may have been quicker than our question; its own event follows.
+                if let Some(container) = self.containers.get_mut(id) {
+                    container.died(exit_code, event.time_ns as f64 / 1e9);
+                }
+            }
+        }
+        target.status.telemetry().docker_events.inc();
+        let at = self.next_at(clock::now());
+        Ok(self.containers.get(id).map(|container| {
+            let mut update = target.update(at);
+            container.put_state(&mut update);
+            update.done()
+        }))
+    }
+
+    /// Reads the usage of all running containers on a thread that may block.
+    async fn read_usage(&mut self) -> Vec<(String, Usage)> {
+        let mut wanted = Vec::new();
+        for container in self.containers.values_mut() {
+            let Some(pid) = container.pid() else {
+                continue;
+            };
+            if container.places.is_none() {
+                container.places =
+                    Places::find(&self.roots, &container.id, pid, container.own_network)
+                        .map(|places| (pid, places));
+            }
+            if let Some((_, places)) = &container.places {
+                wanted.push((container.id.clone(), places.clone()));
+            }
+        }
+        let sys = self.roots.sys.clone();
+        let read = move || {
+            let each = wanted.into_iter();
+            each.filter_map(|(id, places)| Some((id, places.read(&sys)?)))
+                .collect()
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    }
+
+    async fn collect(&mut self, target: &mut Target, tick: Timestamp) -> SampleBatch {
+        let started = Instant::now();
+        let usage = self.read_usage().await;
+        let at = self.next_at(tick);
+        let mut pass = target.pass(at);
+        let up = self.events.is_some();
+        pass.put("docker_engine_up", &[], f64::from(u8::from(up)));
+        if up {
+            let version = [
+                ("api_version", self.version.api_version.as_str()),
+                ("version", self.version.version.as_str()),
+            ];
+            pass.put("docker_engine_info", &version, 1.0);
+            for state in STATES {
+                let all = self.containers.values();
+                let count = all.filter(|c| c.status() == state).count();
+                pass.put("docker_containers", &[("state", state)], count as f64);
+            }
+        }
+        for (id, usage) in &usage {
+            if let Some(container) = self.containers.get_mut(id) {
+                if let Some(kills) = usage.memory.oom_kills {
+                    container.saw_oom_kills(kills);
+                }
+                container.put_usage(usage, at.as_secs_f64(), &mut pass);
+            }
+        }
+        // Nobody knows the state of a container whose engine does not answer.
+        if up {
+            self.containers
+                .values()
+                .for_each(|c| c.put_state(&mut pass));
+        }
+        put_machine(&self.roots, &mut pass);
+        let mut collected: Collected = pass.done();
+        if self.was_up && !up {
+            collected.problem = Some("the docker engine does not answer".to_owned());
+        }
+        target.finish(at, started.elapsed(), Ok(collected))
+    }
+
+    fn next_at(&mut self, wanted: Timestamp) -> Timestamp {
+        let least = self.last_at.plus(Duration::from_millis(1));
+        self.last_at = wanted.max(least);
+        self.last_at
+    }
+
+    /// Notes that the engine answers, or why not; only news are logged.
+    fn note(&mut self, target: &Target, result: Result<(), &EngineError>) {
+        let news = target
+            .status
+            .set_source("docker", result.map_err(ToString::to_string));
+        match result {
+            Ok(()) => {
+                self.was_up = true;
+                if news {
+                    tracing::info!(
+                        version = self.version.version,
+                        containers = self.containers.len(),
+                        "watching docker"
+                    );
+                }
+            }
+            Err(error) => {
+                self.events = None;
+                if news {
+                    tracing::warn!(%error, "docker is not watched, trying again every {} s", RETRY_INTERVAL.as_secs());
+                }
+            }
+        }
     }
 }
 
+/// What cAdvisor tells about the machine, as far as dashboards use it.
+fn put_machine(roots: &Roots, sink: &mut impl Sink) {
+    let text = crate::host::read(&roots.proc.join("meminfo")).unwrap_or_default();
+    let kilobytes = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key))?;
+        line.split_ascii_whitespace().next()?.parse::<f64>().ok()
+    };
+    for (key, name) in [
+        ("MemTotal:", "machine_memory_bytes"),
+        ("SwapTotal:", "machine_swap_bytes"),
+    ] {
+        if let Some(kb) = kilobytes(key) {
+            sink.put(name, &[], kb * 1024.0);
+        }
+    }
+    let stat = crate::host::read(&roots.proc.join("stat")).unwrap_or_default();
+    let cores = stat.lines().filter(|l| l.starts_with("cpu")).count();
+    // The first line is the sum.
+    if cores > 1 {
+        sink.put("machine_cpu_cores", &[], (cores - 1) as f64);
+    }
+}
+
+/// Watches until `stop`, and gives the target back for whoever goes on with it.
 pub(crate) async fn run(
-    _docker: Docker,
-    target: Target,
-    _interval: Duration,
-    _samples: mpsc::Sender<SampleBatch>,
-    stop: oneshot::Receiver<()>,
+    mut docker: Docker,
+    mut target: Target,
+    interval: Duration,
+    samples: mpsc::Sender<SampleBatch>,
+    mut stop: oneshot::Receiver<()>,
 ) -> Target {
-    let _ = stop.await;
+    tokio::select! {
+        () = docker.watch(&mut target, interval, &samples) => {}
+        _ = &mut stop => {}
+    }
     target
+}
+
+impl Docker {
+    async fn watch(
+        &mut self,
+        target: &mut Target,
+        interval: Duration,
+        samples: &mpsc::Sender<SampleBatch>,
+    ) {
+        let schedule = Schedule::new(interval, &(&target.url, target.labels.fingerprint()));
+        let mut tick = schedule.next(clock::now());
+        let mut next_check = Instant::now();
+        loop {
+            let batch = tokio::select! {
+                // The tick first: a flood of events must not starve it.
+                biased;
+                at = clock::sleep_until(tick) => {
+                    let next = schedule.next(clock::now().max(tick));
+                    let missed = schedule.between(tick, next);
+                    target.status.telemetry().missed_ticks.inc_by(missed);
+                    tick = next;
+                    Some(self.collect(target, at).await)
+                }
+                () = tokio::time::sleep_until(next_check) => {
+                    next_check = Instant::now() + self.check(target).await;
+                    None
+                }
+                event = next_event(&mut self.events) => {
+                    let handled = match event {
+                        Ok(event) => self.handle(&event, target).await,
+                        Err(e) => Err(e),
+                    };
+                    match handled {
+                        Ok(batch) => batch,
+                        Err(error) => {
+                            target.status.telemetry().docker_reconnects.inc();
+                            self.note(target, Err(&error));
+                            // A proxy may only have dropped an idle stream: look at once, then wait.
+                            next_check = Instant::now() + Duration::from_secs(1);
+                            None
+                        }
+                    }
+                }
+            };
+            if let Some(batch) = batch
+                && samples.send(batch).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Connects or compares; gives the time to the next check.
+    async fn check(&mut self, target: &Target) -> Duration {
+        let result = if self.events.is_some() {
+            self.reconcile().await
+        } else {
+            self.connect().await
+        };
+        let next = if result.is_ok() {
+            RECONCILE_INTERVAL
+        } else {
+            RETRY_INTERVAL
+        };
+        self.note(target, result.as_ref().map(|()| ()));
+        next
+    }
+}
+
+/// The next event; never, while there is no stream.
+async fn next_event(events: &mut Option<JsonLines<Event>>) -> Result<Event, EngineError> {
+    let Some(stream) = events else {
+        return std::future::pending().await;
+    };
+    match stream.next().await {
+        Ok(Some(event)) => Ok(event),
+        Ok(None) => Err(EngineError::Closed),
+        Err(e) => Err(e),
+    }
 }

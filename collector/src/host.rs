@@ -17,6 +17,10 @@ mod stat;
 mod uname;
 mod vmstat;
 
+pub(crate) use cpu::USER_HZ;
+pub(crate) use netdev::devices;
+pub(crate) use pressure::stalls;
+
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -26,7 +30,7 @@ use tokio::time::Instant;
 
 use crate::config::{HostConfig, Roots};
 use crate::source::Source;
-use crate::target::{Pass, Target};
+use crate::target::{Pass, Sink, Target};
 
 /// The longest file of `/proc` or `/sys` read. `/proc/stat` of a host with 256 cores has 80 kB.
 const FILE_BYTES_MAX: u64 = 4 << 20;

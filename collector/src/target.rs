@@ -57,6 +57,75 @@ pub(crate) struct Collected {
     kept: usize,
     added: usize,
     duplicates: usize,
+    /// Why the target counts as down although there are samples.
+    pub(crate) problem: Option<String>,
+}
+
+/// Where a source of ours puts samples: a pass, or an update between two passes.
+pub(crate) trait Sink {
+    /// Adds a sample: a name, its labels in a fixed order, a value.
+    fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64);
+}
+
+/// Samples that do not wait for the next tick.
+pub(crate) struct Update<'t> {
+    cache: &'t mut SeriesCache,
+    target_labels: &'t Labels,
+    at: Timestamp,
+    key: String,
+    samples: Vec<Sample>,
+}
+
+impl Update<'_> {
+    pub(crate) fn done(self) -> SampleBatch {
+        SampleBatch {
+            samples: self.samples,
+        }
+    }
+}
+
+impl Sink for Update<'_> {
+    fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        write_key(&mut self.key, name, labels);
+        let make = || join(self.target_labels, name, labels);
+        self.samples.push(Sample {
+            labels: self.cache.find_between(&self.key, make),
+            at: self.at,
+            value,
+        });
+    }
+}
+
+impl Sink for Pass<'_> {
+    fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut key = std::mem::take(&mut self.key);
+        write_key(&mut key, name, labels);
+        let target_labels = self.target_labels;
+        let make = || Ok::<_, std::convert::Infallible>(Some(join(target_labels, name, labels)));
+        let _ = self.add(&key, None, false, value, make);
+        self.key = key;
+    }
+}
+
+fn write_key(key: &mut String, name: &str, labels: &[(&str, &str)]) {
+    key.clear();
+    key.push_str(name);
+    for (label, value) in labels {
+        // A control character ends each piece, so no two sets share a key.
+        key.push('\u{1}');
+        key.push_str(label);
+        key.push('\u{2}');
+        key.push_str(value);
+    }
+}
+
+fn join(target_labels: &Labels, name: &str, labels: &[(&str, &str)]) -> Labels {
+    let mut builder = target_labels.to_builder();
+    builder.set(METRIC_NAME, name);
+    for (label, value) in labels {
+        builder.set(*label, *value);
+    }
+    builder.build()
 }
 
 impl Target {
@@ -119,6 +188,17 @@ impl Target {
         }
     }
 
+    /// Starts an update between two collections.
+    pub(crate) fn update(&mut self, at: Timestamp) -> Update<'_> {
+        Update {
+            cache: &mut self.cache,
+            target_labels: &self.labels,
+            at,
+            key: String::new(),
+            samples: Vec::new(),
+        }
+    }
+
     /// Ends a collection: adds staleness markers and the report.
     pub(crate) fn finish(
         &mut self,
@@ -127,7 +207,11 @@ impl Target {
         result: Result<Collected, &str>,
     ) -> SampleBatch {
         let telemetry = self.status.telemetry();
-        let error = result.as_ref().err().map(|e| (*e).to_owned());
+        let failed = result.is_err();
+        let error = match &result {
+            Ok(collected) => collected.problem.clone(),
+            Err(e) => Some((*e).to_owned()),
+        };
         let (mut samples, figures) = match result {
             Ok(c) => {
                 self.expected = c.samples.len();
@@ -143,7 +227,7 @@ impl Target {
                 value: STALE_NAN,
             });
         };
-        if error.is_none() {
+        if !failed {
             self.cache.commit(&mut end);
         } else {
             self.cache.fail(&mut end);
@@ -206,31 +290,6 @@ impl<'t> Pass<'t> {
         self.at
     }
 
-    /// Adds a sample of our own source: a name, its labels in a fixed order, a value.
-    pub(crate) fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let mut key = std::mem::take(&mut self.key);
-        key.clear();
-        key.push_str(name);
-        for (label, value) in labels {
-            // A control character ends each piece, so no two sets share a key.
-            key.push('\u{1}');
-            key.push_str(label);
-            key.push('\u{2}');
-            key.push_str(value);
-        }
-        let target_labels = self.target_labels;
-        let make = || {
-            let mut builder = target_labels.to_builder();
-            builder.set(METRIC_NAME, name);
-            for (label, value) in labels {
-                builder.set(*label, *value);
-            }
-            Ok::<_, std::convert::Infallible>(Some(builder.build()))
-        };
-        let _ = self.add(&key, None, false, value, make);
-        self.key = key;
-    }
-
     /// Adds a sample by its key; `make` gives the labels the first time, `None` to drop the series.
     pub(crate) fn add<E>(
         &mut self,
@@ -272,6 +331,7 @@ impl<'t> Pass<'t> {
             kept: self.kept,
             added: self.added,
             duplicates: self.duplicates,
+            problem: None,
         }
     }
 }

@@ -75,6 +75,9 @@ pub enum EngineError {
         /// The cause.
         source: hyper::Error,
     },
+    /// The engine, or a proxy before it, ended a stream.
+    #[error("docker ended the event stream")]
+    Closed,
     /// The engine refused.
     #[error("docker answered {path} with status {status}: {message}")]
     Status {

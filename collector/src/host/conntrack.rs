@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Host, number};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 const FILES: [(&str, &str); 2] = [
     ("nf_conntrack_count", "node_nf_conntrack_entries"),

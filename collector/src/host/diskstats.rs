@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Host, number};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 /// The kernel counts sectors of this size whatever the device's.
 const SECTOR_BYTES: f64 = 512.0;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::Roots;
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 /// How long all mounts together may take.
 const STATVFS_TIMEOUT: Duration = Duration::from_secs(5);

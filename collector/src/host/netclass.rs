@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Host, number, read};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 const FILES: [(&str, &str, f64); 7] = [
     ("carrier", "node_network_carrier", 1.0),

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Host, number};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 /// Columns after the device's name.
 const COLUMNS: [&str; 16] = [

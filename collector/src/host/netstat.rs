@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Host, number};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 fn wanted(protocol: &str, field: &str) -> bool {
     match protocol {

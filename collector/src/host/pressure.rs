@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Host, malformed, number};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 const FILES: [(&str, &str, Option<&str>); 4] = [
     ("cpu", "node_pressure_cpu_waiting_seconds_total", None),

@@ -6,7 +6,7 @@ use std::io;
 use jiff::tz::TimeZone;
 
 use super::{Host, number};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 /// `node_arp_entries` per device.
 pub(super) fn arp(host: &Host, pass: &mut Pass<'_>) -> io::Result<()> {

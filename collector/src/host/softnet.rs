@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Host, malformed};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 const COLUMNS: [(usize, &str); 7] = [
     (0, "node_softnet_processed_total"),

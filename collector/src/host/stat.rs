@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Host, number};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 const LINES: [(&str, &str); 6] = [
     ("intr", "node_intr_total"),

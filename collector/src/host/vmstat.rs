@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Host, number};
-use crate::target::Pass;
+use crate::target::{Pass, Sink};
 
 pub(super) fn collect(host: &Host, pass: &mut Pass<'_>) -> io::Result<()> {
     let mut name = String::new();

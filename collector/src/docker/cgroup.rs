@@ -1,0 +1,636 @@
+//! What a container uses, from its cgroup's files (versions 1 and 2) and its network
+//! namespace's `/proc/PID/net/dev`. Blocking; a few dozen small reads per container.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Roots;
+use crate::host::read;
+
+/// Where a container's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    cgroup: Cgroup,
+    net_dev: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cgroup {
+    V1 {
+        cpu: Option<PathBuf>,
+        cpuacct: Option<PathBuf>,
+        memory: Option<PathBuf>,
+        blkio: Option<PathBuf>,
+        pids: Option<PathBuf>,
+    },
+    V2(PathBuf),
+}
+
+/// What a container uses. `None`: the kernel does not tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Usage {
+    pub(super) cpu: Cpu,
+    pub(super) memory: Memory,
+    pub(super) blocks: Vec<BlockIo>,
+    pub(super) pids: Option<f64>,
+    pub(super) networks: Vec<Network>,
+    /// Resource, seconds in which some tasks waited, seconds in which all did.
+    pub(super) pressure: Vec<(&'static str, Option<f64>, Option<f64>)>,
+}
+
+/// Seconds, unless noted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Cpu {
+    pub(super) usage: Option<f64>,
+    pub(super) user: Option<f64>,
+    pub(super) system: Option<f64>,
+    pub(super) periods: Option<f64>,
+    pub(super) throttled_periods: Option<f64>,
+    pub(super) throttled: Option<f64>,
+    /// Microseconds per period; `None` without a quota.
+    pub(super) quota: Option<f64>,
+    /// Microseconds.
+    pub(super) period: Option<f64>,
+    pub(super) shares: Option<f64>,
+}
+
+/// Bytes, unless noted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Memory {
+    pub(super) usage: Option<f64>,
+    pub(super) max_usage: Option<f64>,
+    pub(super) working_set: Option<f64>,
+    pub(super) rss: Option<f64>,
+    pub(super) cache: Option<f64>,
+    pub(super) swap: Option<f64>,
+    pub(super) mapped_file: Option<f64>,
+    pub(super) active_file: Option<f64>,
+    pub(super) inactive_file: Option<f64>,
+    /// Times the limit was hit.
+    pub(super) failures: Option<f64>,
+    /// Page faults.
+    pub(super) page_faults: Option<f64>,
+    pub(super) major_page_faults: Option<f64>,
+    /// 0 without a limit.
+    pub(super) limit: Option<f64>,
+    pub(super) swap_limit: Option<f64>,
+    pub(super) reservation: Option<f64>,
+    /// Processes killed.
+    pub(super) oom_kills: Option<f64>,
+}
+
+/// Of one block device.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct BlockIo {
+    /// `/dev/vda`, or `major:minor` when it has no name.
+    pub(super) device: String,
+    pub(super) read_bytes: f64,
+    pub(super) written_bytes: f64,
+    pub(super) reads: f64,
+    pub(super) writes: f64,
+}
+
+/// Of one network device: bytes, packets, errors, dropped.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Network {
+    pub(super) interface: String,
+    pub(super) received: [f64; 4],
+    pub(super) transmitted: [f64; 4],
+}
+
+impl Places {
+    /// Finds the files of the container `id` whose main process is `pid`; `None` when that is
+    /// no process of this host's, or its cgroup is not visible.
+    pub(super) fn find(roots: &Roots, id: &str, pid: u32, own_network: bool) -> Option<Places> {
+        let process = roots.proc.join(pid.to_string());
+        let memberships = read(&process.join("cgroup")).ok()?;
+        let mount = roots.sys.join("fs/cgroup");
+        let cgroup = if mount.join("cgroup.controllers").exists() {
+            Cgroup::V2(find_dir(&mount, &memberships, "", id)?)
+        } else {
+            let dir = |controller: &str| {
+                find_dir(&mount.join(controller), &memberships, controller, id).or_else(|| {
+                    // Where the two are mounted together and the links are missing.
+                    let both = mount.join("cpu,cpuacct");
+                    let shared = matches!(controller, "cpu" | "cpuacct");
+                    shared.then(|| find_dir(&both, &memberships, controller, id))?
+                })
+            };
+            let cpuacct = dir("cpuacct");
+            let memory = dir("memory");
+            if cpuacct.is_none() && memory.is_none() {
+                return None;
+            }
+            Cgroup::V1 {
+                cpu: dir("cpu"),
+                cpuacct,
+                memory,
+                blkio: dir("blkio"),
+                pids: dir("pids"),
+            }
+        };
+        Some(Places {
+            cgroup,
+            net_dev: own_network.then(|| process.join("net/dev")),
+        })
+    }
+
+    /// Reads everything; `None` when the container is gone.
+    pub(super) fn read(&self, sys: &Path) -> Option<Usage> {
+        let mut usage = match &self.cgroup {
+            Cgroup::V2(dir) => read_v2(dir, sys)?,
+            Cgroup::V1 {
+                cpu,
+                cpuacct,
+                memory,
+                blkio,
+                pids,
+            } => Usage {
+                cpu: cpu_v1(cpu.as_deref(), cpuacct.as_deref()),
+                memory: memory.as_deref().map(memory_v1).unwrap_or_default(),
+                blocks: blkio
+                    .as_deref()
+                    .map(|d| blocks_v1(d, sys))
+                    .unwrap_or_default(),
+                pids: pids.as_deref().and_then(|d| single(d, "pids.current")),
+                networks: Vec::new(),
+                pressure: Vec::new(),
+            },
+        };
+        if usage.cpu.usage.is_none() && usage.memory.usage.is_none() {
+            return None;
+        }
+        if let Some(text) = self.net_dev.as_deref().and_then(|f| read(f).ok()) {
+            usage.networks = networks(&text);
+        }
+        Some(usage)
+    }
+}
+
+/// The container's directory below `mount`. The kernel's answer counts up to the piece that
+/// names the container: its processes may have moved on into cgroups of their own. Seen from
+/// another cgroup namespace the answer is relative, so the usual places are tried too.
+fn find_dir(mount: &Path, memberships: &str, controller: &str, id: &str) -> Option<PathBuf> {
+    let mut told = None;
+    for line in memberships.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        if !controllers.split(',').any(|c| c == controller) {
+            continue;
+        }
+        if let Some(at) = path.find(id) {
+            let end = path[at..].find('/').map_or(path.len(), |n| at + n);
+            told = Some(path[..end].trim_start_matches('/').to_owned());
+        }
+    }
+    let usual = [
+        format!("docker/{id}"),
+        format!("system.slice/docker-{id}.scope"),
+    ];
+    let candidates = told.filter(|t| !t.contains("..")).into_iter().chain(usual);
+    candidates.map(|c| mount.join(c)).find(|dir| dir.is_dir())
+}
+
+fn single(dir: &Path, file: &str) -> Option<f64> {
+    read(&dir.join(file)).ok()?.trim().parse().ok()
+}
+
+/// A file of `key value` lines.
+fn keyed(dir: &Path, file: &str) -> Keyed {
+    Keyed(read(&dir.join(file)).unwrap_or_default())
+}
+
+struct Keyed(String);
+
+impl Keyed {
+    fn get(&self, key: &str) -> Option<f64> {
+        let line = self
+            .0
+            .lines()
+            .find_map(|l| l.strip_prefix(key)?.strip_prefix(' '))?;
+        line.trim().parse().ok()
+    }
+}
+
+/// A bound; the kernel's spellings of "none" are 0.
+fn limit(value: Option<f64>) -> Option<f64> {
+    /// Version 1 writes the largest page-aligned number, which depends on the page size.
+    const UNLIMITED: f64 = (1_u64 << 62) as f64;
+    value.map(|v| if v >= UNLIMITED { 0.0 } else { v })
+}
+
+fn limit_v2(dir: &Path, file: &str) -> Option<f64> {
+    let text = read(&dir.join(file)).ok()?;
+    if text.trim() == "max" {
+        return Some(0.0);
+    }
+    text.trim().parse().ok()
+}
+
+fn cpu_v1(cpu: Option<&Path>, cpuacct: Option<&Path>) -> Cpu {
+    let mut out = Cpu::default();
+    if let Some(dir) = cpuacct {
+        let nanos = |v: f64| v / 1e9;
+        out.usage = single(dir, "cpuacct.usage").map(nanos);
+        let stat = keyed(dir, "cpuacct.stat");
+        let ticks = |v: f64| v / crate::host::USER_HZ;
+        out.user = stat.get("user").map(ticks);
+        out.system = stat.get("system").map(ticks);
+    }
+    if let Some(dir) = cpu {
+        out.quota = single(dir, "cpu.cfs_quota_us").filter(|q| *q > 0.0);
+        out.period = single(dir, "cpu.cfs_period_us");
+        out.shares = single(dir, "cpu.shares");
+        if out.quota.is_some() {
+            let stat = keyed(dir, "cpu.stat");
+            out.periods = stat.get("nr_periods");
+            out.throttled_periods = stat.get("nr_throttled");
+            out.throttled = stat.get("throttled_time").map(|v| v / 1e9);
+        }
+    }
+    out
+}
+
+fn memory_v1(dir: &Path) -> Memory {
+    let stat = keyed(dir, "memory.stat");
+    let usage = single(dir, "memory.usage_in_bytes");
+    let inactive = stat.get("total_inactive_file");
+    Memory {
+        usage,
+        max_usage: single(dir, "memory.max_usage_in_bytes"),
+        working_set: working_set(usage, inactive),
+        rss: stat.get("total_rss"),
+        cache: stat.get("total_cache"),
+        swap: stat.get("total_swap"),
+        mapped_file: stat.get("total_mapped_file"),
+        active_file: stat.get("total_active_file"),
+        inactive_file: inactive,
+        failures: single(dir, "memory.failcnt"),
+        page_faults: stat.get("total_pgfault"),
+        major_page_faults: stat.get("total_pgmajfault"),
+        limit: limit(single(dir, "memory.limit_in_bytes")),
+        swap_limit: limit(single(dir, "memory.memsw.limit_in_bytes")),
+        reservation: limit(single(dir, "memory.soft_limit_in_bytes")),
+        oom_kills: keyed(dir, "memory.oom_control").get("oom_kill"),
+    }
+}
+
+/// As cAdvisor: what is used and cannot simply be dropped.
+fn working_set(usage: Option<f64>, inactive_file: Option<f64>) -> Option<f64> {
+    Some((usage? - inactive_file.unwrap_or(0.0)).max(0.0))
+}
+
+fn blocks_v1(dir: &Path, sys: &Path) -> Vec<BlockIo> {
+    let mut out: Vec<(String, BlockIo)> = Vec::new();
+    for (files, is_bytes) in [
+        (
+            [
+                "blkio.throttle.io_service_bytes_recursive",
+                "blkio.throttle.io_service_bytes",
+            ],
+            true,
+        ),
+        (
+            [
+                "blkio.throttle.io_serviced_recursive",
+                "blkio.throttle.io_serviced",
+            ],
+            false,
+        ),
+    ] {
+        let text = files.iter().find_map(|f| read(&dir.join(f)).ok());
+        for line in text.unwrap_or_default().lines() {
+            let mut words = line.split(' ');
+            let (Some(number), Some(what), Some(value)) =
+                (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let value: f64 = value.parse().unwrap_or(0.0);
+            let io = entry(&mut out, number);
+            match (what, is_bytes) {
+                ("Read", true) => io.read_bytes = value,
+                ("Write", true) => io.written_bytes = value,
+                ("Read", false) => io.reads = value,
+                ("Write", false) => io.writes = value,
+                _ => {}
+            }
+        }
+    }
+    named(out, sys)
+}
+
+fn entry<'v>(all: &'v mut Vec<(String, BlockIo)>, number: &str) -> &'v mut BlockIo {
+    let at = all
+        .iter()
+        .position(|(n, _)| n == number)
+        .unwrap_or_else(|| {
+            all.push((number.to_owned(), BlockIo::default()));
+            all.len() - 1
+        });
+    &mut all[at].1
+}
+
+/// Gives devices their names; loop and RAM devices are left out like everywhere else.
+fn named(all: Vec<(String, BlockIo)>, sys: &Path) -> Vec<BlockIo> {
+    let device = |(number, io): (String, BlockIo)| {
+        let uevent = read(&sys.join("dev/block").join(&number).join("uevent")).unwrap_or_default();
+        let name = uevent.lines().find_map(|l| l.strip_prefix("DEVNAME="));
+        if name.is_some_and(|n| n.starts_with("loop") || n.starts_with("ram")) {
+            return None;
+        }
+        let device = name.map_or(number, |n| format!("/dev/{n}"));
+        Some(BlockIo { device, ..io })
+    };
+    all.into_iter().filter_map(device).collect()
+}
+
+fn read_v2(dir: &Path, sys: &Path) -> Option<Usage> {
+    let stat = keyed(dir, "cpu.stat");
+    let micros = |key: &str| stat.get(key).map(|v| v / 1e6);
+    let max = read(&dir.join("cpu.max")).unwrap_or_default();
+    let mut max = max.split_ascii_whitespace();
+    let quota = max.next().and_then(|q| q.parse().ok());
+    let cpu = Cpu {
+        usage: Some(micros("usage_usec")?),
+        user: micros("user_usec"),
+        system: micros("system_usec"),
+        periods: quota.and_then(|_: f64| stat.get("nr_periods")),
+        throttled_periods: quota.and_then(|_| stat.get("nr_throttled")),
+        throttled: quota.and_then(|_| micros("throttled_usec")),
+        quota,
+        period: max.next().and_then(|p| p.parse().ok()),
+        // The inverse of what runtimes do to turn shares into a weight.
+        shares: single(dir, "cpu.weight").map(|w| (2.0 + (w - 1.0) * 262_142.0 / 9999.0).round()),
+    };
+    Some(Usage {
+        cpu,
+        memory: memory_v2(dir),
+        blocks: blocks_v2(dir, sys),
+        pids: single(dir, "pids.current"),
+        networks: Vec::new(),
+        pressure: ["cpu", "io", "memory"]
+            .into_iter()
+            .filter_map(|what| {
+                let text = read(&dir.join(format!("{what}.pressure"))).ok()?;
+                let (some, full) = crate::host::stalls(&text).ok()?;
+                Some((what, some, full))
+            })
+            .collect(),
+    })
+}
+
+fn memory_v2(dir: &Path) -> Memory {
+    let stat = keyed(dir, "memory.stat");
+    let events = keyed(dir, "memory.events");
+    let usage = single(dir, "memory.current");
+    let inactive = stat.get("inactive_file");
+    Memory {
+        usage,
+        max_usage: single(dir, "memory.peak"),
+        working_set: working_set(usage, inactive),
+        rss: stat.get("anon"),
+        cache: stat.get("file"),
+        swap: single(dir, "memory.swap.current"),
+        mapped_file: stat.get("file_mapped"),
+        active_file: stat.get("active_file"),
+        inactive_file: inactive,
+        failures: events.get("max"),
+        page_faults: stat.get("pgfault"),
+        major_page_faults: stat.get("pgmajfault"),
+        limit: limit_v2(dir, "memory.max"),
+        swap_limit: limit_v2(dir, "memory.swap.max"),
+        reservation: limit_v2(dir, "memory.low"),
+        oom_kills: events.get("oom_kill"),
+    }
+}
+
+fn blocks_v2(dir: &Path, sys: &Path) -> Vec<BlockIo> {
+    let mut out = Vec::new();
+    for line in read(&dir.join("io.stat")).unwrap_or_default().lines() {
+        let mut words = line.split(' ');
+        let Some(number) = words.next().filter(|n| n.contains(':')) else {
+            continue;
+        };
+        let io = entry(&mut out, number);
+        for (key, value) in words.filter_map(|w| w.split_once('=')) {
+            let value: f64 = value.parse().unwrap_or(0.0);
+            match key {
+                "rbytes" => io.read_bytes = value,
+                "wbytes" => io.written_bytes = value,
+                "rios" => io.reads = value,
+                "wios" => io.writes = value,
+                _ => {}
+            }
+        }
+    }
+    named(out, sys)
+}
+
+fn networks(net_dev: &str) -> Vec<Network> {
+    let ignored =
+        |name: &str| name == "lo" || name.starts_with("veth") || name.starts_with("docker");
+    let mut out = Vec::new();
+    for (device, values) in crate::host::devices(net_dev) {
+        if ignored(device) {
+            continue;
+        }
+        let values: Vec<f64> = values.map(|v| v.parse().unwrap_or(0.0)).collect();
+        if let ([a, b, c, d, ..], Some([e, f, g, h, ..])) = (values.as_slice(), values.get(8..)) {
+            out.push(Network {
+                interface: device.to_owned(),
+                received: [*a, *b, *c, *d],
+                transmitted: [*e, *f, *g, *h],
+            });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "4f1c6d5a8e0b4f1c6d5a8e0b4f1c6d5a8e0b4f1c6d5a8e0b4f1c6d5a8e0b4f1c";
+
+    /// Writes `files` (path, text) below a new directory; `ID` in a path stands for the id.
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Roots) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path.replace("ID", ID));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text.replace("ID", ID)).unwrap();
+        }
+        let roots = Roots {
+            proc: dir.path().join("proc"),
+            sys: dir.path().join("sys"),
+            rootfs: "/".into(),
+        };
+        (dir, roots)
+    }
+
+    const V2: [(&str, &str); 9] = [
+        ("sys/fs/cgroup/cgroup.controllers", "cpu io memory pids\n"),
+        (
+            "cg/cpu.stat",
+            "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\nnr_periods 10\nnr_throttled 4\nthrottled_usec 1500000\n",
+        ),
+        ("cg/cpu.max", "50000 100000\n"),
+        ("cg/memory.current", "10485760\n"),
+        (
+            "cg/memory.stat",
+            "anon 4194304\nfile 6291456\ninactive_file 2097152\nactive_file 4194304\npgfault 77\n",
+        ),
+        ("cg/memory.max", "max\n"),
+        (
+            "cg/memory.events",
+            "low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\n",
+        ),
+        (
+            "cg/io.stat",
+            "8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n7:1 rbytes=1\n",
+        ),
+        (
+            "cg/memory.pressure",
+            "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=500000\n",
+        ),
+    ];
+
+    fn v2(place: &str, membership: &str, expect_found: bool) {
+        let mut files: Vec<(String, &str)> = V2
+            .iter()
+            .map(|(p, t)| {
+                (
+                    p.replace("cg/", &format!("sys/fs/cgroup/{place}/"))
+                        .to_owned(),
+                    *t,
+                )
+            })
+            .collect();
+        files.push(("proc/77/cgroup".to_owned(), membership));
+        files.push(("proc/77/net/dev".to_owned(), "h\nh\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0: 100 2 3 4 0 0 0 0 200 5 6 7 0 0 0 0\n"));
+        files.push((
+            "sys/dev/block/8:0/uevent".to_owned(),
+            "MAJOR=8\nDEVNAME=sda\n",
+        ));
+        files.push(("sys/dev/block/7:1/uevent".to_owned(), "DEVNAME=loop1\n"));
+        let files: Vec<(&str, &str)> = files.iter().map(|(p, t)| (p.as_str(), *t)).collect();
+        let (_dir, roots) = tree(&files);
+        let Some(places) = Places::find(&roots, ID, 77, true) else {
+            assert!(!expect_found, "{place} was not found");
+            return;
+        };
+        let usage = places.read(&roots.sys).unwrap();
+        assert_eq!(usage.cpu.usage, Some(2.5));
+        assert_eq!(
+            (usage.cpu.quota, usage.cpu.throttled),
+            (Some(50_000.0), Some(1.5))
+        );
+        assert_eq!(usage.memory.working_set, Some(8_388_608.0));
+        assert_eq!(
+            (usage.memory.limit, usage.memory.oom_kills),
+            (Some(0.0), Some(1.0))
+        );
+        assert_eq!(usage.blocks.len(), 1);
+        assert_eq!(
+            (
+                usage.blocks[0].device.as_str(),
+                usage.blocks[0].written_bytes
+            ),
+            ("/dev/sda", 8192.0)
+        );
+        assert_eq!(usage.networks[0].received, [100.0, 2.0, 3.0, 4.0]);
+        assert_eq!(usage.networks[0].transmitted, [200.0, 5.0, 6.0, 7.0]);
+        assert_eq!(usage.pressure, [("memory", Some(1.5), Some(0.5))]);
+    }
+
+    #[test]
+    fn version_2_is_read_wherever_the_driver_puts_it() {
+        v2(
+            "system.slice/docker-ID.scope",
+            "0::/system.slice/docker-ID.scope\n",
+            true,
+        );
+        v2("docker/ID", "0::/docker/ID\n", true);
+        // A service manager inside the container has moved its processes down.
+        v2("docker/ID", "0::/docker/ID/init.scope\n", true);
+        // Seen from another cgroup namespace.
+        v2(
+            "system.slice/docker-ID.scope",
+            "0::/../docker-ID.scope\n",
+            true,
+        );
+        v2(
+            "my.slice/docker-ID.scope",
+            "0::/my.slice/docker-ID.scope\n",
+            true,
+        );
+        v2("elsewhere/ID", "0::/\n", false);
+    }
+
+    #[test]
+    fn version_1_is_read_controller_by_controller() {
+        let (_dir, roots) = tree(&[
+            (
+                "proc/77/cgroup",
+                "9:memory:/docker/ID\n4:cpu,cpuacct:/docker/ID\n3:pids:/docker/ID\n2:blkio:/docker/ID\n",
+            ),
+            (
+                "sys/fs/cgroup/cpu,cpuacct/docker/ID/cpuacct.usage",
+                "2500000000\n",
+            ),
+            (
+                "sys/fs/cgroup/cpu,cpuacct/docker/ID/cpuacct.stat",
+                "user 200\nsystem 50\n",
+            ),
+            (
+                "sys/fs/cgroup/cpu,cpuacct/docker/ID/cpu.cfs_quota_us",
+                "-1\n",
+            ),
+            ("sys/fs/cgroup/cpu,cpuacct/docker/ID/cpu.shares", "1024\n"),
+            (
+                "sys/fs/cgroup/memory/docker/ID/memory.usage_in_bytes",
+                "10485760\n",
+            ),
+            (
+                "sys/fs/cgroup/memory/docker/ID/memory.stat",
+                "cache 1\ntotal_cache 6291456\ntotal_rss 4194304\ntotal_inactive_file 2097152\n",
+            ),
+            (
+                "sys/fs/cgroup/memory/docker/ID/memory.limit_in_bytes",
+                "9223372036854771712\n",
+            ),
+            (
+                "sys/fs/cgroup/memory/docker/ID/memory.oom_control",
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+            ),
+            (
+                "sys/fs/cgroup/blkio/docker/ID/blkio.throttle.io_service_bytes",
+                "8:0 Read 4096\n8:0 Write 8192\n8:0 Total 12288\nTotal 12288\n",
+            ),
+            ("sys/fs/cgroup/pids/docker/ID/pids.current", "5\n"),
+        ]);
+        let places = Places::find(&roots, ID, 77, false).unwrap();
+        let usage = places.read(&roots.sys).unwrap();
+        assert_eq!(usage.cpu.usage, Some(2.5));
+        assert_eq!((usage.cpu.user, usage.cpu.quota), (Some(2.0), None));
+        assert_eq!(usage.memory.working_set, Some(8_388_608.0));
+        assert_eq!(
+            (usage.memory.limit, usage.memory.oom_kills),
+            (Some(0.0), Some(2.0))
+        );
+        assert_eq!(
+            (usage.blocks[0].device.as_str(), usage.blocks[0].read_bytes),
+            ("8:0", 4096.0)
+        );
+        assert_eq!(usage.pids, Some(5.0));
+    }
+
+    #[test]
+    fn a_process_of_another_host_is_not_taken_for_ours() {
+        let (_dir, roots) = tree(&[
+            ("proc/77/cgroup", "0::/user.slice\n"),
+            ("sys/fs/cgroup/cgroup.controllers", ""),
+        ]);
+        assert_eq!(Places::find(&roots, ID, 77, true), None);
+    }
+}
