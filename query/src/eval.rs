@@ -1,7 +1,24 @@
 //! The evaluator: an expression, a reader and a time give values.
+//!
+//! Each node is evaluated once, for all steps of the query together, into series of points.
+//! A selector is read once; its points are decoded one series at a time and every step's
+//! window slides over them.
 
 mod engine;
 mod value;
+
+mod aggregate;
+mod binary;
+mod evaluator;
+mod functions;
+mod selector;
+mod window;
+
+mod annotations;
+mod hash;
+mod invariant;
+mod kahan;
+mod series;
 
 pub use engine::{Engine, EngineOptions, EvalError, Evaluation, Limits};
 pub use value::{PointValue, SeriesPoints, Value, VectorSample};

@@ -1,1 +1,12 @@
-//! Arithmetic on native histograms.
+//! Arithmetic on native histograms. Source: prometheus model/histogram/float_histogram.go.
+
+mod arithmetic;
+mod buckets;
+mod text;
+mod trim;
+
+pub(crate) use arithmetic::{
+    Notes, add, compact, detects_reset, divide, equals, scale, subtract, to_schema, trim,
+};
+pub(crate) use buckets::{Bucket, all_buckets, is_custom};
+pub(crate) use text::describe;

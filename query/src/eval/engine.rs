@@ -1,13 +1,17 @@
 //! The entry: options, limits, instant and range queries.
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use model::time::duration_millis;
 use model::{ReadError, SeriesReader, Timestamp};
 
-use super::Value;
-use crate::Expr;
+use super::annotations::{Annotations, ForcedMonotonicity};
+use super::{Value, evaluator};
+use crate::promql::duration::QueryShape;
+use crate::{Expr, ValueType};
 
 /// How expressions are read. Defaults are those of a stock Prometheus 3.
 #[derive(Clone, Debug)]
@@ -110,8 +114,9 @@ impl Engine {
         at: Timestamp,
         limits: &Limits,
     ) -> Result<Evaluation, EvalError> {
-        let _ = (expr, reader, at, limits);
-        Err(EvalError::Failed("not evaluated".into()))
+        let query = Query::new(self, reader, limits, at.millis(), at.millis(), 0);
+        let value = evaluator::instant(&query, expr)?;
+        Ok(query.finish(value))
     }
 
     /// The values of `expr` at `start`, `start + step` … up to `end`, both inclusive: a matrix.
@@ -128,7 +133,113 @@ impl Engine {
         step: Duration,
         limits: &Limits,
     ) -> Result<Evaluation, EvalError> {
-        let _ = (expr, reader, start, end, step, limits);
-        Err(EvalError::Failed("not evaluated".into()))
+        if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
+            return Err(EvalError::Failed(format!(
+                "invalid expression type {:?} for range query, must be Scalar or instant Vector",
+                expr.value_type().documented()
+            )));
+        }
+        let step = duration_millis(step);
+        if step < 1 {
+            return Err(EvalError::Failed(
+                "the step of a range query must be at least a millisecond".to_owned(),
+            ));
+        }
+        let query = Query::new(self, reader, limits, start.millis(), end.millis(), step);
+        let value = evaluator::range(&query, expr)?;
+        Ok(query.finish(value))
+    }
+}
+
+/// One running query: what every evaluator of it shares.
+pub(crate) struct Query<'a> {
+    pub(crate) reader: &'a dyn SeriesReader,
+    pub(crate) options: &'a EngineOptions,
+    limits: &'a Limits,
+    /// First instant, in milliseconds.
+    pub(crate) start: i64,
+    /// Last instant, in milliseconds.
+    pub(crate) end: i64,
+    /// Step in milliseconds; 0 for an instant query.
+    pub(crate) step: i64,
+    annotations: RefCell<Annotations>,
+    samples: Cell<usize>,
+}
+
+impl<'a> Query<'a> {
+    fn new(
+        engine: &'a Engine,
+        reader: &'a dyn SeriesReader,
+        limits: &'a Limits,
+        start: i64,
+        end: i64,
+        step: i64,
+    ) -> Self {
+        Query {
+            reader,
+            options: &engine.options,
+            limits,
+            start,
+            end,
+            step,
+            annotations: RefCell::default(),
+            samples: Cell::new(0),
+        }
+    }
+
+    fn finish(self, value: Value) -> Evaluation {
+        let (warnings, infos) = self.annotations.into_inner().finish();
+        Evaluation {
+            value,
+            warnings,
+            infos,
+        }
+    }
+
+    pub(crate) fn note(&self, message: String, at: &Expr) {
+        self.annotations.borrow_mut().add(message, at);
+    }
+
+    pub(crate) fn note_forced(&self, metric: &str, forced: ForcedMonotonicity) {
+        self.annotations
+            .borrow_mut()
+            .forced_monotonicity(metric, forced);
+    }
+
+    /// Counts samples that are now held.
+    pub(crate) fn charge(&self, samples: usize) -> Result<(), EvalError> {
+        let held = self.samples.get().saturating_add(samples);
+        self.samples.set(held);
+        if held > self.limits.samples_max {
+            return Err(EvalError::TooManySamples);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.samples.get()
+    }
+
+    /// Forgets all samples counted since [`Query::held`] was `held`.
+    pub(crate) fn release_to(&self, held: usize) {
+        self.samples.set(held);
+    }
+
+    pub(crate) fn check_cancel(&self) -> Result<(), EvalError> {
+        match &self.limits.cancel {
+            Some(flag) if flag.load(Ordering::Relaxed) => Err(EvalError::Canceled),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn shape(&self) -> QueryShape {
+        QueryShape {
+            step_ms: self.step,
+            range_ms: self.end.saturating_sub(self.start),
+        }
+    }
+
+    pub(crate) fn lookback_ms(&self) -> i64 {
+        duration_millis(self.options.lookback)
     }
 }

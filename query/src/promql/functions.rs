@@ -100,7 +100,7 @@ pub static FUNCTIONS: &[Function] = &[
     e("double_exponential_smoothing", &[M, S, S], No, V),
     e("end", &[], No, S),
     f("exp", &[V], No, V),
-    e("first_over_time", &[M], No, V),
+    f("first_over_time", &[M], No, V),
     f("floor", &[V], No, V),
     f("histogram_avg", &[V], No, V),
     f("histogram_count", &[V], No, V),

@@ -1,0 +1,325 @@
+//! Walks the expression; one evaluator per stretch of steps (the query, and each subquery).
+
+use model::{FPoint, HPoint, Labels, Samples, Timestamp};
+
+use super::engine::Query;
+use super::series::{Series, is_metadata, merge_same_labels, same_labelset, without_metadata};
+use super::{EvalError, PointValue, SeriesPoints, Value, VectorSample, invariant, window};
+use crate::promql::ast::{Expr, ExprKind, Unary, ValueType};
+
+/// An intermediate value, for all steps at once.
+pub(crate) enum Val {
+    /// One number per step.
+    Scalar(Vec<f64>),
+    Vector(Vec<Series>),
+    String(String),
+}
+
+impl Val {
+    fn samples(&self) -> usize {
+        match self {
+            Val::Scalar(values) => values.len(),
+            Val::Vector(series) => series
+                .iter()
+                .map(|s| s.floats.len() + histogram_samples(&s.histograms))
+                .sum(),
+            Val::String(_) => 0,
+        }
+    }
+}
+
+/// What histograms count as: one sample per 16 bytes, as in Prometheus.
+pub(crate) fn histogram_samples(points: &[HPoint]) -> usize {
+    points.iter().map(histogram_size).sum()
+}
+
+fn histogram_size(p: &HPoint) -> usize {
+    let buckets = p.h.positive_buckets.len() + p.h.negative_buckets.len() + p.h.custom_values.len();
+    let spans = p.h.positive_spans.len() + p.h.negative_spans.len();
+    (136 + 8 * (buckets + spans)) / 16
+}
+
+/// Evaluates at `start`, `start + step`, … `end`.
+#[derive(Clone, Copy)]
+pub(crate) struct Evaluator<'a> {
+    pub(crate) q: &'a Query<'a>,
+    pub(crate) start: i64,
+    step: i64,
+    pub(crate) steps: usize,
+}
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn new(
+        q: &'a Query<'a>,
+        start: i64,
+        end: i64,
+        step: i64,
+    ) -> Result<Self, EvalError> {
+        let step = step.max(1);
+        let steps = if end < start {
+            0
+        } else {
+            (i128::from(end) - i128::from(start)) / i128::from(step) + 1
+        };
+        let steps = usize::try_from(steps).unwrap_or(usize::MAX);
+        // A scalar alone takes one sample per step.
+        let held = q.held();
+        q.charge(steps)?;
+        q.release_to(held);
+        Ok(Evaluator {
+            q,
+            start,
+            step,
+            steps,
+        })
+    }
+
+    /// The instants evaluated at, in milliseconds.
+    pub(crate) fn times(&self) -> impl Iterator<Item = i64> + use<> {
+        let (start, step) = (self.start, self.step);
+        (0..self.steps).map(move |i| start.saturating_add((i as i64).saturating_mul(step)))
+    }
+
+    /// The step number of an instant that lies on a step.
+    pub(crate) fn index(&self, t: i64) -> usize {
+        usize::try_from(t.saturating_sub(self.start) / self.step)
+            .unwrap_or(0)
+            .min(self.steps.saturating_sub(1))
+    }
+
+    pub(crate) fn first_last(&self) -> (i64, i64) {
+        let last = self.times().last().unwrap_or(self.start);
+        (self.start, last)
+    }
+
+    pub(crate) fn eval(&self, expr: &Expr) -> Result<Val, EvalError> {
+        self.q.check_cancel()?;
+        let held = self.q.held();
+        let literal = matches!(expr.kind, ExprKind::Number(_) | ExprKind::String(_));
+        let value = if self.steps > 1 && !literal && invariant::is_invariant(expr) {
+            let once = Evaluator { steps: 1, ..*self };
+            self.spread(once.eval_node(expr)?)
+        } else {
+            self.eval_node(expr)?
+        };
+        self.q.release_to(held);
+        self.q.charge(value.samples())?;
+        Ok(value)
+    }
+
+    /// One step's value at every step.
+    fn spread(&self, value: Val) -> Val {
+        match value {
+            Val::Scalar(v) => Val::Scalar(vec![v.first().copied().unwrap_or(f64::NAN); self.steps]),
+            Val::String(s) => Val::String(s),
+            Val::Vector(series) => Val::Vector(
+                series
+                    .into_iter()
+                    .map(|s| Series {
+                        floats: s
+                            .floats
+                            .first()
+                            .map(|p| self.times().map(|t| FPoint { t, v: p.v }).collect())
+                            .unwrap_or_default(),
+                        histograms: s
+                            .histograms
+                            .first()
+                            .map(|p| {
+                                let h = &p.h;
+                                self.times().map(|t| HPoint { t, h: h.clone() }).collect()
+                            })
+                            .unwrap_or_default(),
+                        ..s
+                    })
+                    .collect(),
+            ),
+        }
+    }
+
+    fn eval_node(&self, expr: &Expr) -> Result<Val, EvalError> {
+        match &expr.kind {
+            ExprKind::Number(n) => Ok(Val::Scalar(vec![n.value; self.steps])),
+            ExprKind::String(s) => Ok(Val::String(s.clone())),
+            ExprKind::Paren(inner) => self.eval(inner),
+            ExprKind::Selector(s) => self.instant_selector(s).map(Val::Vector),
+            ExprKind::Unary(u) => self.unary(u),
+            ExprKind::Binary(b) => self.binary(expr, b),
+            ExprKind::Call(c) => self.call(expr, c),
+            ExprKind::Aggregate(a) => self.aggregate(expr, a).map(Val::Vector),
+            ExprKind::Range(_) | ExprKind::Subquery(_) => Err(EvalError::Failed(
+                "a range vector has no value at an instant".to_owned(),
+            )),
+        }
+    }
+
+    pub(crate) fn vector(&self, expr: &Expr) -> Result<Vec<Series>, EvalError> {
+        match self.eval(expr)? {
+            Val::Vector(v) => Ok(v),
+            Val::Scalar(values) => Ok(vec![self.scalar_series(&values)]),
+            Val::String(_) => Err(wrong_type(expr, ValueType::Vector)),
+        }
+    }
+
+    pub(crate) fn scalar(&self, expr: &Expr) -> Result<Vec<f64>, EvalError> {
+        match self.eval(expr)? {
+            Val::Scalar(v) => Ok(v),
+            _ => Err(wrong_type(expr, ValueType::Scalar)),
+        }
+    }
+
+    pub(crate) fn string(&self, expr: &Expr) -> Result<String, EvalError> {
+        match self.eval(expr)? {
+            Val::String(s) => Ok(s),
+            _ => Err(wrong_type(expr, ValueType::String)),
+        }
+    }
+
+    pub(crate) fn scalar_series(&self, values: &[f64]) -> Series {
+        Series {
+            floats: self
+                .times()
+                .zip(values)
+                .map(|(t, v)| FPoint { t, v: *v })
+                .collect(),
+            ..Series::default()
+        }
+    }
+
+    fn unary(&self, u: &Unary) -> Result<Val, EvalError> {
+        let mut value = self.eval(&u.expr)?;
+        if !u.negative {
+            return Ok(value);
+        }
+        match &mut value {
+            Val::Scalar(values) => values.iter_mut().for_each(|v| *v = -*v),
+            Val::Vector(series) => {
+                for s in series.iter_mut() {
+                    s.floats.iter_mut().for_each(|p| p.v = -p.v);
+                    for p in &mut s.histograms {
+                        let mut h = (*p.h).clone();
+                        crate::histogram::scale(&mut h, -1.0);
+                        p.h = h.into();
+                    }
+                    self.drop_name(s);
+                }
+                let dropped = std::mem::take(series);
+                *series = self.joined(dropped)?;
+            }
+            Val::String(_) => {}
+        }
+        Ok(value)
+    }
+
+    /// Takes the metric name from a series, now or at the end of the query.
+    pub(crate) fn drop_name(&self, s: &mut Series) {
+        s.drop_name = true;
+        if !self.q.options.delayed_name_removal {
+            s.labels = without_metadata(&s.labels);
+        }
+    }
+
+    /// After names were dropped: series that now have equal labels become one.
+    pub(crate) fn joined(&self, series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+        if self.q.options.delayed_name_removal {
+            Ok(series)
+        } else {
+            merge_same_labels(series)
+        }
+    }
+}
+
+fn wrong_type(expr: &Expr, want: ValueType) -> EvalError {
+    EvalError::Failed(format!(
+        "expected type {} but got {}",
+        want.documented(),
+        expr.value_type().documented()
+    ))
+}
+
+/// Does what was delayed: drops names, and refuses or joins series that become equal.
+fn cleaned(series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+    let mut changed = false;
+    let series: Vec<Series> = series
+        .into_iter()
+        .filter(|s| !s.is_empty())
+        .map(|mut s| {
+            if s.drop_name && s.labels.iter().any(|(n, _)| is_metadata(n)) {
+                s.labels = without_metadata(&s.labels);
+                changed = true;
+            }
+            s
+        })
+        .collect();
+    let mut seen = std::collections::HashSet::new();
+    if changed || series.iter().any(|s| !seen.insert(s.labels.clone())) {
+        return merge_same_labels(series);
+    }
+    Ok(series)
+}
+
+/// Evaluates an instant query.
+pub(crate) fn instant(q: &Query<'_>, expr: &Expr) -> Result<Value, EvalError> {
+    let at = Timestamp::from_millis(q.start);
+    let ev = Evaluator::new(q, q.start, q.start, 1)?;
+    if expr.value_type() == ValueType::Matrix {
+        return Ok(Value::Matrix(sorted(window::whole(&ev, expr)?)?));
+    }
+    Ok(match ev.eval(expr)? {
+        Val::Scalar(values) => Value::Scalar {
+            at,
+            value: values.first().copied().unwrap_or(f64::NAN),
+        },
+        Val::String(value) => Value::String { at, value },
+        Val::Vector(series) => Value::Vector(
+            cleaned(series)?
+                .into_iter()
+                .filter_map(|s| {
+                    let value = match (s.floats.first(), s.histograms.first()) {
+                        (Some(p), _) => PointValue::Float(p.v),
+                        (None, Some(p)) => PointValue::Histogram(p.h.clone()),
+                        (None, None) => return None,
+                    };
+                    Some(VectorSample {
+                        labels: s.labels,
+                        at,
+                        value,
+                    })
+                })
+                .collect(),
+        ),
+    })
+}
+
+/// Evaluates a range query.
+pub(crate) fn range(q: &Query<'_>, expr: &Expr) -> Result<Value, EvalError> {
+    let ev = Evaluator::new(q, q.start, q.end, q.step)?;
+    let series = match ev.eval(expr)? {
+        Val::Scalar(values) => vec![ev.scalar_series(&values)],
+        Val::Vector(series) => series,
+        Val::String(_) => return Err(wrong_type(expr, ValueType::Vector)),
+    };
+    Ok(Value::Matrix(sorted(series)?))
+}
+
+fn sorted(series: Vec<Series>) -> Result<Vec<SeriesPoints>, EvalError> {
+    let mut out: Vec<SeriesPoints> = cleaned(series)?
+        .into_iter()
+        .map(|s| SeriesPoints {
+            labels: s.labels,
+            points: Samples {
+                floats: s.floats,
+                histograms: s.histograms,
+            },
+        })
+        .collect();
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    if out.windows(2).any(|w| w[0].labels == w[1].labels) {
+        return Err(same_labelset());
+    }
+    Ok(out)
+}
+
+/// A vector's one label set when it has none.
+pub(crate) fn no_labels() -> Labels {
+    Labels::empty()
+}

@@ -1,0 +1,104 @@
+//! `anchored` and `smoothed` ranges. Source: prometheus promql/functions.go, extendedRate.
+
+use model::FPoint;
+
+/// Value on the line between two points; across a counter reset the line starts at zero on the
+/// left edge, and continues above the left value on the right edge.
+fn interpolate(a: FPoint, b: FPoint, t: i64, counter: bool, left_edge: bool) -> f64 {
+    let (mut y1, mut y2) = (a.v, b.v);
+    if counter && y2 < y1 {
+        if left_edge {
+            y1 = 0.0;
+        } else {
+            y2 += y1;
+        }
+    }
+    y1 + (y2 - y1) * (t - a.t) as f64 / (b.t - a.t) as f64
+}
+
+/// The window's edges: values at both, and the points strictly inside.
+pub(super) struct Edges<'a> {
+    pub(super) left: f64,
+    pub(super) right: f64,
+    pub(super) inside: &'a [FPoint],
+}
+
+/// `None` when nothing lies inside the window.
+pub(super) fn edges(
+    points: &[FPoint],
+    start: i64,
+    end: i64,
+    smoothed: bool,
+    counter: bool,
+) -> Option<Edges<'_>> {
+    let mut last = points.len().checked_sub(1)?;
+    let mut first = points[..last]
+        .partition_point(|p| p.t <= start)
+        .saturating_sub(1);
+    if smoothed {
+        last = points[..last].partition_point(|p| p.t < end);
+    }
+    if points[last].t <= start {
+        return None;
+    }
+    let left = match points.get(first + 1) {
+        Some(next) if smoothed && points[first].t < start => {
+            interpolate(points[first], *next, start, counter, true)
+        }
+        _ => points[first].v,
+    };
+    let right = if smoothed && last > 0 && points[last].t > end {
+        interpolate(points[last - 1], points[last], end, counter, false)
+    } else {
+        points[last].v
+    };
+    if points[first].t <= start {
+        first += 1;
+    }
+    let past = if points[last].t >= end {
+        last
+    } else {
+        last + 1
+    };
+    Some(Edges {
+        left,
+        right,
+        inside: points.get(first..past).unwrap_or_default(),
+    })
+}
+
+/// The window with a point at each edge.
+pub(crate) fn boundary_points(
+    points: &[FPoint],
+    start: i64,
+    end: i64,
+    smoothed: bool,
+) -> Vec<FPoint> {
+    let Some(edges) = edges(points, start, end, smoothed, false) else {
+        return Vec::new();
+    };
+    let mut out = Vec::with_capacity(edges.inside.len() + 2);
+    out.push(FPoint {
+        t: start,
+        v: edges.left,
+    });
+    out.extend_from_slice(edges.inside);
+    out.push(FPoint {
+        t: end,
+        v: edges.right,
+    });
+    out
+}
+
+/// What a counter lost to resets between the edges.
+pub(super) fn lost_to_resets(edges: &Edges<'_>) -> f64 {
+    let (mut lost, mut previous) = (0.0, edges.left);
+    let values = edges.inside.iter().map(|p| p.v);
+    for v in values.chain([edges.right]) {
+        if v < previous {
+            lost += previous;
+        }
+        previous = v;
+    }
+    lost
+}

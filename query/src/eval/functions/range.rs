@@ -1,0 +1,196 @@
+//! Functions of range vectors: each is called with one window at a time.
+
+use model::{FPoint, HPoint};
+
+use super::{extended, over_time, rate, regression};
+use crate::eval::evaluator::Evaluator;
+use crate::eval::series::Series;
+use crate::eval::{EvalError, PointValue};
+use crate::promql::ast::{Call, Expr, ExprKind, Extension, ValueType};
+
+/// One series' window at one step.
+pub(super) struct Window<'a> {
+    pub(super) floats: &'a [FPoint],
+    pub(super) histograms: &'a [HPoint],
+    /// The step, in milliseconds.
+    pub(super) at: i64,
+    /// The window begins after this, in milliseconds.
+    pub(super) start: i64,
+    /// The window's last instant, in milliseconds.
+    pub(super) end: i64,
+    /// Its length, in milliseconds.
+    pub(super) range: i64,
+    pub(super) extension: Extension,
+    pub(super) metric: &'a str,
+    /// Scalar arguments, in order, at this step.
+    pub(super) params: &'a [f64],
+    /// Where the range vector is, for annotations.
+    pub(super) arg: &'a Expr,
+    pub(super) ev: &'a Evaluator<'a>,
+}
+
+impl Window<'_> {
+    pub(super) fn note(&self, message: String) {
+        self.ev.q.note(message, self.arg);
+    }
+
+    pub(super) fn param(&self, i: usize) -> f64 {
+        self.params.get(i).copied().unwrap_or(f64::NAN)
+    }
+}
+
+pub(super) type RangeFunction = fn(&Window<'_>) -> Option<PointValue>;
+
+/// The function of this name, if it reduces a window to a value.
+pub(super) fn function(name: &str) -> Option<RangeFunction> {
+    Some(match name {
+        "rate" => rate::rate,
+        "increase" => rate::increase,
+        "delta" => rate::delta,
+        "irate" => rate::irate,
+        "idelta" => rate::idelta,
+        "resets" => rate::resets,
+        "changes" => rate::changes,
+        "deriv" => regression::deriv,
+        "predict_linear" => regression::predict_linear,
+        "double_exponential_smoothing" => regression::double_exponential_smoothing,
+        "avg_over_time" => over_time::avg,
+        "sum_over_time" => over_time::sum,
+        "count_over_time" => over_time::count,
+        "min_over_time" => over_time::min,
+        "max_over_time" => over_time::max,
+        "stddev_over_time" => over_time::stddev,
+        "stdvar_over_time" => over_time::stdvar,
+        "mad_over_time" => over_time::mad,
+        "quantile_over_time" => over_time::quantile,
+        "last_over_time" => over_time::last,
+        "first_over_time" => over_time::first,
+        "present_over_time" => over_time::present,
+        "ts_of_first_over_time" => over_time::ts_of_first,
+        "ts_of_last_over_time" => over_time::ts_of_last,
+        "ts_of_min_over_time" => over_time::ts_of_min,
+        "ts_of_max_over_time" => over_time::ts_of_max,
+        _ => return None,
+    })
+}
+
+impl Evaluator<'_> {
+    pub(super) fn range_call(&self, c: &Call, f: RangeFunction) -> Result<Vec<Series>, EvalError> {
+        let name = c.function.name;
+        let mut params = Vec::new();
+        let mut arg = None;
+        for a in &c.args {
+            if a.value_type() == ValueType::Matrix {
+                arg = Some(a);
+            } else {
+                params.push(self.scalar(a)?);
+            }
+        }
+        let Some(arg) = arg else {
+            return Err(EvalError::Failed(format!("{name} needs a range vector")));
+        };
+        check_extension(name, arg)?;
+        self.check_params(c, &params)?;
+        let rated = matches!(name, "rate" | "increase" | "delta");
+        let keeps_name = matches!(name, "last_over_time" | "first_over_time");
+        let mut out = Vec::new();
+        let mut extended_floats = Vec::new();
+        let mut step_params = Vec::with_capacity(params.len());
+        self.ranges(arg, &mut |mut series| {
+            self.q.check_cancel()?;
+            let mut result = Series::new(series.labels.clone(), series.drop_name);
+            let metric = series.labels.metric_name();
+            for (i, t) in self.times().enumerate() {
+                let (mut floats, histograms) = series.slice(t);
+                let (start, end) = series.shape.bounds(t);
+                let extension = series.shape.extension;
+                if extension != Extension::None && !rated {
+                    let smoothed = extension == Extension::Smoothed;
+                    extended_floats = extended::boundary_points(floats, start, end, smoothed);
+                    floats = &extended_floats;
+                }
+                if floats.is_empty() && histograms.is_empty() {
+                    continue;
+                }
+                step_params.clear();
+                step_params.extend(params.iter().map(|p| p[i]));
+                let window = Window {
+                    floats,
+                    histograms,
+                    at: t,
+                    start,
+                    end,
+                    range: series.shape.range,
+                    extension,
+                    metric,
+                    params: &step_params,
+                    arg,
+                    ev: self,
+                };
+                if let Some(value) = f(&window) {
+                    result.push(t, value);
+                }
+            }
+            if !result.is_empty() {
+                self.q.charge(result.floats.len())?;
+                if !keeps_name {
+                    self.drop_name(&mut result);
+                }
+                out.push(result);
+            }
+            Ok(())
+        })?;
+        if keeps_name {
+            Ok(out)
+        } else {
+            self.joined(out)
+        }
+    }
+
+    fn check_params(&self, c: &Call, params: &[Vec<f64>]) -> Result<(), EvalError> {
+        match c.function.name {
+            "quantile_over_time" => {
+                for q in params.iter().flatten() {
+                    if q.is_nan() || *q < 0.0 || *q > 1.0 {
+                        let text = crate::eval::annotations::invalid_quantile(*q);
+                        self.q.note(text, &c.args[0]);
+                    }
+                }
+            }
+            "double_exponential_smoothing" => {
+                for (values, what) in params.iter().zip(["smoothing", "trend"]) {
+                    let wrong = values.iter().find(|v| !(0.0..=1.0).contains(*v));
+                    if let Some(v) = wrong {
+                        let letter = &what[..1];
+                        return Err(EvalError::Failed(format!(
+                            "invalid {what} factor. Expected: 0 <= {letter}f <= 1, got: {v:.6}"
+                        )));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn check_extension(name: &str, arg: &Expr) -> Result<(), EvalError> {
+    let ExprKind::Range(r) = &arg.unparen().kind else {
+        return Ok(());
+    };
+    let (word, allowed): (_, &[&str]) = match r.selector.extension {
+        Extension::None => return Ok(()),
+        Extension::Anchored => (
+            "anchored",
+            &["changes", "delta", "increase", "rate", "resets"],
+        ),
+        Extension::Smoothed => ("smoothed", &["delta", "increase", "rate"]),
+    };
+    if allowed.contains(&name) {
+        return Ok(());
+    }
+    Err(EvalError::Failed(format!(
+        "{word} modifier can only be used with: {} - not with {name}",
+        allowed.join(", ")
+    )))
+}

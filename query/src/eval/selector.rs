@@ -1,0 +1,243 @@
+//! Instant selectors: the newest sample of each series within the lookback, at each step.
+
+use model::{
+    FPoint, HPoint, Matcher, Samples, SelectedSeries, Selection, TimeRange, Timestamp, is_stale,
+};
+
+use super::EvalError;
+use super::evaluator::Evaluator;
+use super::series::Series;
+use crate::promql::ast::{At, DurationExpr, Extension, Selector};
+
+/// Where a selector looks, seen from a step.
+#[derive(Clone, Copy)]
+pub(crate) struct Shift {
+    at: Option<i64>,
+    offset: i64,
+}
+
+impl Shift {
+    /// The instant the selector means at step `t`.
+    pub(crate) fn from(self, t: i64) -> i64 {
+        self.at.unwrap_or(t).saturating_sub(self.offset)
+    }
+}
+
+/// Whether a histogram point is a staleness marker.
+fn is_stale_histogram(p: &HPoint) -> bool {
+    is_stale(p.h.sum)
+}
+
+pub(crate) fn drop_stale(points: &mut Samples) {
+    points.floats.retain(|p| !is_stale(p.v));
+    points.histograms.retain(|p| !is_stale_histogram(p));
+}
+
+/// The newest point at or before an instant.
+enum Newest<'a> {
+    Float(FPoint),
+    Histogram(&'a HPoint),
+}
+
+impl Newest<'_> {
+    fn t(&self) -> i64 {
+        match self {
+            Newest::Float(p) => p.t,
+            Newest::Histogram(p) => p.t,
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        match self {
+            Newest::Float(p) => is_stale(p.v),
+            Newest::Histogram(p) => is_stale_histogram(p),
+        }
+    }
+}
+
+/// Moves forward over points as the instants asked for grow.
+#[derive(Default)]
+struct Follower {
+    floats: usize,
+    histograms: usize,
+}
+
+impl Follower {
+    fn newest<'p>(&mut self, points: &'p Samples, at: i64) -> Option<Newest<'p>> {
+        while points.floats.get(self.floats).is_some_and(|p| p.t <= at) {
+            self.floats += 1;
+        }
+        while points
+            .histograms
+            .get(self.histograms)
+            .is_some_and(|p| p.t <= at)
+        {
+            self.histograms += 1;
+        }
+        let float = self.floats.checked_sub(1).map(|i| points.floats[i]);
+        let histogram = self
+            .histograms
+            .checked_sub(1)
+            .map(|i| &points.histograms[i]);
+        match (float, histogram) {
+            (Some(f), Some(h)) if h.t >= f.t => Some(Newest::Histogram(h)),
+            (Some(f), _) => Some(Newest::Float(f)),
+            (None, Some(h)) => Some(Newest::Histogram(h)),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Evaluator<'_> {
+    pub(crate) fn shift(
+        &self,
+        at: Option<At>,
+        offset: Option<&DurationExpr>,
+    ) -> Result<Shift, EvalError> {
+        let at = at.map(|at| match at {
+            At::Time(ms) => ms,
+            At::Start => self.q.start,
+            At::End => self.q.end,
+        });
+        let offset = match offset {
+            Some(d) => self.duration(d, true)?,
+            None => 0,
+        };
+        Ok(Shift { at, offset })
+    }
+
+    pub(crate) fn duration(&self, d: &DurationExpr, negative: bool) -> Result<i64, EvalError> {
+        d.evaluate(self.q.shape(), negative)
+            .map_err(EvalError::Failed)
+    }
+
+    /// Reads series that may have points after `after` and up to `until`.
+    pub(crate) fn select(
+        &self,
+        matchers: &[Matcher],
+        after: i64,
+        until: i64,
+    ) -> Result<Vec<SelectedSeries>, EvalError> {
+        let range = TimeRange::new(
+            Timestamp::from_millis(after.saturating_add(1)),
+            Timestamp::from_millis(until),
+        );
+        Ok(self.q.reader.select(&Selection { range, matchers })?)
+    }
+
+    /// Decodes all points of a series.
+    pub(crate) fn decode(
+        &self,
+        series: &mut SelectedSeries,
+        into: &mut Samples,
+    ) -> Result<(), EvalError> {
+        self.q.check_cancel()?;
+        into.clear();
+        while series.cursor.next_run(into)? {
+            if into.len() > 1 << 20 {
+                self.q.check_cancel()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn instant_selector(&self, s: &Selector) -> Result<Vec<Series>, EvalError> {
+        if s.extension == Extension::Smoothed {
+            return self.smoothed_selector(s);
+        }
+        if s.extension == Extension::Anchored {
+            return Err(EvalError::Failed(
+                "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with instant vector".to_owned(),
+            ));
+        }
+        self.newest_points(s, |t, point, out| match point {
+            Newest::Float(p) => out.floats.push(FPoint { t, v: p.v }),
+            Newest::Histogram(p) => out.histograms.push(HPoint { t, h: p.h.clone() }),
+        })
+    }
+
+    /// `timestamp(selector)`: when the newest sample was taken.
+    pub(crate) fn selector_timestamps(&self, s: &Selector) -> Result<Vec<Series>, EvalError> {
+        self.newest_points(s, |t, point, out| {
+            let v = point.t() as f64 / 1000.0;
+            out.floats.push(FPoint { t, v });
+        })
+    }
+
+    fn newest_points(
+        &self,
+        s: &Selector,
+        emit: impl Fn(i64, &Newest<'_>, &mut Series),
+    ) -> Result<Vec<Series>, EvalError> {
+        let shift = self.shift(s.at, s.offset.as_ref())?;
+        let lookback = self.q.lookback_ms();
+        let (first, last) = self.first_last();
+        let after = shift.from(first).saturating_sub(lookback);
+        let selected = self.select(&s.matchers, after, shift.from(last))?;
+        let mut points = Samples::default();
+        let mut out = Vec::with_capacity(selected.len());
+        for mut series in selected {
+            self.decode(&mut series, &mut points)?;
+            let mut result = Series::new(series.labels, false);
+            let mut follower = Follower::default();
+            for t in self.times() {
+                let at = shift.from(t);
+                let Some(newest) = follower.newest(&points, at) else {
+                    continue;
+                };
+                if newest.t() > at.saturating_sub(lookback) && !newest.is_stale() {
+                    emit(t, &newest, &mut result);
+                }
+            }
+            if !result.is_empty() {
+                self.q
+                    .charge(result.floats.len() + result.histograms.len())?;
+                out.push(result);
+            }
+        }
+        Ok(out)
+    }
+
+    /// `selector smoothed`: interpolated between the samples before and after each instant.
+    fn smoothed_selector(&self, s: &Selector) -> Result<Vec<Series>, EvalError> {
+        let shift = self.shift(s.at, s.offset.as_ref())?;
+        let lookback = self.q.lookback_ms();
+        let (first, last) = self.first_last();
+        let after = shift.from(first).saturating_sub(lookback);
+        let until = shift.from(last).saturating_add(lookback);
+        let selected = self.select(&s.matchers, after, until)?;
+        let mut points = Samples::default();
+        let mut out = Vec::with_capacity(selected.len());
+        for mut series in selected {
+            self.decode(&mut series, &mut points)?;
+            drop_stale(&mut points);
+            let mut result = Series::new(series.labels, false);
+            let floats = &points.floats;
+            for t in self.times() {
+                let at = shift.from(t);
+                let next = floats.partition_point(|p| p.t < at);
+                let right = floats
+                    .get(next)
+                    .filter(|p| p.t <= at.saturating_add(lookback));
+                let left = next
+                    .checked_sub(1)
+                    .map(|i| &floats[i])
+                    .filter(|p| p.t > at.saturating_sub(lookback));
+                let v = match (left, right) {
+                    (_, Some(r)) if r.t == at => r.v,
+                    (Some(l), Some(r)) => {
+                        l.v + (r.v - l.v) * (at - l.t) as f64 / (r.t - l.t) as f64
+                    }
+                    (Some(l), None) => l.v,
+                    _ => continue,
+                };
+                result.floats.push(FPoint { t, v });
+            }
+            if !result.is_empty() {
+                self.q.charge(result.floats.len())?;
+                out.push(result);
+            }
+        }
+        Ok(out)
+    }
+}

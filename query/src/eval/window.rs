@@ -1,0 +1,188 @@
+//! Range vectors: windows that slide over the points of a series, or of a subquery.
+
+use model::{FPoint, HPoint, Labels, Samples};
+
+use super::EvalError;
+use super::evaluator::{Evaluator, Val, histogram_samples};
+use super::selector::{Shift, drop_stale};
+use super::series::Series;
+use crate::promql::ast::{Expr, ExprKind, Extension, Subquery};
+
+/// The shape of a range vector's windows.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    shift: Shift,
+    /// Length in milliseconds.
+    pub(crate) range: i64,
+    pub(crate) extension: Extension,
+    lookback: i64,
+}
+
+impl Shape {
+    /// The window of step `t`: after the first, up to and including the second.
+    pub(crate) fn bounds(&self, t: i64) -> (i64, i64) {
+        let end = self.shift.from(t);
+        (end.saturating_sub(self.range), end)
+    }
+
+    /// The points needed for that window, which extended selectors look beyond.
+    fn data_bounds(&self, t: i64) -> (i64, i64) {
+        let (start, end) = self.bounds(t);
+        match self.extension {
+            Extension::None => (start, end),
+            Extension::Anchored => (start.saturating_sub(self.lookback), end),
+            Extension::Smoothed => (
+                start.saturating_sub(self.lookback),
+                end.saturating_add(self.lookback),
+            ),
+        }
+    }
+}
+
+/// One series under a range vector; staleness markers are gone.
+pub(crate) struct RangeSeries<'p> {
+    pub(crate) shape: Shape,
+    pub(crate) labels: &'p Labels,
+    pub(crate) drop_name: bool,
+    pub(crate) points: &'p Samples,
+    slider: [usize; 4],
+}
+
+impl<'p> RangeSeries<'p> {
+    /// The points of step `t`'s window, extended ones included. Steps must ascend.
+    pub(crate) fn slice(&mut self, t: i64) -> (&'p [FPoint], &'p [HPoint]) {
+        let (after, until) = self.shape.data_bounds(t);
+        let [f_lo, f_hi, h_lo, h_hi] = &mut self.slider;
+        let (floats, histograms) = (&self.points.floats, &self.points.histograms);
+        while floats.get(*f_hi).is_some_and(|p| p.t <= until) {
+            *f_hi += 1;
+        }
+        while *f_lo < *f_hi && floats[*f_lo].t <= after {
+            *f_lo += 1;
+        }
+        while histograms.get(*h_hi).is_some_and(|p| p.t <= until) {
+            *h_hi += 1;
+        }
+        while *h_lo < *h_hi && histograms[*h_lo].t <= after {
+            *h_lo += 1;
+        }
+        (&floats[*f_lo..*f_hi], &histograms[*h_lo..*h_hi])
+    }
+}
+
+impl Evaluator<'_> {
+    /// Calls `visit` with each series of a range vector, decoded one at a time.
+    pub(crate) fn ranges(
+        &self,
+        expr: &Expr,
+        visit: &mut dyn FnMut(RangeSeries<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        match &expr.unparen().kind {
+            ExprKind::Range(r) => {
+                let shape = Shape {
+                    shift: self.shift(r.selector.at, r.selector.offset.as_ref())?,
+                    range: self.duration(&r.range, false)?,
+                    extension: r.selector.extension,
+                    lookback: self.q.lookback_ms(),
+                };
+                let (first, last) = self.first_last();
+                let after = shape.data_bounds(first).0;
+                let until = shape.data_bounds(last).1;
+                let mut points = Samples::default();
+                for mut series in self.select(&r.selector.matchers, after, until)? {
+                    self.decode(&mut series, &mut points)?;
+                    drop_stale(&mut points);
+                    let held = self.q.held();
+                    self.q
+                        .charge(points.floats.len() + histogram_samples(&points.histograms))?;
+                    visit(RangeSeries {
+                        shape,
+                        labels: &series.labels,
+                        drop_name: false,
+                        points: &points,
+                        slider: [0; 4],
+                    })?;
+                    self.q.release_to(held);
+                }
+                Ok(())
+            }
+            ExprKind::Subquery(s) => self.subquery(s, visit),
+            _ => Err(EvalError::Failed("expected a range vector".to_owned())),
+        }
+    }
+
+    fn subquery(
+        &self,
+        s: &Subquery,
+        visit: &mut dyn FnMut(RangeSeries<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let shape = Shape {
+            shift: self.shift(s.at, s.offset.as_ref())?,
+            range: self.duration(&s.range, false)?,
+            extension: Extension::None,
+            lookback: 0,
+        };
+        let step = match &s.step {
+            Some(d) => self.duration(d, false)?,
+            None => model::time::duration_millis(self.q.options.default_subquery_step),
+        }
+        .max(1);
+        let (first, last) = self.first_last();
+        let (after, _) = shape.bounds(first);
+        let (_, until) = shape.bounds(last);
+        // The inner steps are multiples of the step, whatever the query's own start.
+        let mut start = (after / step).saturating_mul(step);
+        if start <= after {
+            start = start.saturating_add(step);
+        }
+        let inner = Evaluator::new(self.q, start, until, step)?;
+        let series = match inner.eval(&s.expr)? {
+            Val::Vector(v) => v,
+            Val::Scalar(values) => vec![inner.scalar_series(&values)],
+            Val::String(_) => Vec::new(),
+        };
+        for s in series {
+            let points = Samples {
+                floats: s.floats,
+                histograms: s.histograms,
+            };
+            visit(RangeSeries {
+                shape,
+                labels: &s.labels,
+                drop_name: s.drop_name,
+                points: &points,
+                slider: [0; 4],
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The value of a range vector by itself: its points as stored.
+pub(crate) fn whole(ev: &Evaluator<'_>, expr: &Expr) -> Result<Vec<Series>, EvalError> {
+    let mut out = Vec::new();
+    let at = ev.start;
+    ev.ranges(expr, &mut |mut series| {
+        let (floats, histograms) = series.slice(at);
+        let (after, until) = series.shape.bounds(at);
+        let floats = match series.shape.extension {
+            Extension::None => floats.to_vec(),
+            Extension::Anchored => {
+                super::functions::extended::boundary_points(floats, after, until, false)
+            }
+            Extension::Smoothed => {
+                super::functions::extended::boundary_points(floats, after, until, true)
+            }
+        };
+        if !floats.is_empty() || !histograms.is_empty() {
+            out.push(Series {
+                labels: series.labels.clone(),
+                drop_name: series.drop_name,
+                floats,
+                histograms: histograms.to_vec(),
+            });
+        }
+        Ok(())
+    })?;
+    Ok(out)
+}
