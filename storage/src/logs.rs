@@ -3,11 +3,13 @@
 mod file;
 mod frame;
 mod merge;
+mod replay;
+mod state;
 #[cfg(test)]
 mod tests;
 mod wal_record;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -18,11 +20,12 @@ use model::{Labels, LogEntry, LogSelection, Matcher, ReadError, Timestamp};
 use scrub::LogBatch;
 
 use self::file::{FILE_BYTES, FrameFile, FrameRef, HEADER_BYTES};
-use self::frame::{FRAME_TEXT_BYTES, Header, Line};
+use self::frame::Line;
 use self::merge::{Pending, Window};
-use self::wal_record::{FORGET, LINES, LinesRecord, POSITIONS};
-use crate::bytes::Malformed;
-use crate::disk::{Disk, quarantine};
+use self::replay::{Replay, open_files};
+use self::state::{Cut, IndexedFile, State, line_bytes};
+use self::wal_record::FORGET;
+use crate::disk::Disk;
 use crate::error::WriteError;
 use crate::health::Watch;
 use crate::retention::{Piece, PieceKind};
@@ -32,9 +35,6 @@ use crate::wal::{Unsynced, Wal};
 /// Lines stay in memory at most this long. Longer means fewer, better compressed frames and
 /// a longer write-ahead log to replay.
 const LINE_AGE_MAX_MS: i64 = 3600 * 1000;
-/// Reckoned per line in memory besides its text.
-const LINE_BYTES: usize = 120;
-
 /// The log half of the store.
 pub(crate) struct LogStore {
     disk: Arc<dyn Disk>,
@@ -46,48 +46,8 @@ pub(crate) struct LogStore {
     cutter: Mutex<Cutter>,
 }
 
-struct State {
-    wal: Wal,
-    /// The segment that `next_stream` and the streams' definitions belong to.
-    segment: u64,
-    next_stream: u32,
-    payload: Vec<u8>,
-    next_seq: u64,
-    positions: BTreeMap<String, Vec<u8>>,
-    streams: HashMap<Labels, Stream, RandomState>,
-    head_bytes: usize,
-    files: Vec<IndexedFile>,
-}
-
-/// Lines of one stream that are not in a frame yet.
-#[derive(Default)]
-struct Stream {
-    lines: Vec<Arc<Line>>,
-    text_bytes: usize,
-    /// Segment and number of its definition.
-    defined: Option<(u64, u32)>,
-    /// When `maintain` first saw the oldest line.
-    seen_ms: Option<i64>,
-}
-
-struct IndexedFile {
-    file: Arc<FrameFile>,
-    bytes: u64,
-    frames: Vec<FrameRef>,
-}
-
 struct Cutter {
     next_number: u64,
-}
-
-/// Which streams to cut.
-enum Cut {
-    /// Those with a full frame, and the largest while memory is short.
-    Full,
-    /// Also those whose oldest line is older than this.
-    SeenBefore(i64),
-    /// All: the write-ahead log cannot be trusted.
-    All,
 }
 
 impl LogStore {
@@ -434,7 +394,15 @@ impl LogStore {
     pub(crate) fn remove(&self, path: &Path) {
         // Nobody is about to append to it.
         let _cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
-        self.lock().files.retain(|f| f.file.path != path);
+        {
+            let mut state = self.lock();
+            state.files.retain(|f| f.file.path != path);
+            // Else a replay would bring back what the log still has.
+            state.wal.close_segment();
+            if let Err(error) = state.drop_covered() {
+                tracing::warn!(%error, "cannot start a new segment");
+            }
+        }
         let day_dir = path.parent().unwrap_or(&self.dir);
         if let Err(error) = self.disk.remove(path) {
             tracing::warn!(path = %path.display(), %error, "cannot remove a file");
@@ -469,298 +437,4 @@ impl LogStore {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl State {
-    /// Marks of the log are sequence numbers: a record is covered once its last line is.
-    fn last_mark(&self) -> i64 {
-        self.next_seq as i64 - 1
-    }
-
-    fn append(&mut self, batch: &LogBatch) -> Result<(), WriteError> {
-        let segment = self.ready_segment()?;
-        let labels = batch.stream.labels();
-        let defined = self.streams.get(labels).and_then(|s| s.defined);
-        let defined = defined.filter(|(in_segment, _)| *in_segment == segment);
-        let number = defined.map_or(self.next_stream, |(_, number)| number);
-        let mut payload = std::mem::take(&mut self.payload);
-        payload.clear();
-        LinesRecord {
-            stream: number,
-            define: defined.is_none(),
-            first_seq: self.next_seq,
-            batch,
-        }
-        .encode(&mut payload);
-        let mark = self.last_mark() + batch.entries.len() as i64;
-        let written = self.wal.append(LINES, &payload, mark);
-        payload.shrink_to(1 << 20);
-        self.payload = payload;
-        written?;
-        if let Some(p) = &batch.position {
-            self.positions.insert(p.source.clone(), p.position.clone());
-        }
-        if batch.entries.is_empty() {
-            return Ok(());
-        }
-        if defined.is_none() {
-            self.next_stream += 1;
-        }
-        let stream = self.streams.entry(labels.clone()).or_default();
-        stream.defined = Some((segment, number));
-        for e in &batch.entries {
-            self.head_bytes += stream.push(
-                self.next_seq,
-                LogEntry {
-                    at_ns: e.at_ns,
-                    line: e.line.as_str().to_owned(),
-                    metadata: e.metadata.labels().clone(),
-                },
-            );
-            self.next_seq += 1;
-        }
-        Ok(())
-    }
-
-    /// An open segment that starts with all positions.
-    fn ready_segment(&mut self) -> Result<u64, WriteError> {
-        let segment = self.wal.begin()?;
-        if segment != self.segment {
-            let mut payload = Vec::new();
-            wal_record::encode_positions(self.next_seq, &self.positions, &mut payload);
-            let mark = self.last_mark();
-            self.wal.append(POSITIONS, &payload, mark)?;
-            self.segment = segment;
-            self.next_stream = 0;
-        }
-        Ok(segment)
-    }
-
-    /// Streams to cut and how many of their lines.
-    fn choose(&self, which: &Cut, head_bytes_max: usize) -> Vec<(Labels, Vec<Arc<Line>>)> {
-        let mut by_size: Vec<(&Labels, &Stream)> = self.streams.iter().collect();
-        by_size.sort_unstable_by_key(|(_, s)| std::cmp::Reverse(s.text_bytes));
-        let mut left = self.head_bytes;
-        let mut chosen = Vec::new();
-        for (labels, s) in by_size {
-            let short_of_memory = self.head_bytes > head_bytes_max && left > head_bytes_max / 2;
-            let due = match which {
-                Cut::Full => false,
-                Cut::SeenBefore(ms) => s.seen_ms.is_some_and(|seen| seen <= *ms),
-                Cut::All => true,
-            };
-            let whole = due || short_of_memory;
-            if !whole && s.text_bytes < FRAME_TEXT_BYTES {
-                continue;
-            }
-            let mut end = s.lines.len();
-            if !whole {
-                // Only full frames; the rest waits for more.
-                end = 0;
-                loop {
-                    let rest = &s.lines[end..];
-                    let text: usize = rest.iter().map(|l| l.entry.line.len()).sum();
-                    if text < FRAME_TEXT_BYTES {
-                        break;
-                    }
-                    end += frame::frame_len(rest);
-                }
-            }
-            let bytes: usize = s.lines[..end].iter().map(|l| line_bytes(&l.entry)).sum();
-            left = left.saturating_sub(bytes);
-            chosen.push((labels.clone(), s.lines[..end].to_vec()));
-        }
-        chosen
-    }
-
-    /// A frame with the first `lines` lines of its stream is durable.
-    fn publish(&mut self, file: &Arc<FrameFile>, frame: FrameRef, lines: usize) {
-        if let Some(stream) = self.streams.get_mut(&frame.labels) {
-            for line in stream.lines.drain(..lines.min(stream.lines.len())) {
-                self.head_bytes -= line_bytes(&line.entry).min(self.head_bytes);
-                stream.text_bytes -= line.entry.line.len().min(stream.text_bytes);
-            }
-            stream.lines.shrink_to_fit();
-            stream.seen_ms = None;
-            if stream.lines.is_empty() {
-                self.streams.remove(&frame.labels);
-            }
-        }
-        if let Some(f) = self.files.iter_mut().find(|f| Arc::ptr_eq(&f.file, file)) {
-            f.bytes += u64::from(frame.bytes);
-            // The labels of an earlier frame serve again: one allocation per file and stream.
-            let known = f.frames.iter().rev().find(|r| r.labels == frame.labels);
-            let labels = known.map_or(frame.labels, |r| r.labels.clone());
-            f.frames.push(FrameRef { labels, ..frame });
-        }
-    }
-
-    /// Removes segments whose lines are all in frames, once the positions are in a newer one.
-    fn drop_covered(&mut self) -> Result<(), WriteError> {
-        self.ready_segment()?;
-        for part in self.wal.unsynced() {
-            if let Err(e) = part.sync() {
-                self.wal.sync_failed(&part);
-                return Err(WriteError::from_io("sync", "write-ahead log", e));
-            }
-            self.wal.synced(&part);
-        }
-        let first_waiting = self.streams.values().filter_map(|s| s.lines.first());
-        let first_waiting = first_waiting.map(|l| l.seq).min();
-        self.wal
-            .drop_below(first_waiting.unwrap_or(self.next_seq) as i64);
-        Ok(())
-    }
-}
-
-impl Stream {
-    /// Adds a line and gives the memory it takes.
-    fn push(&mut self, seq: u64, mut entry: LogEntry) -> usize {
-        if let Some(last) = self.lines.last()
-            && last.entry.metadata == entry.metadata
-        {
-            // Shares the allocation.
-            entry.metadata = last.entry.metadata.clone();
-        }
-        self.text_bytes += entry.line.len();
-        let bytes = line_bytes(&entry);
-        self.lines.push(Arc::new(Line { seq, entry }));
-        bytes
-    }
-}
-
-fn line_bytes(entry: &LogEntry) -> usize {
-    LINE_BYTES + entry.line.len()
-}
-
-/// Collects what frames cover and what the log adds.
-#[derive(Default)]
-struct Replay {
-    /// Per stream the first and last sequence number of its frames.
-    covered: HashMap<Labels, Vec<(u64, u64)>, RandomState>,
-    segment: u64,
-    numbers: HashMap<u32, Labels, RandomState>,
-    streams: HashMap<Labels, Stream, RandomState>,
-    positions: BTreeMap<String, Vec<u8>>,
-    next_seq: u64,
-    lines: u64,
-}
-
-impl Replay {
-    fn record(&mut self, segment: u64, record_type: u8, payload: &[u8]) -> Result<i64, Malformed> {
-        if segment != self.segment {
-            self.segment = segment;
-            self.numbers.clear();
-        }
-        match record_type {
-            POSITIONS => {
-                let (next_seq, positions) = wal_record::decode_positions(payload)?;
-                self.next_seq = self.next_seq.max(next_seq);
-                self.positions = positions;
-            }
-            FORGET => {
-                let source = std::str::from_utf8(payload).map_err(|_| Malformed)?;
-                self.positions.remove(source);
-            }
-            LINES => self.lines(wal_record::decode_lines(payload)?)?,
-            _ => return Err(Malformed),
-        }
-        Ok(self.next_seq as i64 - 1)
-    }
-
-    fn lines(&mut self, record: wal_record::Lines) -> Result<(), Malformed> {
-        if let Some(labels) = record.definition {
-            self.numbers.insert(record.stream, labels);
-        }
-        // Else its definition was in a damaged record. The position must not advance without
-        // the lines: they will be read again.
-        let labels = self.numbers.get(&record.stream).ok_or(Malformed)?;
-        if let Some((source, position)) = record.position {
-            self.positions.insert(source, position);
-        }
-        let covered = self.covered.get(labels).map_or(&[][..], Vec::as_slice);
-        let mut seq = record.first_seq;
-        for entry in record.entries {
-            let is_covered = covered.iter().any(|(a, b)| (*a..=*b).contains(&seq));
-            if !is_covered {
-                let stream = self.streams.entry(labels.clone()).or_default();
-                stream.push(seq, entry);
-                self.lines += 1;
-            }
-            seq = seq.checked_add(1).ok_or(Malformed)?;
-        }
-        self.next_seq = self.next_seq.max(seq);
-        Ok(())
-    }
-}
-
-fn open_files(
-    disk: &dyn Disk,
-    watch: &Watch,
-    dir: &Path,
-    verify_from: u64,
-    replay: &mut Replay,
-) -> io::Result<(Vec<IndexedFile>, u64)> {
-    let mut files = Vec::new();
-    let mut next_number = 1;
-    let mut names: HashSet<Labels, RandomState> = HashSet::default();
-    for entry in disk.list(dir)? {
-        let Some(day) = file::day_from_name(&entry.name).filter(|_| entry.is_dir) else {
-            continue;
-        };
-        let day_dir = dir.join(&entry.name);
-        for entry in disk.list(&day_dir)? {
-            let path = day_dir.join(&entry.name);
-            let number = entry.name.split('.').next().and_then(|n| n.parse().ok());
-            next_number = next_number.max(number.unwrap_or(0) + 1);
-            if !entry.name.ends_with(".frames") {
-                continue;
-            }
-            let opened = disk.open(&path).and_then(|file| {
-                let file = FrameFile { path, file, day };
-                let holds = file.header_holds()?;
-                Ok((file, holds))
-            });
-            let (file, holds) = match opened {
-                Ok(opened) => opened,
-                Err(e) => {
-                    watch.corrupt(FileKind::Frames, &day_dir.join(&entry.name), e);
-                    continue;
-                }
-            };
-            if !holds {
-                watch.corrupt(FileKind::Frames, &file.path, "header");
-                quarantine(disk, &file.path);
-                continue;
-            }
-            let mut frames = Vec::new();
-            let scanned = file.scan(watch, verify_from, &mut |header: &Header, offset| {
-                if !names.contains(&header.labels) {
-                    names.insert(header.labels.clone());
-                }
-                let labels = names.get(&header.labels).unwrap_or(&header.labels).clone();
-                replay.next_seq = replay.next_seq.max(header.last_seq.saturating_add(1));
-                if header.last_seq >= verify_from {
-                    let covered = replay.covered.entry(labels.clone()).or_default();
-                    covered.push((header.first_seq, header.last_seq));
-                }
-                frames.push(FrameRef {
-                    labels,
-                    min_ns: header.min_ns,
-                    max_ns: header.max_ns,
-                    offset,
-                    bytes: header.header_bytes.saturating_add(header.payload_bytes),
-                });
-            });
-            match scanned {
-                Ok(bytes) => files.push(IndexedFile {
-                    file: Arc::new(file),
-                    bytes,
-                    frames,
-                }),
-                Err(e) => watch.corrupt(FileKind::Frames, &file.path, e),
-            }
-        }
-    }
-    Ok((files, next_number))
 }

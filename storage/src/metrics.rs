@@ -8,8 +8,10 @@ mod block_writer;
 mod chunk;
 mod column;
 mod cursor;
+mod flush;
 mod head;
 mod postings;
+mod replay;
 #[cfg(test)]
 mod tests;
 mod wal_record;
@@ -22,14 +24,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use foldhash::fast::RandomState;
 use model::{
-    FPoint, Labels, Matcher, ReadError, SampleBatch, SelectedSeries, Selection, TimeRange,
-    Timestamp,
+    Labels, Matcher, ReadError, SampleBatch, SelectedSeries, Selection, TimeRange, Timestamp,
 };
 
 use self::block::{Block, BlockError};
-use self::block_writer::BlockWriter;
 use self::cursor::{Cursor, Source};
+use self::flush::{early_flush_end, flush_in_place, write_block};
 use self::head::{Head, Outcome, WINDOW_MS};
+use self::replay::Replay;
 use self::wal_record::NumberedSample;
 use crate::disk::{Disk, quarantine};
 use crate::error::WriteError;
@@ -41,12 +43,6 @@ use crate::{AppendReport, FUTURE_MAX, SERIES_BYTES_ASSUMED};
 
 /// A window is flushed this long after its end, so that what was on the way arrives.
 const FLUSH_DELAY_MS: i64 = 10 * 60 * 1000;
-/// An early flush leaves this much in memory, for the samples that are just arriving.
-const EARLY_FLUSH_KEEPS_MS: i64 = 60 * 1000;
-/// An early flush writes at least this much: a head that is full of active series alone
-/// must not write a tiny block every few seconds.
-const EARLY_FLUSH_MIN_MS: i64 = 5 * 60 * 1000;
-
 /// The metric half of the store.
 pub(crate) struct MetricStore {
     disk: Arc<dyn Disk>,
@@ -536,84 +532,6 @@ impl AppendReport {
     }
 }
 
-/// Where an early flush of this head ends: most goes, the newest minute stays. `None` when
-/// that would make a block not worth its file.
-fn early_flush_end(head: &Head) -> Option<i64> {
-    let (min_t, max_t) = head.bounds()?;
-    let to = max_t.saturating_sub(EARLY_FLUSH_KEEPS_MS);
-    (to.saturating_sub(min_t) >= EARLY_FLUSH_MIN_MS).then_some(to)
-}
-
-/// Turns records into head samples.
-#[derive(Default)]
-struct Replay {
-    segment: u64,
-    ids: HashMap<u32, Known, RandomState>,
-    samples: u64,
-}
-
-/// What a number of the log stands for.
-enum Known {
-    /// Not in the head (yet): its samples may all be in blocks.
-    Defined(Labels),
-    InHead(u32),
-}
-
-impl Replay {
-    /// A flush is about to remove series from the head: their numbers will mean nothing.
-    fn let_go_of(&mut self, head: &Head) {
-        for known in self.ids.values_mut() {
-            if let Known::InHead(id) = known
-                && let Some(series) = head.get(*id)
-            {
-                *known = Known::Defined(series.labels.clone());
-            }
-        }
-    }
-
-    fn record(
-        &mut self,
-        head: &mut Head,
-        segment: u64,
-        record_type: u8,
-        payload: &[u8],
-    ) -> Result<i64, crate::bytes::Malformed> {
-        if record_type != wal_record::SAMPLES {
-            return Err(crate::bytes::Malformed);
-        }
-        if segment != self.segment {
-            self.ids.clear();
-            self.segment = segment;
-        }
-        let samples = wal_record::decode(payload, &mut |id, labels| {
-            self.ids.insert(id, Known::Defined(labels));
-        })?;
-        let mut mark = i64::MIN;
-        for s in samples {
-            mark = mark.max(s.t);
-            let Some(known) = self.ids.get_mut(&s.id) else {
-                // Its definition was in a damaged record.
-                continue;
-            };
-            let id = match known {
-                Known::InHead(id) => *id,
-                Known::Defined(labels) => match head.find(labels) {
-                    Some(id) => id,
-                    None if head.check(None, s.t) == Outcome::Appended => {
-                        head.create(labels.clone())
-                    }
-                    None => continue,
-                },
-            };
-            *known = Known::InHead(id);
-            if head.push(id, s.t, s.v) == Outcome::Appended {
-                self.samples += 1;
-            }
-        }
-        Ok(mark)
-    }
-}
-
 fn open_blocks(disk: &dyn Disk, watch: &Watch, dir: &Path) -> io::Result<(Vec<Arc<Block>>, u64)> {
     let mut blocks = Vec::new();
     let mut next_number = 1;
@@ -656,77 +574,5 @@ fn remove_file(disk: &dyn Disk, path: &Path) {
     });
     if let Err(error) = removed {
         tracing::warn!(path = %path.display(), %error, "cannot remove a file");
-    }
-}
-
-type VisitSeries<'a> = dyn FnMut(Labels, Vec<chunk::Chunk>) -> io::Result<()> + 'a;
-
-/// Writes samples before `to` of the series `ids` (sorted by labels); `None` when there are
-/// none. The name appears only once the content is durable.
-fn write_block(
-    disk: &dyn Disk,
-    path: &Path,
-    to: i64,
-    ids: Vec<u32>,
-    series: &mut dyn FnMut(u32, &mut VisitSeries<'_>) -> io::Result<()>,
-) -> io::Result<Option<Block>> {
-    let temporary = path.with_extension("tmp");
-    let write = || -> io::Result<Option<Block>> {
-        let mut writer = BlockWriter::create(disk, &temporary)?;
-        let mut points: Vec<FPoint> = Vec::new();
-        for id in ids {
-            series(id, &mut |labels, chunks| {
-                points.clear();
-                for chunk in chunks {
-                    // Bytes in memory that were encoded here decode; else they are left out.
-                    let _ = chunk.decode(&mut points);
-                }
-                points.truncate(points.partition_point(|p| p.t < to));
-                writer.add(&labels, &points)
-            })?;
-        }
-        if writer.is_empty() {
-            return Ok(None);
-        }
-        writer.finish(to)?;
-        disk.rename(&temporary, path)?;
-        if let Some(dir) = path.parent() {
-            disk.sync_dir(dir)?;
-        }
-        let file = disk.open(path)?;
-        match Block::open(file, path) {
-            Ok(block) => Ok(Some(block)),
-            Err(BlockError::Io(e)) => Err(e),
-            Err(BlockError::Corrupt(what)) => Err(io::Error::other(what)),
-        }
-    };
-    let written = write();
-    if !matches!(written, Ok(Some(_))) {
-        // Left-overs are also removed at the next start.
-        let _ = disk.remove(&temporary);
-    }
-    written
-}
-
-/// A flush during replay, when nobody else looks at the state.
-fn flush_in_place(disk: &dyn Disk, watch: &Watch, state: &mut State, to: i64, path: &Path) {
-    state.head.raise_floor(to);
-    let ids = state.head.sorted_ids();
-    let head = &state.head;
-    let written = write_block(disk, path, to, ids, &mut |id, visit| {
-        let range = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(to - 1));
-        head.get(id).map_or(Ok(()), |s| {
-            visit(s.labels.clone(), s.chunks(range).collect())
-        })
-    });
-    match written {
-        Ok(block) => {
-            state.blocks.extend(block.map(Arc::new));
-            state.head.drop_before(to);
-        }
-        Err(e) => {
-            let error = WriteError::from_io("write", path, e);
-            watch.write_failed("metrics block", FileKind::Block, &error);
-        }
     }
 }

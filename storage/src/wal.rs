@@ -128,6 +128,15 @@ impl Wal {
         {
             return Ok(s.number);
         }
+        // Nothing of a newer segment may be durable before all of the older ones: what is read
+        // back must be a prefix of what was written.
+        for part in self.unsynced() {
+            if let Err(e) = part.sync() {
+                // The next regular sync fails too and deals with it.
+                return Err(WriteError::from_io("sync", &self.dir, e));
+            }
+            self.synced(&part);
+        }
         let number = self.next_number;
         let path = segment_path(&self.dir, number);
         let mut header = Vec::with_capacity(HEADER_BYTES);
@@ -270,11 +279,6 @@ impl Wal {
         if removed && let Err(error) = self.disk.sync_dir(&self.dir) {
             tracing::warn!(path = %self.dir.display(), %error, "cannot sync a directory");
         }
-    }
-
-    /// Bytes of all segments.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|s| s.bytes).sum()
     }
 
     fn replay(

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use model::{Labels, LogEntry};
 
-use crate::bytes::{Malformed, Reader, put_bytes, put_labels, put_signed, put_varint};
+use crate::bytes::{Malformed, Reader, put_labels, put_signed, put_varint};
 
 /// Text in a frame, about; a single line may be longer.
 pub(crate) const FRAME_TEXT_BYTES: usize = 128 << 10;
@@ -242,11 +242,6 @@ impl Frame {
             entry.metadata = metadata.clone();
         }
     }
-}
-
-/// A line as a record of the write-ahead log holds it; the rest is in `logs::wal_record`.
-pub(crate) fn put_line(out: &mut Vec<u8>, line: &str) {
-    put_bytes(out, line.as_bytes());
 }
 
 impl AsRef<Line> for Line {

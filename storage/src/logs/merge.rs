@@ -88,7 +88,7 @@ pub(crate) fn visit(
     let mut open: Vec<Option<Open>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
     let mut heap = BinaryHeap::new();
-    let mut add = |o: Open, open: &mut Vec<Option<Open>>, free: &mut Vec<usize>| {
+    let add = |o: Open, open: &mut Vec<Option<Open>>, free: &mut Vec<usize>| {
         let key = o.key(&window)?;
         let slot = match free.pop() {
             Some(slot) => {

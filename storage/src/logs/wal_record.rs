@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use model::{Labels, LogEntry};
 use scrub::LogBatch;
 
-use super::frame::put_line;
 use crate::bytes::{Malformed, Reader, put_bytes, put_labels, put_signed, put_varint};
 
 /// A batch: lines of a stream and the position of their source.
@@ -57,7 +56,7 @@ impl LinesRecord<'_> {
                 put_labels(out, labels);
                 metadata = Some(labels);
             }
-            put_line(out, e.line.as_str());
+            put_bytes(out, e.line.as_str().as_bytes());
         }
     }
 }

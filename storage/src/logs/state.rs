@@ -1,0 +1,223 @@
+//! What the log store knows under its lock: lines in memory, positions, the frame index.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use model::{Labels, LogEntry};
+use scrub::LogBatch;
+
+use super::file::{FrameFile, FrameRef};
+use super::frame::{self, FRAME_TEXT_BYTES, Line};
+use super::wal_record::{self, LINES, LinesRecord, POSITIONS};
+use crate::error::WriteError;
+use crate::wal::Wal;
+
+/// Reckoned per line in memory besides its text.
+const LINE_BYTES: usize = 120;
+
+pub(super) struct State {
+    pub(super) wal: Wal,
+    /// The segment that `next_stream` and the streams' definitions belong to.
+    pub(super) segment: u64,
+    pub(super) next_stream: u32,
+    pub(super) payload: Vec<u8>,
+    pub(super) next_seq: u64,
+    pub(super) positions: BTreeMap<String, Vec<u8>>,
+    pub(super) streams: HashMap<Labels, Stream, RandomState>,
+    pub(super) head_bytes: usize,
+    pub(super) files: Vec<IndexedFile>,
+}
+
+/// Lines of one stream that are not in a frame yet.
+#[derive(Default)]
+pub(super) struct Stream {
+    pub(super) lines: Vec<Arc<Line>>,
+    pub(super) text_bytes: usize,
+    /// Segment and number of its definition.
+    pub(super) defined: Option<(u64, u32)>,
+    /// When `maintain` first saw the oldest line.
+    pub(super) seen_ms: Option<i64>,
+}
+
+pub(super) struct IndexedFile {
+    pub(super) file: Arc<FrameFile>,
+    pub(super) bytes: u64,
+    pub(super) frames: Vec<FrameRef>,
+}
+
+/// Which streams to cut.
+pub(super) enum Cut {
+    /// Those with a full frame, and the largest while memory is short.
+    Full,
+    /// Also those whose oldest line is older than this.
+    SeenBefore(i64),
+    /// All: the write-ahead log cannot be trusted.
+    All,
+}
+
+impl State {
+    /// Marks of the log are sequence numbers: a record is covered once its last line is.
+    pub(super) fn last_mark(&self) -> i64 {
+        self.next_seq as i64 - 1
+    }
+
+    pub(super) fn append(&mut self, batch: &LogBatch) -> Result<(), WriteError> {
+        let segment = self.ready_segment()?;
+        let labels = batch.stream.labels();
+        let defined = self.streams.get(labels).and_then(|s| s.defined);
+        let defined = defined.filter(|(in_segment, _)| *in_segment == segment);
+        let number = defined.map_or(self.next_stream, |(_, number)| number);
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.clear();
+        LinesRecord {
+            stream: number,
+            define: defined.is_none(),
+            first_seq: self.next_seq,
+            batch,
+        }
+        .encode(&mut payload);
+        let mark = self.last_mark() + batch.entries.len() as i64;
+        let written = self.wal.append(LINES, &payload, mark);
+        payload.shrink_to(1 << 20);
+        self.payload = payload;
+        written?;
+        if let Some(p) = &batch.position {
+            self.positions.insert(p.source.clone(), p.position.clone());
+        }
+        if batch.entries.is_empty() {
+            return Ok(());
+        }
+        if defined.is_none() {
+            self.next_stream += 1;
+        }
+        let stream = self.streams.entry(labels.clone()).or_default();
+        stream.defined = Some((segment, number));
+        for e in &batch.entries {
+            self.head_bytes += stream.push(
+                self.next_seq,
+                LogEntry {
+                    at_ns: e.at_ns,
+                    line: e.line.as_str().to_owned(),
+                    metadata: e.metadata.labels().clone(),
+                },
+            );
+            self.next_seq += 1;
+        }
+        Ok(())
+    }
+
+    /// An open segment that starts with all positions.
+    pub(super) fn ready_segment(&mut self) -> Result<u64, WriteError> {
+        let segment = self.wal.begin()?;
+        if segment != self.segment {
+            let mut payload = Vec::new();
+            wal_record::encode_positions(self.next_seq, &self.positions, &mut payload);
+            let mark = self.last_mark();
+            self.wal.append(POSITIONS, &payload, mark)?;
+            self.segment = segment;
+            self.next_stream = 0;
+        }
+        Ok(segment)
+    }
+
+    /// Streams to cut and how many of their lines.
+    pub(super) fn choose(
+        &self,
+        which: &Cut,
+        head_bytes_max: usize,
+    ) -> Vec<(Labels, Vec<Arc<Line>>)> {
+        let mut by_size: Vec<(&Labels, &Stream)> = self.streams.iter().collect();
+        by_size.sort_unstable_by_key(|(_, s)| std::cmp::Reverse(s.text_bytes));
+        let mut left = self.head_bytes;
+        let mut chosen = Vec::new();
+        for (labels, s) in by_size {
+            let short_of_memory = self.head_bytes > head_bytes_max && left > head_bytes_max / 2;
+            let due = match which {
+                Cut::Full => false,
+                Cut::SeenBefore(ms) => s.seen_ms.is_some_and(|seen| seen <= *ms),
+                Cut::All => true,
+            };
+            let whole = due || short_of_memory;
+            if !whole && s.text_bytes < FRAME_TEXT_BYTES {
+                continue;
+            }
+            let mut end = s.lines.len();
+            if !whole {
+                // Only full frames; the rest waits for more.
+                end = 0;
+                loop {
+                    let rest = &s.lines[end..];
+                    let text: usize = rest.iter().map(|l| l.entry.line.len()).sum();
+                    if text < FRAME_TEXT_BYTES {
+                        break;
+                    }
+                    end += frame::frame_len(rest);
+                }
+            }
+            let bytes: usize = s.lines[..end].iter().map(|l| line_bytes(&l.entry)).sum();
+            left = left.saturating_sub(bytes);
+            chosen.push((labels.clone(), s.lines[..end].to_vec()));
+        }
+        chosen
+    }
+
+    /// A frame with the first `lines` lines of its stream is durable.
+    pub(super) fn publish(&mut self, file: &Arc<FrameFile>, frame: FrameRef, lines: usize) {
+        if let Some(stream) = self.streams.get_mut(&frame.labels) {
+            for line in stream.lines.drain(..lines.min(stream.lines.len())) {
+                self.head_bytes -= line_bytes(&line.entry).min(self.head_bytes);
+                stream.text_bytes -= line.entry.line.len().min(stream.text_bytes);
+            }
+            stream.lines.shrink_to_fit();
+            stream.seen_ms = None;
+            if stream.lines.is_empty() {
+                self.streams.remove(&frame.labels);
+            }
+        }
+        if let Some(f) = self.files.iter_mut().find(|f| Arc::ptr_eq(&f.file, file)) {
+            f.bytes += u64::from(frame.bytes);
+            // The labels of an earlier frame serve again: one allocation per file and stream.
+            let known = f.frames.iter().rev().find(|r| r.labels == frame.labels);
+            let labels = known.map_or(frame.labels, |r| r.labels.clone());
+            f.frames.push(FrameRef { labels, ..frame });
+        }
+    }
+
+    /// Removes segments whose lines are all in frames, once the positions are in a newer one.
+    pub(super) fn drop_covered(&mut self) -> Result<(), WriteError> {
+        self.ready_segment()?;
+        for part in self.wal.unsynced() {
+            if let Err(e) = part.sync() {
+                self.wal.sync_failed(&part);
+                return Err(WriteError::from_io("sync", "write-ahead log", e));
+            }
+            self.wal.synced(&part);
+        }
+        let first_waiting = self.streams.values().filter_map(|s| s.lines.first());
+        let first_waiting = first_waiting.map(|l| l.seq).min();
+        self.wal
+            .drop_below(first_waiting.unwrap_or(self.next_seq) as i64);
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Adds a line and gives the memory it takes.
+    pub(super) fn push(&mut self, seq: u64, mut entry: LogEntry) -> usize {
+        if let Some(last) = self.lines.last()
+            && last.entry.metadata == entry.metadata
+        {
+            // Shares the allocation.
+            entry.metadata = last.entry.metadata.clone();
+        }
+        self.text_bytes += entry.line.len();
+        let bytes = line_bytes(&entry);
+        self.lines.push(Arc::new(Line { seq, entry }));
+        bytes
+    }
+}
+
+pub(super) fn line_bytes(entry: &LogEntry) -> usize {
+    LINE_BYTES + entry.line.len()
+}
