@@ -37,10 +37,6 @@ impl Changes {
         self.pending.insert((table, key.into()), None);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
-
     /// Writes everything in one commit.
     pub(crate) fn commit(&mut self, control: &dyn ControlStore) -> Result<(), ControlError> {
         if self.pending.is_empty() {

@@ -100,6 +100,8 @@ pub(crate) struct Row {
     not_before: i64,
     status: Status,
     last_error: String,
+    /// When it was given up.
+    died_at: i64,
 }
 
 impl Row {
@@ -223,6 +225,7 @@ impl Outbox {
             self.give_up(
                 victim,
                 format!("more than {ROWS_MAX} notifications wait"),
+                now,
                 changes,
             );
         }
@@ -240,6 +243,7 @@ impl Outbox {
             not_before: now.millis(),
             status: Status::Waiting,
             last_error: String::new(),
+            died_at: 0,
         };
         self.next_ordinal += 1;
         changes.put(TABLE, row.id.clone(), &row);
@@ -307,12 +311,12 @@ impl Outbox {
                 self.rows.remove(&ordinal);
                 self.held_until.remove(&lane);
             }
-            Outcome::Refused { error } => self.give_up(ordinal, error.clone(), changes),
+            Outcome::Refused { error } => self.give_up(ordinal, error.clone(), now, changes),
             Outcome::Retry { after, error } => {
                 let age = now.since(Timestamp::from_millis(row.created_at));
                 if age > AGE_MAX {
                     let error = format!("given up after {} attempts: {error}", row.attempts);
-                    self.give_up(ordinal, error, changes);
+                    self.give_up(ordinal, error, now, changes);
                     return;
                 }
                 let mut delay = backoff(&row.id, row.attempts);
@@ -329,11 +333,12 @@ impl Outbox {
         }
     }
 
-    fn give_up(&mut self, ordinal: u64, error: String, changes: &mut Changes) {
+    fn give_up(&mut self, ordinal: u64, error: String, now: Timestamp, changes: &mut Changes) {
         let Some(mut row) = self.rows.remove(&ordinal) else {
             return;
         };
         row.status = Status::Dead;
+        row.died_at = now.millis();
         row.last_error = shorten(&error);
         tracing::error!(
             receiver = row.receiver,
@@ -360,6 +365,23 @@ impl Outbox {
 
     pub(crate) fn dead_letters(&self) -> usize {
         self.dead.len()
+    }
+
+    /// Dead letters given up within the last `window`.
+    pub(crate) fn recently_dead(&self, window: Duration, now: Timestamp) -> usize {
+        let recent = |row: &&Row| now.since(Timestamp::from_millis(row.died_at)) <= window;
+        self.dead.values().filter(recent).count()
+    }
+
+    /// Forgets dead letters that nobody will look at any more.
+    pub(crate) fn forget_dead(&mut self, now: Timestamp, changes: &mut Changes) {
+        self.dead.retain(|_, row| {
+            let keep = now.since(Timestamp::from_millis(row.died_at)) <= AGE_MAX;
+            if !keep {
+                changes.delete(TABLE, row.id.clone());
+            }
+            keep
+        });
     }
 
     /// Age of the oldest waiting row.

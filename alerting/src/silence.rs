@@ -416,7 +416,7 @@ mod tests {
     #[test]
     fn senseless_silences_are_refused() {
         let control = MemoryControlStore::default();
-        let mut set = |spec| {
+        let set = |spec| {
             Silences::default()
                 .set(spec, at(100), &control)
                 .unwrap_err()
