@@ -343,4 +343,27 @@ mod tests {
             "line 1: \"\" is not a number",
         );
     }
+
+    /// Samples in each of the reference scrapes, counted as lines that are no comment.
+    #[test]
+    fn real_exporters_are_read_completely() {
+        let Ok(dir) = std::fs::read_dir("../../shared/exporter-metrics") else {
+            eprintln!("SKIPPED: ../shared/exporter-metrics is not there");
+            return;
+        };
+        let mut files = 0;
+        for path in dir.map(|e| e.unwrap().path()) {
+            if path.extension().is_none_or(|e| e != "prom") {
+                continue;
+            }
+            let body = std::fs::read_to_string(&path).unwrap();
+            let lines = body
+                .lines()
+                .filter(|l| !l.is_empty() && !l.starts_with('#'));
+            let got = samples(&body, Format::Prometheus).map(|s| s.len());
+            assert_eq!(got, Ok(lines.count()), "{}", path.display());
+            files += 1;
+        }
+        assert!(files > 5, "only {files} reference scrapes");
+    }
 }

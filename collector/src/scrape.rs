@@ -10,3 +10,6 @@ pub use config::{
 };
 pub(crate) use job::{Job, Scraper, parse_into};
 pub(crate) use target::{ScrapeTarget, SeriesRules, targets};
+
+#[cfg(test)]
+mod tests;
