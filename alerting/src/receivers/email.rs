@@ -229,7 +229,8 @@ fn refused(error: impl ToString) -> Outcome {
     }
 }
 
-/// 5xx and a server that cannot do what we require are final; the rest may pass.
+/// A 5xx on the message is final. A refused login (53x) is not about the message: once the
+/// password is right again, what waits must go out. The rest may pass.
 fn verdict(error: lettre::transport::smtp::Error) -> Outcome {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
@@ -241,7 +242,10 @@ fn verdict(error: lettre::transport::smtp::Error) -> Outcome {
         }
         cause = source.source();
     }
-    if error.is_permanent() || error.is_client() {
+    let about_login = error
+        .status()
+        .is_some_and(|c| c.to_string().starts_with("53"));
+    if error.is_permanent() && !about_login {
         return Outcome::Refused { error: text };
     }
     Outcome::Retry {
