@@ -284,7 +284,10 @@ fn needs_sending(alert: &ActiveAlert, at: Timestamp, resend_delay: Duration) -> 
     let Some(last_sent) = alert.last_sent else {
         return true;
     };
-    alert.resolved_at.is_some_and(|r| r > last_sent) || last_sent.plus(resend_delay) < at
+    // A last sending in the future: the clock was set back, and nothing must wait for it.
+    alert.resolved_at.is_some_and(|r| r > last_sent)
+        || last_sent.plus(resend_delay) < at
+        || last_sent > at
 }
 
 /// `ALERTS` and `ALERTS_FOR_STATE` of a pending or firing alert.
