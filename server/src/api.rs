@@ -218,3 +218,6 @@ async fn measure(
     api.0.http.record(handler, response.status(), took);
     response
 }
+
+#[cfg(test)]
+mod tests;

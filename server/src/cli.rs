@@ -17,6 +17,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
+#[cfg(test)]
+pub(crate) use run::install_tls;
+
 use crate::app::{RunError, Settings};
 use crate::config::{ConfigError, DEFAULT_FILE, Overrides};
 

@@ -57,7 +57,7 @@ pub(super) fn run(shared: &Shared) -> Result<(), Failure> {
 }
 
 /// The TLS implementation for every outgoing connection of the process.
-pub(super) fn install_tls() {
+pub(crate) fn install_tls() {
     // An error only says that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

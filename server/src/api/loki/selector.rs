@@ -38,12 +38,6 @@ impl LogQuery {
             selector_end(text).ok_or("parse error: the stream selector has no closing }")?;
         let (selector, mut rest) = text.split_at(close);
         let matchers = query::parse_matchers(selector).map_err(|e| e.to_string())?;
-        if matchers.iter().all(|m| m.matches("")) {
-            return Err(
-                "queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will"
-                    .to_owned(),
-            );
-        }
         let mut filters = Vec::new();
         loop {
             rest = rest.trim_start();
@@ -168,7 +162,7 @@ mod tests {
                 "LogQL metric queries are not supported yet",
             ),
             ("{a=\"b\"} | json", "only the line filters"),
-            ("{a=~\".*\"}", "queries require at least one"),
+            ("{a=~\".*\"}", "at least one non-empty matcher"),
             ("{a=\"b\"} |= err", "expected a quoted string"),
             ("{a=\"b\"", "no closing }"),
         ] {

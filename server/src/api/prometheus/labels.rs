@@ -24,20 +24,13 @@ impl Asked {
     }
 }
 
-/// The sets of `match[]`. Each must exclude the empty string somewhere, else it selects all.
+/// The sets of `match[]`. The parser refuses a set that would select everything.
 pub(crate) fn matcher_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, Failure> {
     params
         .all("match[]")
         .map(|text| {
-            let set = query::parse_matchers(text)
-                .map_err(|e| Failure::bad_data(invalid("match[]", &e.to_string())))?;
-            if set.iter().all(|m| m.matches("")) {
-                return Err(Failure::bad_data(invalid(
-                    "match[]",
-                    "match[] must contain at least one non-empty matcher",
-                )));
-            }
-            Ok(set)
+            query::parse_matchers(text)
+                .map_err(|e| Failure::bad_data(invalid("match[]", &e.to_string())))
         })
         .collect()
 }

@@ -1,0 +1,418 @@
+use std::ops::ControlFlow;
+
+use model::{
+    Direction, FPoint, Labels, LogEntry, LogSelection, Matcher, ReadError, SelectedSeries,
+    Selection, TimeRange, series::InMemoryCursor,
+};
+
+use super::*;
+use crate::config::Overrides;
+use crate::config::expand::ProcessSurroundings;
+
+/// `up{job="a"}` is 1 and `up{job="b"}` is 0, every 15 s from 0 to 10 minutes.
+struct Fixture;
+
+fn fixture_series() -> Vec<(Labels, f64)> {
+    ["a", "b"]
+        .into_iter()
+        .zip([1.0, 0.0])
+        .map(|(job, v)| (Labels::from_pairs([("__name__", "up"), ("job", job)]), v))
+        .collect()
+}
+
+fn matches(matchers: &[Matcher], labels: &Labels) -> bool {
+    matchers
+        .iter()
+        .all(|m| m.matches(labels.get(m.name()).unwrap_or("")))
+}
+
+impl SeriesReader for Fixture {
+    fn select(&self, selection: &Selection<'_>) -> Result<Vec<SelectedSeries>, ReadError> {
+        Ok(fixture_series()
+            .into_iter()
+            .filter(|(labels, _)| matches(selection.matchers, labels))
+            .map(|(labels, v)| SelectedSeries {
+                labels,
+                cursor: Box::new(InMemoryCursor(Some(
+                    (0..=40).map(|i| FPoint { t: i * 15_000, v }).collect(),
+                ))),
+            })
+            .collect())
+    }
+
+    fn series(&self, sets: &[Vec<Matcher>], _: TimeRange) -> Result<Vec<Labels>, ReadError> {
+        let wanted = |l: &Labels| sets.is_empty() || sets.iter().any(|set| matches(set, l));
+        let all = fixture_series().into_iter().map(|(l, _)| l);
+        Ok(all.filter(wanted).collect())
+    }
+}
+
+/// Ten lines of one stream, a nanosecond apart from 100 s on; each second one has metadata.
+impl LogReader for Fixture {
+    fn read(
+        &self,
+        selection: &LogSelection<'_>,
+        visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let stream = Labels::from_pairs([("service_name", "web")]);
+        if !matches(selection.matchers, &stream) {
+            return Ok(());
+        }
+        let mut entries: Vec<LogEntry> = (0..10)
+            .map(|i| LogEntry {
+                at_ns: 100_000_000_000 + i,
+                line: format!("line {i}"),
+                metadata: if i % 2 == 0 {
+                    Labels::empty()
+                } else {
+                    Labels::from_pairs([("level", "error")])
+                },
+            })
+            .filter(|e| (selection.start_ns..selection.end_ns).contains(&e.at_ns))
+            .collect();
+        if selection.direction == Direction::Backward {
+            entries.reverse();
+        }
+        for entry in &entries {
+            if visit(&stream, entry).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn streams(&self, _: &[Vec<Matcher>], _: i64, _: i64) -> Result<Vec<Labels>, ReadError> {
+        Ok(vec![Labels::from_pairs([("service_name", "web")])])
+    }
+}
+
+fn ten_minutes() -> Timestamp {
+    Timestamp::from_millis(600_000)
+}
+
+/// A server on a free port of this machine; it ends with the test's runtime.
+struct Server {
+    base: String,
+    api: Api,
+}
+
+impl Server {
+    async fn starting() -> Server {
+        crate::cli::install_tls();
+        let config = Config::load(None, &Overrides::default(), &ProcessSurroundings).unwrap();
+        let http = HttpMetrics::new(&mut Registry::default());
+        let (reloader, _) = Reloader::new();
+        let api = Api::new(Arc::new(config), ten_minutes, http, reloader);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let router = router(api.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Server { base, api }
+    }
+
+    async fn ready() -> Server {
+        let server = Server::starting().await;
+        let mut registry = Registry::default();
+        let (_, alerting) = alerting::Alerting::open(
+            alerting::Config::default(),
+            alerting::Options {
+                external_url: "http://watch".to_owned(),
+                control: Arc::new(model::control::MemoryControlStore::default()),
+                base_dir: ".".into(),
+            },
+            ten_minutes(),
+            &mut registry,
+        )
+        .unwrap();
+        server.api.ready(Parts {
+            series: Arc::new(Fixture),
+            logs: Arc::new(Fixture),
+            stats: Box::new(storage::Stats::default),
+            engine: Arc::new(::query::Engine::default()),
+            rules: Box::new(Vec::new),
+            alerting,
+            targets: collector::Status::default(),
+            registry: Arc::new(registry),
+            probes: vec![Probe {
+                name: "storage",
+                ask: Box::new(|| Component::warning(vec!["tight".to_owned()])),
+            }],
+        });
+        server
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("{}{path}", self.base)).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    #[track_caller]
+    fn check<'a>(
+        &'a self,
+        path: &'a str,
+        status: u16,
+        body: &'a str,
+    ) -> impl Future<Output = ()> + 'a {
+        let caller = std::panic::Location::caller();
+        async move {
+            let (s, b) = self.get(path).await;
+            assert_eq!((s, b.as_str()), (status, body), "{path} at {caller}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn before_the_store_has_replayed_nothing_is_answered_but_the_process_lives() {
+    let server = Server::starting().await;
+    server
+        .check("/api/v1/query?query=up", 503, "Service Unavailable\n")
+        .await;
+    server.check("/-/ready", 503, "Service Unavailable\n").await;
+    server
+        .check("/-/healthy", 200, "stackwatch is Healthy.\n")
+        .await;
+    assert_eq!(server.get("/health").await.0, 503);
+}
+
+#[tokio::test]
+async fn queries_have_prometheus_answers() {
+    let server = Server::ready().await;
+    server
+        .check(
+            "/api/v1/query?query=1%2B1&time=4",
+            200,
+            r#"{"status":"success","data":{"resultType":"scalar","result":[4,"2"]}}"#,
+        )
+        .await;
+    server
+        .check(
+            "/api/v1/query?query=up%7Bjob%3D%22a%22%7D",
+            200,
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[600,"1"]}]}}"#,
+        )
+        .await;
+    server
+        .check(
+            "/api/v1/query?query=up&limit=1&time=30.5",
+            200,
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[30.500,"1"]}]},"warnings":["results truncated due to limit"]}"#,
+        )
+        .await;
+    server
+        .check(
+            "/api/v1/query_range?query=sum(up)&start=0&end=30&step=15",
+            200,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1"],[15,"1"],[30,"1"]]}]}}"#,
+        )
+        .await;
+    server
+        .check(
+            "/api/v1/query_exemplars?query=test&start=1&end=2",
+            200,
+            r#"{"status":"success","data":[]}"#,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn wrong_queries_have_prometheus_errors() {
+    let server = Server::ready().await;
+    let (status, body) = server.get("/api/v1/query?query=1%2B").await;
+    assert_eq!(status, 400);
+    assert!(
+        body.starts_with(
+            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:"#
+        ),
+        "{body}"
+    );
+    for (path, error) in [
+        (
+            "/api/v1/query?query=up&time=soon",
+            r#"invalid parameter \"time\": cannot parse \"soon\" to a valid timestamp"#,
+        ),
+        (
+            "/api/v1/query_range?query=up&start=0&end=100000&step=1",
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ),
+        (
+            "/api/v1/query_range?query=up&start=0&end=1&step=0",
+            r#"invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer"#,
+        ),
+        (
+            "/api/v1/query_range?query=up&start=2&end=1&step=1",
+            r#"invalid parameter \"end\": end timestamp must not be before start time"#,
+        ),
+        ("/api/v1/series", "no match[] parameter provided"),
+        (
+            "/api/v1/labels?match[]=%7Ba%3D~%22.*%22%7D",
+            r#"invalid parameter \"match[]\": 1:1: parse error: vector selector must contain at least one non-empty matcher"#,
+        ),
+    ] {
+        let body = format!(r#"{{"status":"error","errorType":"bad_data","error":"{error}"}}"#);
+        server.check(path, 400, &body).await;
+    }
+}
+
+#[tokio::test]
+async fn a_post_form_is_as_good_as_a_query() {
+    let server = Server::ready().await;
+    let answer = reqwest::Client::new()
+        .post(format!("{}/api/v1/query?time=4", server.base))
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body("query=2*3")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    assert_eq!(
+        answer.text().await.unwrap(),
+        r#"{"status":"success","data":{"resultType":"scalar","result":[4,"6"]}}"#
+    );
+}
+
+#[tokio::test]
+async fn labels_and_series_are_listed() {
+    let server = Server::ready().await;
+    for (path, data) in [
+        ("/api/v1/labels", r#"["__name__","job"]"#),
+        ("/api/v1/label/job/values", r#"["a","b"]"#),
+        (
+            "/api/v1/label/job/values?match[]=up%7Bjob%3D%22b%22%7D",
+            r#"["b"]"#,
+        ),
+        ("/api/v1/label/U__job/values", r#"["a","b"]"#),
+        (
+            "/api/v1/series?match[]=up%7Bjob%3D%22b%22%7D",
+            r#"[{"__name__":"up","job":"b"}]"#,
+        ),
+        ("/api/v1/metadata?limit=1", "{}"),
+    ] {
+        let body = format!(r#"{{"status":"success","data":{data}}}"#);
+        server.check(path, 200, &body).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_what_grafana_expects_of_a_prometheus() {
+    let server = Server::ready().await;
+    for path in [
+        "/nothing",
+        "/api/v1/nothing",
+        "/loki/api/v1/nothing",
+        "/api/v2/nothing",
+    ] {
+        server.check(path, 404, "404 page not found\n").await;
+    }
+    let (_, build) = server.get("/api/v1/status/buildinfo").await;
+    assert!(
+        !build.contains("features") && build.contains(r#""version":"3."#),
+        "{build}"
+    );
+}
+
+#[tokio::test]
+async fn log_lines_come_as_loki_sends_them() {
+    let server = Server::ready().await;
+    let web = "%7Bservice_name%3D%22web%22%7D";
+    // End exclusive, newest first; metadata splits streams unless the client can tell them apart.
+    let path = format!(
+        "/loki/api/v1/query_range?query={web}&start=100000000000&end=100000000002&limit=10"
+    );
+    server
+        .check(
+            &path,
+            200,
+            r#"{"status":"success","data":{"resultType":"streams","result":[{"stream":{"level":"error","service_name":"web"},"values":[["100000000001","line 1"]]},{"stream":{"service_name":"web"},"values":[["100000000000","line 0"]]}],"stats":{"summary":{"totalEntriesReturned":2,"totalBytesProcessed":12}}}}"#,
+        )
+        .await;
+    let answer = reqwest::Client::new()
+        .get(format!("{}{path}&direction=forward", server.base))
+        .header("X-Loki-Response-Encoding-Flags", "categorize-labels")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert_eq!(
+        answer,
+        r#"{"status":"success","data":{"resultType":"streams","result":[{"stream":{"service_name":"web"},"values":[["100000000000","line 0",{}],["100000000001","line 1",{"structuredMetadata":{"level":"error"}}]]}],"encodingFlags":["categorize-labels"],"stats":{"summary":{"totalEntriesReturned":2,"totalBytesProcessed":12}}}}"#
+    );
+    let filtered = format!("{path}&direction=forward&query=").replace(
+        &format!("query={web}"),
+        &format!("query={web}%20%7C%3D%20%221%22"),
+    );
+    let (_, body) = server.get(&filtered).await;
+    assert!(
+        body.contains("line 1") && !body.contains("line 0"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn grafanas_test_of_a_loki_source_passes() {
+    let server = Server::ready().await;
+    server
+        .check(
+            "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000",
+            200,
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[4000000000,"2"]}]}}"#,
+        )
+        .await;
+    for (query, expect) in [
+        ("rate(%7Ba%3D%22b%22%7D%5B5m%5D)", "not supported yet"),
+        (
+            "%7Ba%3D%22b%22%7D",
+            "log queries are not supported as an instant query type",
+        ),
+    ] {
+        let (status, body) = server
+            .get(&format!("/loki/api/v1/query?query={query}"))
+            .await;
+        assert_eq!(status, 400);
+        assert!(body.contains(expect), "{body}");
+    }
+    server
+        .check(
+            "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&limit=5001",
+            400,
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query (5001 > 5000)",
+        )
+        .await;
+    server
+        .check(
+            "/loki/api/v1/labels",
+            200,
+            r#"{"status":"success","data":["service_name"]}"#,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn health_shows_each_component_and_a_warning_is_still_200() {
+    let server = Server::ready().await;
+    let (status, body) = server.get("/health").await;
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(body["status"], "warning");
+    assert_eq!(body["components"]["storage"]["problems"][0], "tight");
+    assert_eq!(server.get("/metrics").await.0, 200);
+    assert_eq!(server.get("/").await.0, 200);
+}
+
+#[tokio::test]
+async fn grafanas_alertmanager_source_finds_what_it_asks_for() {
+    let server = Server::ready().await;
+    for path in [
+        "/api/v2/alerts",
+        "/api/v2/alerts/groups",
+        "/api/v2/silences",
+    ] {
+        server.check(path, 200, "[]").await;
+    }
+    let (status, body) = server.get("/api/v2/status").await;
+    assert_eq!(status, 200);
+    assert!(body.contains("versionInfo"), "{body}");
+    assert_eq!(server.get("/alertmanager/api/v2/status").await.0, 404);
+    assert_eq!(server.get("/api/v2/silence/nope").await.0, 404);
+}
