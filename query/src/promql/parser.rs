@@ -60,6 +60,23 @@ pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ParseError> {
     }
 }
 
+/// The labels of a series as written: `up{job="x"}`, `{}`.
+pub(crate) fn metric_labels(text: &str) -> Result<model::Labels, ParseError> {
+    let mut parser = Parser::new(text)?;
+    let expr = parser.bare_selector()?;
+    if !matches!(parser.peek(), Kind::End) {
+        return Err(parser.unexpected("", ""));
+    }
+    let ExprKind::Selector(s) = expr.kind else {
+        return Err(ParseError::new(text, expr.span, "expected a series"));
+    };
+    if s.matchers.iter().any(|m| m.op() != model::MatchOp::Equal) {
+        return Err(ParseError::new(text, expr.span, "expected label=\"value\""));
+    }
+    let pairs = s.matchers.iter().map(|m| (m.name(), m.value()));
+    Ok(model::Labels::from_pairs(pairs))
+}
+
 /// An expression and the height of its tree.
 struct Node {
     expr: Expr,

@@ -1,0 +1,94 @@
+//! Series in memory, as a reader.
+
+use std::collections::BTreeMap;
+
+use model::{
+    FPoint, HPoint, Labels, Matcher, ReadError, SampleCursor, Samples, SelectedSeries, Selection,
+    SeriesReader, TimeRange,
+};
+
+use super::series::Item;
+
+/// A small store for tests; points of a series must be added in time order.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryReader {
+    series: BTreeMap<Labels, Samples>,
+}
+
+impl MemoryReader {
+    /// Adds one float point.
+    pub fn push(&mut self, labels: &Labels, t: i64, v: f64) {
+        let samples = self.series.entry(labels.clone()).or_default();
+        samples.floats.push(FPoint { t, v });
+    }
+
+    /// Adds a described series whose item `i` is at `i * step_ms`.
+    pub fn load(&mut self, labels: &Labels, items: &[Item], step_ms: i64) {
+        let samples = self.series.entry(labels.clone()).or_default();
+        for (i, item) in items.iter().enumerate() {
+            let t = step_ms.saturating_mul(i as i64);
+            match item {
+                Item::Gap => {}
+                Item::Float(v) => samples.floats.push(FPoint { t, v: *v }),
+                Item::Histogram(h, _) => samples.histograms.push(HPoint { t, h: h.clone() }),
+            }
+        }
+        samples.floats.sort_by_key(|p| p.t);
+        samples.histograms.sort_by_key(|p| p.t);
+    }
+
+    /// Removes everything.
+    pub fn clear(&mut self) {
+        self.series.clear();
+    }
+}
+
+struct Cursor(Option<Samples>);
+
+impl SampleCursor for Cursor {
+    fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError> {
+        let Some(mut run) = self.0.take() else {
+            return Ok(false);
+        };
+        into.floats.append(&mut run.floats);
+        into.histograms.append(&mut run.histograms);
+        Ok(true)
+    }
+}
+
+impl SeriesReader for MemoryReader {
+    fn select(&self, selection: &Selection<'_>) -> Result<Vec<SelectedSeries>, ReadError> {
+        let (start, end) = (selection.range.start.millis(), selection.range.end.millis());
+        let inside = |t: i64| start <= t && t <= end;
+        let matches = |l: &Labels| selection.matchers.iter().all(|m| m.matches_labels(l));
+        let found = self.series.iter().filter(|(l, _)| matches(l));
+        Ok(found
+            .map(|(labels, samples)| {
+                let mut run = samples.clone();
+                run.floats.retain(|p| inside(p.t));
+                run.histograms.retain(|p| inside(p.t));
+                SelectedSeries {
+                    labels: labels.clone(),
+                    cursor: Box::new(Cursor(Some(run))),
+                }
+            })
+            .collect())
+    }
+
+    fn series(&self, sets: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Labels>, ReadError> {
+        let (start, end) = (range.start.millis(), range.end.millis());
+        Ok(self
+            .series
+            .iter()
+            .filter(|(l, s)| {
+                let matched =
+                    sets.is_empty() || sets.iter().any(|m| m.iter().all(|m| m.matches_labels(l)));
+                let inside = |t: i64| start <= t && t <= end;
+                matched
+                    && (s.floats.iter().any(|p| inside(p.t))
+                        || s.histograms.iter().any(|p| inside(p.t)))
+            })
+            .map(|(l, _)| l.clone())
+            .collect())
+    }
+}
