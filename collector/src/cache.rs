@@ -207,9 +207,9 @@ mod tests {
         }
         let note = |l: &Labels| gone.push(l.to_string());
         if ok {
-            cache.commit(note)
+            cache.commit(note);
         } else {
-            cache.fail(note)
+            cache.fail(note);
         }
         (new, gone)
     }

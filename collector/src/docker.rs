@@ -367,7 +367,7 @@ impl Docker {
         } else {
             RETRY_INTERVAL
         };
-        self.note(target, result.as_ref().map(|()| ()));
+        self.note(target, result.as_ref().copied());
         next
     }
 }

@@ -498,13 +498,7 @@ mod tests {
     fn v2(place: &str, membership: &str, expect_found: bool) {
         let mut files: Vec<(String, &str)> = V2
             .iter()
-            .map(|(p, t)| {
-                (
-                    p.replace("cg/", &format!("sys/fs/cgroup/{place}/"))
-                        .to_owned(),
-                    *t,
-                )
-            })
+            .map(|(p, t)| (p.replace("cg/", &format!("sys/fs/cgroup/{place}/")), *t))
             .collect();
         files.push(("proc/77/cgroup".to_owned(), membership));
         files.push(("proc/77/net/dev".to_owned(), "h\nh\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  eth0: 100 2 3 4 0 0 0 0 200 5 6 7 0 0 0 0\n"));
