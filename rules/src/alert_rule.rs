@@ -175,6 +175,9 @@ impl AlertRule {
         results: &[(Labels, f64)],
         round: &Round<'_>,
     ) -> Result<HashMap<u64, ActiveAlert>, RuleError> {
+        if results.is_empty() {
+            return Ok(HashMap::new());
+        }
         let queries = AtomicUsize::new(0);
         let functions = template::prometheus::functions(template::prometheus::Environment {
             query: Arc::new(|text| {

@@ -157,8 +157,8 @@ fn a_template_error_points_into_the_scalar() {
     let text = "groups:\n  - name: g\n    rules:\n      - alert: A\n        expr: up == 0\n        annotations:\n          summary: 'x {{ $label.instance }}'\n          description: |\n            one\n            {{ humanise $value }}\n";
     check(
         text,
-        "r.yml:7:26: annotation \"summary\": undefined variable \"$label\"\n\
-         r.yml:10:16: annotation \"description\": function \"humanise\" not defined",
+        "r.yml:7:26: annotation \"summary\": undefined variable \"$label\" (did you mean \"$labels\"?)\n\
+         r.yml:10:16: annotation \"description\": function \"humanise\" not defined (did you mean \"humanize\"?)",
     );
     check(
         "groups:\n  - name: g\n    rules:\n      - alert: A\n        expr: up == 0\n        labels:\n          l: \"{{ if $value }}x\"\n",

@@ -424,7 +424,7 @@ fn stopped(code: f64, ran: f64) -> Vec<Line> {
         ),
         (
             service!("container_start_time_seconds"),
-            always(BASE + 300.0 - ran),
+            until(300.0, BASE + 300.0 - ran),
         ),
     ]
 }
@@ -437,6 +437,11 @@ fn a_service_without_a_running_container_is_down_and_a_job_that_is_done_is_not()
         [6, 7, 8, 9, 10]
     );
     fires("ContainerDown", 10, stopped(143.0, 200.0));
+    assert_eq!(
+        play("ContainerDown", 100, &stopped(0.0, 7200.0)).len(),
+        95,
+        "as long as nobody starts it"
+    );
     // A migration that is done; a crash, which ContainerDied reports; a re-creation.
     quiet("ContainerDown", 10, stopped(0.0, 200.0));
     quiet("ContainerDown", 10, stopped(1.0, 7200.0));

@@ -64,7 +64,8 @@ fn insert_text(f: &mut Functions<'_>) {
     f.insert("safeHtml", |args| {
         Ok(Value::Safe(Arc::from(text(args, 0)?)))
     });
-    f.insert("safeUrl", |args| Ok(Value::Safe(Arc::from(text(args, 0)?))));
+    // A URL stays subject to escaping and to the filter of schemes: safe where it stands.
+    f.insert("safeUrl", |args| Ok(Value::from(text(args, 0)?)));
     f.insert("urlUnescape", |args| {
         url_unescape(text(args, 0)?).map(Value::from)
     });

@@ -173,7 +173,7 @@ impl<'e> Executor<'e> {
             }
             Node::If(branch) => return self.branch(branch, dot, false),
             Node::With(branch) => return self.branch(branch, dot, true),
-            Node::Range(branch) => self.range(branch, dot)?,
+            Node::Range(branch) => return self.range(branch, dot),
             Node::Template(call) => {
                 let value = match &call.pipe {
                     Some(pipe) => self.pipe(pipe, dot)?,
@@ -212,7 +212,7 @@ impl<'e> Executor<'e> {
         flow
     }
 
-    fn range(&mut self, branch: &BranchNode, dot: &Value) -> Result<(), Fail> {
+    fn range(&mut self, branch: &BranchNode, dot: &Value) -> Result<Flow, Fail> {
         let mark = self.variables.len();
         let value = self.commands(&branch.pipe, dot)?;
         let items: Vec<(Value, Value)> = match value.resolved() {
@@ -239,10 +239,11 @@ impl<'e> Executor<'e> {
             }
         };
         if items.is_empty() {
-            if let Some(other) = &branch.else_body {
-                self.list(other, dot)?;
-            }
-            return Ok(());
+            // A `break` there belongs to the loop around this one.
+            return match &branch.else_body {
+                Some(other) => self.list(other, dot),
+                None => Ok(Flow::Next),
+            };
         }
         for (key, item) in items {
             self.iterations += 1;
@@ -267,7 +268,7 @@ impl<'e> Executor<'e> {
                 break;
             }
         }
-        Ok(())
+        Ok(Flow::Next)
     }
 
     /// Evaluates a pipeline and binds its variable.

@@ -156,6 +156,10 @@ fn control_structures_follow_go() {
         ("{{/* nothing */}}x", "x"),
         ("{{ $.Value }}", "5.36870912e+09"),
         ("{{ (index .List 1) }}{{ slice \"abcdef\" 1 3 }}", "ybc"),
+        (
+            "{{ range .List }}{{ . }}{{ range $.Nothing }}{{ else }}{{ break }}{{ end }}{{ end }}",
+            "x",
+        ),
     ] {
         check(text, expect);
     }

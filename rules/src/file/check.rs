@@ -9,6 +9,7 @@ use query::{Expr, ValueType};
 use serde_saphyr::Spanned;
 use template::{Functions, TemplateSet};
 
+use super::hint::nearest;
 use super::{
     AlertSpec, Diagnostic, GroupSpec, RawFile, RawGroup, RawRule, RecordSpec, RuleFile, RuleSpec,
     place, position,
@@ -294,6 +295,21 @@ impl Checker<'_> {
         }
     }
 
+    /// The function or variable that was probably meant.
+    fn template_hint(&self, message: &str) -> Option<String> {
+        let word = message.split('"').nth(1)?;
+        let near = if message.starts_with("function ") {
+            let mut names: Vec<&str> = self.functions.names().collect();
+            names.sort_unstable();
+            nearest(word, names)
+        } else if message.starts_with("undefined variable ") {
+            nearest(word, VARIABLES.iter().map(|(name, _)| *name))
+        } else {
+            None
+        };
+        near.map(|n| format!("did you mean {n:?}?"))
+    }
+
     fn template(&mut self, rule: &str, what: &str, key: &str, value: &Spanned<String>) {
         let mut set = template_set();
         let result = set
@@ -302,7 +318,8 @@ impl Checker<'_> {
         if let Err(error) = result {
             let offset = offset_of(&value.value, error.line, error.column);
             let at = position::in_scalar(self.text, value, offset);
-            self.complain(at, format!("{what} {key:?}: {}", error.message));
+            let hint = self.template_hint(&error.message);
+            self.complain_with(at, format!("{what} {key:?}: {}", error.message), hint);
         }
     }
 }
