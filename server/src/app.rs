@@ -434,27 +434,10 @@ async fn open_storage(
     mut registry: Registry,
 ) -> Result<(Storage, Registry), RunError> {
     let storage_config = config.storage.clone();
-    let dir = storage_config.dir.display().to_string();
-    let begun = Instant::now();
     let opened = tokio::task::spawn_blocking(move || {
         Storage::open(storage_config, clock(), &mut registry).map(|s| (s, registry))
-    })
-    .await
-    .map_err(|_| RunError::Panicked)??;
-    let stats = opened.0.stats();
-    tracing::info!(
-        dir,
-        series = stats.series,
-        samples = stats.samples,
-        log_lines = stats.log_lines,
-        blocks = stats.blocks,
-        took = ?begun.elapsed(),
-        "data directory open"
-    );
-    for notice in opened.0.health().notices {
-        tracing::warn!(%notice, "storage");
-    }
-    Ok(opened)
+    });
+    Ok(opened.await.map_err(|_| RunError::Panicked)??)
 }
 
 fn maintain(tasks: &Tasks, storage: &Storage, clock: Clock) -> JoinHandle<()> {
