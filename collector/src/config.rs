@@ -6,6 +6,7 @@ use std::time::Duration;
 use model::Labels;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::logs::LogsConfig;
 use crate::scrape::ScrapeConfig;
 
 /// What to collect, and how often. `Default` watches this host and its Docker engine.
@@ -32,6 +33,9 @@ pub struct Config {
     /// Containers of a Docker engine; `false` turns them off.
     #[serde(deserialize_with = "switch")]
     pub docker: Option<DockerConfig>,
+    /// Logs of that engine's containers; `false` turns them off, and so does `docker: false`.
+    #[serde(deserialize_with = "switch")]
+    pub logs: Option<LogsConfig>,
     /// Prometheus targets, in Prometheus' own schema.
     pub scrape_configs: Vec<ScrapeConfig>,
 }
@@ -46,6 +50,7 @@ impl Default for Config {
             roots: Roots::default(),
             host: Some(HostConfig::default()),
             docker: Some(DockerConfig::default()),
+            logs: Some(LogsConfig::default()),
             scrape_configs: Vec::new(),
         }
     }
@@ -136,6 +141,9 @@ impl Config {
             && let Err(e) = crate::Engine::new(&docker.socket)
         {
             problems.push(ConfigError(format!("collect.docker.socket: {e}")));
+        }
+        if let Some(Err(found)) = self.logs.as_ref().map(LogsConfig::check) {
+            problems.extend(found);
         }
         if let Some(host) = &self.host {
             for (key, pattern) in [

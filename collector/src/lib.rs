@@ -10,6 +10,7 @@ mod docker;
 pub mod engine;
 pub mod exposition;
 mod host;
+mod logs;
 pub mod relabel;
 pub mod scrape;
 mod self_metrics;
@@ -28,6 +29,8 @@ use tokio::sync::{mpsc, watch};
 
 pub use config::{Config, ConfigError, DockerConfig, HostConfig, Roots};
 pub use engine::{Engine, EngineError};
+pub use logs::LogsConfig;
+use logs::Tailing;
 pub use scrape::ScrapeConfig;
 use supervisor::Supervisor;
 
@@ -63,18 +66,23 @@ pub async fn run(
     outputs: Outputs,
     status: Status,
 ) {
-    let _ = (scrubber, positions);
+    let mut tailing = Tailing::new(scrubber, positions, outputs.logs, status.clone());
     let mut supervisor = Supervisor::new(self_metrics, outputs.samples, status);
     let current = Arc::clone(&config.borrow_and_update());
     supervisor.apply(&current);
+    tailing.apply(&current);
     loop {
         tokio::select! {
             // Without a sender the configuration stays what it is.
             Ok(()) = config.changed() => {
                 let current = Arc::clone(&config.borrow_and_update());
                 supervisor.apply(&current);
+                tailing.apply(&current);
             }
-            () = tokio::time::sleep(REVIVE_INTERVAL) => supervisor.revive(),
+            () = tokio::time::sleep(REVIVE_INTERVAL) => {
+                supervisor.revive();
+                tailing.revive();
+            }
         }
     }
 }

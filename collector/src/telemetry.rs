@@ -19,12 +19,17 @@ pub(crate) struct Telemetry {
     pub(crate) docker_events: Counter,
     /// Docker event streams that broke.
     pub(crate) docker_reconnects: Counter,
+    /// Of log tailing.
+    pub(crate) logs: crate::logs::Telemetry,
 }
 
 impl Telemetry {
     /// Registers the metrics.
     pub(crate) fn new(registry: &mut Registry) -> Telemetry {
-        let t = Telemetry::default();
+        let t = Telemetry {
+            logs: crate::logs::Telemetry::new(registry),
+            ..Telemetry::default()
+        };
         registry.register(
             "stackwatch_collector_scrape_failures",
             "Scrapes that failed",

@@ -1,0 +1,245 @@
+//! Which containers are tailed: one task each.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::Instant;
+
+use super::config::Filter;
+use super::container::{self, End};
+use super::frame::Stream;
+use super::reader::source;
+use super::{Container, Context};
+use crate::engine::{ContainerSummary, Event};
+
+/// How long after a container's removal its position is dropped: by then the store has what
+/// was on its way, and would not bring the position back.
+const FORGET_DELAY: Duration = Duration::from_secs(60);
+
+/// The tasks, by container. Dropping ends them all.
+pub(super) struct Tails {
+    context: Arc<Context>,
+    filter: Filter,
+    own_id: Option<String>,
+    tasks: JoinSet<End>,
+    containers: HashMap<String, Tail>,
+}
+
+struct Tail {
+    container: Container,
+    task: Option<AbortHandle>,
+    /// It started again while its task was still at the end of the run before.
+    again: bool,
+    /// When it was removed.
+    removed: Option<Instant>,
+}
+
+impl Tails {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Tails {
+            filter: Filter::new(&context.config),
+            own_id: if context.config.own {
+                None
+            } else {
+                own_container_id()
+            },
+            context,
+            tasks: JoinSet::new(),
+            containers: HashMap::new(),
+        }
+    }
+
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Does what an event asks for.
+    pub(super) fn handle(&mut self, event: &Event) {
+        let id = event.actor.id.as_str();
+        let attributes = &event.actor.attributes;
+        let name = attributes.get("name").map_or("", String::as_str);
+        match event.action.as_str() {
+            "start" => self.start(Container::new(id, name, attributes)),
+            "destroy" => self.removed(id),
+            "rename" => self.renamed(Container::new(id, name, attributes)),
+            _ => {}
+        }
+    }
+
+    /// Compares with the list of all containers: starts what is missing, drops what is gone.
+    pub(super) fn reconcile(&mut self, list: &[ContainerSummary]) {
+        for summary in list {
+            let name = own_name(&summary.names);
+            let container = Container::new(&summary.id, name, &summary.labels);
+            match self.containers.get(&summary.id) {
+                Some(known) if known.container.name != name => self.renamed(container),
+                Some(known) if known.task.is_some() || summary.state != "running" => {}
+                _ => self.start(container),
+            }
+        }
+        let listed: HashSet<&str> = list.iter().map(|summary| summary.id.as_str()).collect();
+        let gone = self
+            .containers
+            .keys()
+            .filter(|id| !listed.contains(id.as_str()));
+        for id in gone.cloned().collect::<Vec<_>>() {
+            self.removed(&id);
+        }
+        self.forget();
+    }
+
+    /// Waits until a task ends and sees to what follows. Cancel-safe.
+    pub(super) async fn one_ended(&mut self) {
+        let Some(ended) = self.tasks.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
+        let (task, end) = match ended {
+            Ok((task, end)) => (task, Some(end)),
+            Err(error) => (error.id(), None),
+        };
+        self.ended(task, end);
+    }
+
+    fn ended(&mut self, task: Id, end: Option<End>) {
+        let of_task =
+            |tail: &&mut Tail| tail.task.as_ref().is_some_and(|handle| handle.id() == task);
+        // None: it was replaced or removed meanwhile.
+        let Some(tail) = self.containers.values_mut().find(of_task) else {
+            return;
+        };
+        tail.task = None;
+        let name = &tail.container.name;
+        match end {
+            Some(End::Unreadable) => {
+                tracing::warn!(container = %name, "its log driver keeps nothing to read; json-file or local does");
+            }
+            // Reconciling starts it again.
+            None => tracing::error!(container = %name, "reading its log failed within us"),
+            Some(End::Exited | End::Gone | End::Closed) => {}
+        }
+        if std::mem::take(&mut tail.again) && end == Some(End::Exited) {
+            let container = tail.container.clone();
+            self.start(container);
+        }
+    }
+
+    fn start(&mut self, container: Container) {
+        let own = self.own_id.as_ref() == Some(&container.id);
+        if own || !self.filter.wants(&container.name) {
+            return;
+        }
+        if let Some(tail) = self.containers.get_mut(&container.id)
+            && tail.task.is_some()
+        {
+            tail.again = true;
+            return;
+        }
+        let context = Arc::clone(&self.context);
+        let tailed = container.clone();
+        let task = self
+            .tasks
+            .spawn(async move { container::follow(&context, &tailed).await });
+        let tail = Tail {
+            container,
+            task: Some(task),
+            again: false,
+            removed: None,
+        };
+        self.containers.insert(tail.container.id.clone(), tail);
+    }
+
+    /// A new name means new labels, so a new task.
+    fn renamed(&mut self, container: Container) {
+        if let Some(tail) = self.containers.remove(&container.id)
+            && let Some(task) = tail.task
+        {
+            task.abort();
+            self.start(container);
+        }
+    }
+
+    /// Its task ends by itself once it has read what is left.
+    fn removed(&mut self, id: &str) {
+        if let Some(tail) = self.containers.get_mut(id) {
+            tail.removed.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn forget(&mut self) {
+        let Tails {
+            containers,
+            context,
+            ..
+        } = self;
+        containers.retain(|id, tail| {
+            let old = tail.removed.is_some_and(|at| at.elapsed() >= FORGET_DELAY);
+            if old && tail.task.is_none() {
+                for stream in Stream::ALL {
+                    let source = source(id, stream);
+                    context.progress.remove(&source);
+                    context.positions.forget(&source);
+                }
+                return false;
+            }
+            true
+        });
+    }
+}
+
+/// The name without a slash inside; links add names with one.
+fn own_name(names: &[String]) -> &str {
+    let plain = |name: &&String| !name.trim_start_matches('/').contains('/');
+    names
+        .iter()
+        .find(plain)
+        .map_or("", |name| name.trim_start_matches('/'))
+}
+
+/// The id of the container we run in: engines mount files from a folder of that name into it,
+/// whatever the version of the control groups.
+fn own_container_id() -> Option<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    own_id_of(&mounts)
+}
+
+fn own_id_of(mounts: &str) -> Option<String> {
+    const FOLDER: &str = "/docker/containers/";
+    mounts.lines().find_map(|line| {
+        // Only what is mounted by the engine into a container, not its folder on a host.
+        let target = line.split(' ').nth(4)?;
+        if !matches!(target, "/etc/hostname" | "/etc/hosts" | "/etc/resolv.conf") {
+            return None;
+        }
+        let id = line.split_once(FOLDER)?.1.split('/').next()?;
+        (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_container_is_known_by_its_mounts() {
+        let id = "0123456789abcdef".repeat(4);
+        let inside = format!(
+            "1 2 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/sda1 rw"
+        );
+        assert_eq!(
+            own_id_of(&format!("0 1 0:1 / / rw\n{inside}")),
+            Some(id.clone())
+        );
+        let host =
+            format!("1 2 8:1 / /var/lib/docker/containers/{id}/mounts/shm rw - tmpfs shm rw");
+        assert_eq!(own_id_of(&host), None);
+    }
+
+    #[test]
+    fn a_container_has_one_name_of_its_own() {
+        let names = ["/web/db".to_owned(), "/db".to_owned()];
+        assert_eq!(own_name(&names), "db");
+        assert_eq!(own_name(&[]), "");
+    }
+}
