@@ -10,6 +10,8 @@ use crate::changes::{Changes, read_table};
 
 /// Alerts held at once; further ones are refused and counted.
 pub const ALERTS_MAX: usize = 20_000;
+/// Largest alert, labels, annotations and link together, in bytes.
+pub const ALERT_BYTES_MAX: usize = 16 << 10;
 /// Time that alerts which were firing get after a restart to be sent again.
 pub const RESTART_GRACE: Duration = Duration::from_secs(5 * 60);
 
@@ -91,10 +93,6 @@ impl Alerts {
         self.by_fingerprint.get(&fingerprint)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.by_fingerprint.len()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Known)> {
         self.by_fingerprint.iter().map(|(f, k)| (*f, k))
     }
@@ -128,6 +126,13 @@ impl Alerts {
         }
         if ends_at < alert.starts_at {
             return Err(format!("alert {}: it ends before it starts", alert.labels));
+        }
+        let bytes = alert.labels.heap_bytes() + alert.annotations.heap_bytes();
+        if bytes + alert.generator_url.len() > ALERT_BYTES_MAX {
+            return Err(format!(
+                "alert {}: larger than {ALERT_BYTES_MAX} bytes",
+                alert.name()
+            ));
         }
         let fingerprint = alert.labels.fingerprint();
         let new = Known {
@@ -170,7 +175,7 @@ impl Alerts {
 
 /// Joins two reports of one alert. Source: alertmanager/types `Alert.Merge`.
 fn merge(old: &Known, new: Known, now: Timestamp) -> Known {
-    let overlap = new.alert.starts_at <= old.ends_at && old.alert.starts_at <= new.ends_at;
+    let overlap = new.alert.starts_at < old.ends_at && old.alert.starts_at < new.ends_at;
     if !overlap {
         return new;
     }
@@ -296,7 +301,11 @@ mod tests {
             &[(10, 5, None), (30, 5, Some(30)), (40, 5, Some(20))],
             Some((5, 30)),
         );
-        // After the end a new start is a new incident.
+        // After the end a new start is a new incident, at the very instant of the end, too.
+        check(
+            &[(10, 5, None), (20, 5, Some(20)), (25, 20, Some(900))],
+            Some((20, 900)),
+        );
         check(
             &[(10, 5, None), (20, 5, Some(20)), (50, 45, Some(900))],
             Some((45, 900)),
@@ -325,6 +334,6 @@ mod tests {
             .filter_map(|(_, l)| l.get("alertname"))
             .collect();
         assert_eq!(firing, ["A"]);
-        assert_eq!(back.len(), 2);
+        assert_eq!(back.iter().count(), 2);
     }
 }

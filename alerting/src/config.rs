@@ -9,6 +9,7 @@ mod interval;
 mod matchers;
 mod receiver;
 mod secret;
+mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

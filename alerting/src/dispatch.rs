@@ -10,7 +10,7 @@ use crate::alerts::{Alerts, Known, Taken};
 use crate::changes::Changes;
 use crate::config::{Config, Integration};
 use crate::group::{Group, GroupId, Groups};
-use crate::inhibit::inhibitors;
+use crate::inhibit::Sources;
 use crate::notification::{Notification, Told, sort_as_told};
 use crate::notify_log::{Facts, NotifyLog, NotifyReason, decide};
 use crate::outbox::{Draft, Outbox, Row};
@@ -147,8 +147,9 @@ impl Dispatcher {
     pub(crate) fn flush_due(&mut self, now: Timestamp) {
         let due = self.groups.due(now);
         if !due.is_empty() {
+            let muted = self.muted_members(&due, now);
             for (id, group) in due {
-                self.flush(&id, &group, now);
+                self.flush(&id, &group, &muted, now);
             }
             let needed = self.groups.needed();
             self.alerts.forget_ended(now, &needed, &mut self.changes);
@@ -183,14 +184,14 @@ impl Dispatcher {
         jobs
     }
 
-    fn flush(&mut self, id: &GroupId, group: &Group, now: Timestamp) {
+    fn flush(&mut self, id: &GroupId, group: &Group, muted: &BTreeSet<u64>, now: Timestamp) {
         let (key, receiver) = (id.0.as_str(), id.1.as_str());
         let interval_muted = !self.muted_intervals(group, now).is_empty();
         let mut told: BTreeMap<u64, (Told, bool)> = BTreeMap::new();
         for fingerprint in &group.members {
             if let Some(known) = self.alerts.get(*fingerprint) {
-                let muted = self.muting(&known.alert.labels, now).is_muted();
-                told.insert(*fingerprint, (tell(*fingerprint, known, now), muted));
+                let alert = tell(*fingerprint, known, now);
+                told.insert(*fingerprint, (alert, muted.contains(fingerprint)));
             }
         }
         if !interval_muted {
@@ -299,12 +300,26 @@ impl Dispatcher {
         self.outbox.add(id, draft, now, &mut self.changes);
     }
 
-    fn muting(&self, labels: &Labels, now: Timestamp) -> Muting {
-        let rules = &self.config.inhibit_rules;
+    fn sources(&self, now: Timestamp) -> Sources<'_> {
+        Sources::new(&self.config.inhibit_rules, self.alerts.firing(now))
+    }
+
+    fn muting(&self, labels: &Labels, sources: &Sources<'_>, now: Timestamp) -> Muting {
         Muting {
             silenced_by: self.silences.covering(labels, now),
-            inhibited_by: inhibitors(rules, labels, self.alerts.firing(now)),
+            inhibited_by: sources.muting(labels),
         }
+    }
+
+    /// Members of these groups that are silenced or inhibited.
+    fn muted_members(&self, groups: &[(GroupId, Group)], now: Timestamp) -> BTreeSet<u64> {
+        let sources = self.sources(now);
+        let members = groups.iter().flat_map(|(_, g)| g.members.iter());
+        let is_muted = |fingerprint: &&u64| {
+            let known = self.alerts.get(**fingerprint);
+            known.is_some_and(|k| self.muting(&k.alert.labels, &sources, now).is_muted())
+        };
+        members.filter(is_muted).copied().collect()
     }
 
     /// Names of the intervals by which a group is muted now.
@@ -331,16 +346,24 @@ impl Dispatcher {
     }
 
     pub(crate) fn alert_views(&self, now: Timestamp) -> Vec<AlertView> {
+        let sources = self.sources(now);
         let firing = self.alerts.iter().filter(|(_, k)| k.is_firing(now));
-        let mut views: Vec<AlertView> = firing.map(|(f, k)| self.alert_view(f, k, now)).collect();
+        let view = |(f, k)| self.alert_view(f, k, &sources, now);
+        let mut views: Vec<AlertView> = firing.map(view).collect();
         views.sort_by(|a, b| a.alert.labels.cmp(&b.alert.labels));
         views
     }
 
-    fn alert_view(&self, fingerprint: u64, known: &Known, now: Timestamp) -> AlertView {
+    fn alert_view(
+        &self,
+        fingerprint: u64,
+        known: &Known,
+        sources: &Sources<'_>,
+        now: Timestamp,
+    ) -> AlertView {
         let mut alert = known.alert.clone();
         alert.ends_at = Some(known.ends_at);
-        let muting = self.muting(&alert.labels, now);
+        let muting = self.muting(&alert.labels, sources, now);
         let mut receivers: Vec<String> = Vec::new();
         for route in self.config.route.matching(&alert.labels) {
             if !receivers.contains(&route.receiver) {
@@ -366,6 +389,7 @@ impl Dispatcher {
     }
 
     pub(crate) fn group_views(&self, now: Timestamp) -> Vec<GroupView> {
+        let sources = self.sources(now);
         let mut views = Vec::new();
         for ((key, receiver), group) in self.groups.iter() {
             let alerts: Vec<AlertView> = group
@@ -373,7 +397,7 @@ impl Dispatcher {
                 .iter()
                 .filter_map(|f| Some((*f, self.alerts.get(*f)?)))
                 .filter(|(_, k)| k.is_firing(now))
-                .map(|(f, k)| self.alert_view(f, k, now))
+                .map(|(f, k)| self.alert_view(f, k, &sources, now))
                 .collect();
             if !alerts.is_empty() {
                 views.push(GroupView {

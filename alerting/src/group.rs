@@ -20,7 +20,9 @@ pub(crate) type GroupId = (String, String);
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) labels: Labels,
-    pub(crate) group_interval: Duration,
+    group_interval: Duration,
+    /// The longest that `next_flush` can be off; farther means that the clock was set back.
+    wait_max: Duration,
     pub(crate) repeat_interval: Duration,
     pub(crate) mute_time_intervals: Vec<String>,
     pub(crate) active_time_intervals: Vec<String>,
@@ -90,6 +92,7 @@ impl Groups {
         let group = self.by_id.entry(id).or_insert_with(|| Group {
             labels: group_labels,
             group_interval: route.group_interval,
+            wait_max: route.group_wait.max(route.group_interval),
             repeat_interval: route.repeat_interval,
             mute_time_intervals: route.mute_time_intervals.clone(),
             active_time_intervals: route.active_time_intervals.clone(),
@@ -119,7 +122,9 @@ impl Groups {
 
     /// Groups whose tick has come, in key order.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<(GroupId, Group)> {
-        let is_due = |(_, g): &(&GroupId, &Group)| g.next_flush <= now;
+        let is_due = |(_, g): &(&GroupId, &Group)| {
+            g.next_flush <= now || g.next_flush > now.plus(g.wait_max)
+        };
         self.by_id
             .iter()
             .filter(is_due)

@@ -2,6 +2,8 @@
 //! on every `equal` label fires. An alert that matches both sides of a rule is not inhibited by
 //! another alert that does.
 
+use std::collections::HashMap;
+
 use model::{Labels, Matcher};
 
 /// One rule.
@@ -16,40 +18,68 @@ pub struct InhibitRule {
 }
 
 impl InhibitRule {
-    /// Whether a firing alert with `source` labels mutes one with `target` labels.
-    #[must_use]
-    pub fn mutes(&self, source: &Labels, target: &Labels) -> bool {
-        let all = |matchers: &[Matcher], labels| matchers.iter().all(|m| m.matches_labels(labels));
-        if !all(&self.target, target) || !all(&self.source, source) {
-            return false;
-        }
-        let two_sided = |labels| all(&self.source, labels) && all(&self.target, labels);
-        if two_sided(target) && two_sided(source) {
-            return false;
-        }
-        self.equal
-            .iter()
-            .all(|name| source.get(name).unwrap_or("") == target.get(name).unwrap_or(""))
+    /// Values of the labels that must agree; an absent label counts as empty.
+    fn values<'l>(&self, labels: &'l Labels) -> Vec<&'l str> {
+        let value = |name: &String| labels.get(name).unwrap_or("");
+        self.equal.iter().map(value).collect()
     }
 }
 
-/// Fingerprints of the firing alerts that mute `target`, in the order given.
-pub fn inhibitors<'a>(
-    rules: &[InhibitRule],
-    target: &Labels,
-    firing: impl Iterator<Item = (u64, &'a Labels)>,
-) -> Vec<u64> {
-    let relevant: Vec<&InhibitRule> = rules
-        .iter()
-        .filter(|r| r.target.iter().all(|m| m.matches_labels(target)))
-        .collect();
-    if relevant.is_empty() {
-        return Vec::new();
+/// The firing alerts that can mute others, found by the values of each rule's `equal` labels.
+pub(crate) struct Sources<'a> {
+    rules: Vec<(&'a InhibitRule, HashMap<Vec<&'a str>, Vec<Source>>)>,
+}
+
+struct Source {
+    fingerprint: u64,
+    /// It matches the target side of the rule, too.
+    two_sided: bool,
+}
+
+impl<'a> Sources<'a> {
+    pub(crate) fn new(
+        rules: &'a [InhibitRule],
+        firing: impl Iterator<Item = (u64, &'a Labels)>,
+    ) -> Self {
+        let mut indexed: Vec<_> = rules.iter().map(|r| (r, HashMap::new())).collect();
+        if rules.is_empty() {
+            return Sources { rules: indexed };
+        }
+        for (fingerprint, labels) in firing {
+            for (rule, sources) in &mut indexed {
+                if all(&rule.source, labels) {
+                    let found: &mut Vec<Source> = sources.entry(rule.values(labels)).or_default();
+                    found.push(Source {
+                        fingerprint,
+                        two_sided: all(&rule.target, labels),
+                    });
+                }
+            }
+        }
+        Sources { rules: indexed }
     }
-    firing
-        .filter(|(_, source)| relevant.iter().any(|r| r.mutes(source, target)))
-        .map(|(fingerprint, _)| fingerprint)
-        .collect()
+
+    /// Fingerprints of the alerts that mute `target`, by rule.
+    pub(crate) fn muting(&self, target: &Labels) -> Vec<u64> {
+        let mut found = Vec::new();
+        for (rule, sources) in &self.rules {
+            if !all(&rule.target, target) {
+                continue;
+            }
+            let target_two_sided = all(&rule.source, target);
+            let agreeing = sources.get(&rule.values(target)).into_iter().flatten();
+            for source in agreeing.filter(|s| !(target_two_sided && s.two_sided)) {
+                if !found.contains(&source.fingerprint) {
+                    found.push(source.fingerprint);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn all(matchers: &[Matcher], labels: &Labels) -> bool {
+    matchers.iter().all(|m| m.matches_labels(labels))
 }
 
 #[cfg(test)]
@@ -68,11 +98,11 @@ mod tests {
             target: parse_matchers("severity=~\"warning|critical\"").unwrap(),
             equal: vec!["host".to_owned()],
         };
-        assert_eq!(
-            rule.mutes(&labels(source), &labels(target)),
-            expect,
-            "{source} on {target}"
-        );
+        let source_labels = labels(source);
+        let rules = [rule];
+        let sources = Sources::new(&rules, [(1, &source_labels)].into_iter());
+        let muted = !sources.muting(&labels(target)).is_empty();
+        assert_eq!(muted, expect, "{source} on {target}");
     }
 
     #[test]

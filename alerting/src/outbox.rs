@@ -15,6 +15,10 @@ use crate::changes::{Changes, read_table};
 use crate::notify_log::{NotifyReason, hash_id};
 use crate::view::OutboxView;
 
+/// Payload bytes of undelivered rows held at once; see [`ROWS_MAX`] for what happens beyond.
+pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
+/// Largest payload that a dead letter keeps, in bytes.
+const DEAD_PAYLOAD_BYTES_MAX: usize = 16 << 10;
 /// Undelivered rows held at once. Beyond it a row is given up as a dead letter: the oldest one
 /// that is not a critical firing, and only if there is none the oldest critical one. Counted,
 /// logged and visible in health either way.
@@ -53,6 +57,22 @@ pub enum Payload {
         /// The body.
         body: String,
     },
+}
+
+impl Payload {
+    fn bytes(&self) -> usize {
+        match self {
+            Payload::Email { message, .. } => message.len(),
+            Payload::Json { body, .. } => body.len(),
+        }
+    }
+
+    fn text_mut(&mut self) -> &mut String {
+        match self {
+            Payload::Email { message, .. } => message,
+            Payload::Json { body, .. } => body,
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -211,7 +231,8 @@ impl Outbox {
         now: Timestamp,
         changes: &mut Changes,
     ) {
-        while self.rows.len() >= ROWS_MAX {
+        let room = PAYLOAD_BYTES_MAX.saturating_sub(draft.payload.bytes());
+        while self.rows.len() >= ROWS_MAX || self.payload_bytes() > room {
             let oldest_plain = self
                 .rows
                 .values()
@@ -222,12 +243,7 @@ impl Outbox {
             else {
                 break;
             };
-            self.give_up(
-                victim,
-                format!("more than {ROWS_MAX} notifications wait"),
-                now,
-                changes,
-            );
+            self.give_up(victim, "the outbox is full", now, changes);
         }
         let row = Row {
             id,
@@ -254,8 +270,10 @@ impl Outbox {
     /// message about a group waits for the earlier one, other groups do not.
     pub(crate) fn choose(&self, now: Timestamp) -> Vec<u64> {
         let mut taken: HashSet<Lane> = self.busy.clone();
+        // Farther off than any delay means that the clock was set back.
+        let latest = now.plus(RETRY_AFTER_MAX);
         self.sendable()
-            .filter(|(row, due)| *due <= now && taken.insert(row.lane()))
+            .filter(|(row, due)| (*due <= now || *due > latest) && taken.insert(row.lane()))
             .map(|(row, _)| row.ordinal)
             .collect()
     }
@@ -311,12 +329,12 @@ impl Outbox {
                 self.rows.remove(&ordinal);
                 self.held_until.remove(&lane);
             }
-            Outcome::Refused { error } => self.give_up(ordinal, error.clone(), now, changes),
+            Outcome::Refused { error } => self.give_up(ordinal, error, now, changes),
             Outcome::Retry { after, error } => {
                 let age = now.since(Timestamp::from_millis(row.created_at));
                 if age > AGE_MAX {
                     let error = format!("given up after {} attempts: {error}", row.attempts);
-                    self.give_up(ordinal, error, now, changes);
+                    self.give_up(ordinal, &error, now, changes);
                     return;
                 }
                 let mut delay = backoff(&row.id, row.attempts);
@@ -333,13 +351,16 @@ impl Outbox {
         }
     }
 
-    fn give_up(&mut self, ordinal: u64, error: String, now: Timestamp, changes: &mut Changes) {
+    fn give_up(&mut self, ordinal: u64, error: &str, now: Timestamp, changes: &mut Changes) {
         let Some(mut row) = self.rows.remove(&ordinal) else {
             return;
         };
         row.status = Status::Dead;
         row.died_at = now.millis();
-        row.last_error = shorten(&error);
+        row.last_error = shorten(error);
+        if row.payload.bytes() > DEAD_PAYLOAD_BYTES_MAX {
+            *row.payload.text_mut() = String::new();
+        }
         tracing::error!(
             receiver = row.receiver,
             integration = row.integration,
@@ -357,6 +378,10 @@ impl Outbox {
                 changes.delete(TABLE, oldest.id);
             }
         }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        self.rows.values().map(|r| r.payload.bytes()).sum()
     }
 
     pub(crate) fn len(&self) -> usize {

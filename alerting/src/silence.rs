@@ -375,7 +375,7 @@ mod tests {
             .unwrap();
         let mut back = Silences::restore(&control).unwrap();
         let labels = Labels::from_pairs([("a", "bc")]);
-        assert_eq!(back.covering(&labels, at(200)), [id.clone()]);
+        assert_eq!(back.covering(&labels, at(200)), std::slice::from_ref(&id));
         assert!(back.covering(&labels, at(900)).is_empty());
         back.expire(&id, at(300), &control).unwrap();
         back.expire(&id, at(400), &control).unwrap();

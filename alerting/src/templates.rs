@@ -149,6 +149,7 @@ impl Renderer {
                 now: notification.at,
                 route_labels: Value::object(Kv(route_labels)),
             },
+            plain: plain_words(notification),
             failures: Vec::new(),
         }
     }
@@ -159,24 +160,33 @@ pub(crate) struct Expansion<'r> {
     renderer: &'r Renderer,
     data: Value,
     env: Environment,
+    plain: String,
     /// What went wrong; a notification goes out all the same.
     pub(crate) failures: Vec<String>,
 }
 
 impl Expansion<'_> {
-    /// Plain text.
+    /// Prose for people. Where the template fails it still says which alerts it is about.
     pub(crate) fn text(&mut self, text: &str) -> String {
-        self.run(text, false)
+        let expanded = self.run(text, false);
+        expanded.unwrap_or_else(|| self.plain.clone())
     }
 
-    /// HTML: values are escaped.
+    /// HTML: values are escaped. Where the template fails, as [`Expansion::text`].
     pub(crate) fn html(&mut self, text: &str) -> String {
-        self.run(text, true)
+        let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
+        let expanded = self.run(text, true);
+        expanded.unwrap_or_else(|| escape(&self.plain))
     }
 
-    fn run(&mut self, text: &str, html: bool) -> String {
+    /// An address, a colour, a name. Empty where the template fails.
+    pub(crate) fn value(&mut self, text: &str) -> String {
+        self.run(text, false).unwrap_or_default()
+    }
+
+    fn run(&mut self, text: &str, html: bool) -> Option<String> {
         let Some(name) = self.renderer.names.get(text) else {
-            return text.to_owned();
+            return Some(text.to_owned());
         };
         let limits = Limits {
             output_bytes_max: OUTPUT_BYTES_MAX,
@@ -191,12 +201,24 @@ impl Expansion<'_> {
         } else {
             set.execute(name, &self.data, &functions, &limits)
         };
-        result.unwrap_or_else(|e| {
-            self.failures.push(e.to_string());
-            // The page still goes out, and says what is missing from it.
-            "<template failed: see the log>".to_owned()
-        })
+        result.map_err(|e| self.failures.push(e.to_string())).ok()
     }
+}
+
+/// What is said when a template fails.
+fn plain_words(notification: &Notification) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for alert in &notification.alerts {
+        let name = alert.labels.get("alertname").unwrap_or("alert");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    format!(
+        "[{}] {} (the configured template failed)",
+        notification.status().as_str().to_uppercase(),
+        names.join(", ")
+    )
 }
 
 /// Every text of an integration that may be a template.
@@ -336,6 +358,23 @@ mod tests {
         let config = Config::parse("t.yml", "route: {receiver: a}\nreceivers: [{name: a, slack_configs: [{api_url: 'http://x', title: '{{ nope . }}'}]}]").unwrap();
         let error = Renderer::new(&config, &Files::new()).err().unwrap();
         assert!(error.contains("nope"), "{error}");
+    }
+
+    #[test]
+    fn where_a_template_fails_the_page_still_names_its_alerts() {
+        let text = "{{ index .Alerts 7 }}";
+        let yaml = format!(
+            "route: {{receiver: a}}\nreceivers: [{{name: a, slack_configs: [{{api_url: 'http://x', title: '{text}'}}]}}]"
+        );
+        let config = Config::parse("t.yml", &yaml).unwrap();
+        let renderer = Renderer::new(&config, &Files::new()).unwrap();
+        let mut expansion = renderer.expand(&sample(&[(&[("alertname", "A")], &[], false)]));
+        assert_eq!(
+            expansion.text(text),
+            "[FIRING] A (the configured template failed)"
+        );
+        assert_eq!(expansion.value(text), "");
+        assert_eq!(expansion.failures.len(), 2);
     }
 
     #[test]

@@ -45,14 +45,12 @@ pub(super) fn check(file_name: &str, file: File) -> Result<Config, Vec<Diagnosti
             .time_intervals
             .iter()
             .filter_map(|part| {
-                TimeInterval::check(&part.value)
-                    .map_err(|e| {
-                        findings.add(
-                            part.referenced,
-                            format!("time interval {:?}: {e}", name.value),
-                        )
-                    })
-                    .ok()
+                let checked = TimeInterval::check(&part.value);
+                if let Err(e) = &checked {
+                    let message = format!("time interval {:?}: {e}", name.value);
+                    findings.add(part.referenced, message);
+                }
+                checked.ok()
             })
             .collect();
         if name.value.is_empty() {

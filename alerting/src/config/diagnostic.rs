@@ -73,11 +73,10 @@ impl<'a> Findings<'a> {
             serde_saphyr::Error::SerdeUnknownField {
                 field, expected, ..
             } => {
-                let names: Vec<&str> = expected.to_vec();
                 self.add_with_hint(
                     at,
                     format!("unknown key {field:?}"),
-                    did_you_mean(field, &names),
+                    did_you_mean(field, expected),
                 );
             }
             other => {

@@ -502,3 +502,19 @@ fn killed_at_any_commit_nothing_is_lost_and_nothing_is_told_twice() {
     // Killed between the answer and its note, the message goes out again under the same key.
     assert!(collapsed > 0);
 }
+
+#[test]
+fn a_clock_that_is_set_back_delays_nothing() {
+    let mut w = World::new();
+    w.now = 10_000_000;
+    w.post("alertname=A", false);
+    w.run_to(10_000_020);
+    w.now = 20;
+    w.post("alertname=A", true);
+    w.run_to(100);
+    let told: Vec<&str> = w.seen.iter().map(|(_, _, m)| m.as_str()).collect();
+    assert_eq!(
+        told,
+        ["+A (first notification)", "-A (all alerts resolved)"]
+    );
+}

@@ -25,8 +25,8 @@ pub(super) fn render(
     notification: &Notification,
     expansion: &mut Expansion<'_>,
 ) -> Payload {
-    let from = one_line(&expansion.text(&config.from));
-    let to = one_line(&expansion.text(&config.to));
+    let from = one_line(&expansion.value(&config.from));
+    let to = one_line(&expansion.value(&config.to));
     let header = |name: &str| config.headers.iter().find(|(n, _)| n == name);
     let subject = header("Subject").map_or(EMAIL_SUBJECT, |(_, v)| v);
     let subject: String = one_line(&expansion.text(subject))
@@ -39,7 +39,7 @@ pub(super) fn render(
         .headers
         .iter()
         .filter(|(name, _)| name != "Subject")
-        .map(|(name, value)| (name.clone(), one_line(&expansion.text(value))))
+        .map(|(name, value)| (name.clone(), one_line(&expansion.value(value))))
         .collect();
     let parts = Parts {
         from: &from,
@@ -178,11 +178,12 @@ async fn attempt(
     timeout: Duration,
 ) -> Result<(), Outcome> {
     if to.is_empty() {
-        return Err(refused(message));
+        return Err(refused(&message));
     }
-    let from: Address = from.parse().map_err(refused)?;
+    let from: Address = from.parse().map_err(|e| refused(&e))?;
     let to: Result<Vec<Address>, _> = to.iter().map(|a| a.parse()).collect();
-    let envelope = Envelope::new(Some(from), to.map_err(refused)?).map_err(refused)?;
+    let envelope =
+        Envelope::new(Some(from), to.map_err(|e| refused(&e))?).map_err(|e| refused(&e))?;
     let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
         .port(config.port)
         .timeout(Some(timeout))
@@ -204,7 +205,7 @@ async fn attempt(
         .send_raw(&envelope, message.as_bytes())
         .await
         .map(|_| ())
-        .map_err(verdict)
+        .map_err(|e| verdict(&e))
 }
 
 fn tls(config: &EmailConfig) -> Result<Tls, Outcome> {
@@ -212,10 +213,10 @@ fn tls(config: &EmailConfig) -> Result<Tls, Outcome> {
         .dangerous_accept_invalid_certs(config.tls.insecure_skip_verify);
     if let Some(authority) = &config.tls.authority {
         let pem = super::http::read(authority)?;
-        let certificate = Certificate::from_pem(pem.as_bytes()).map_err(refused)?;
+        let certificate = Certificate::from_pem(pem.as_bytes()).map_err(|e| refused(&e))?;
         parameters = parameters.add_root_certificate(certificate);
     }
-    let parameters = parameters.build().map_err(refused)?;
+    let parameters = parameters.build().map_err(|e| refused(&e))?;
     Ok(match config.security {
         SmtpSecurity::Implicit => Tls::Wrapper(parameters),
         SmtpSecurity::Required => Tls::Required(parameters),
@@ -223,7 +224,7 @@ fn tls(config: &EmailConfig) -> Result<Tls, Outcome> {
     })
 }
 
-fn refused(error: impl ToString) -> Outcome {
+fn refused(error: &dyn std::fmt::Display) -> Outcome {
     Outcome::Refused {
         error: error.to_string(),
     }
@@ -231,9 +232,9 @@ fn refused(error: impl ToString) -> Outcome {
 
 /// A 5xx on the message is final. A refused login (53x) is not about the message: once the
 /// password is right again, what waits must go out. The rest may pass.
-fn verdict(error: lettre::transport::smtp::Error) -> Outcome {
+fn verdict(error: &lettre::transport::smtp::Error) -> Outcome {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
+    let mut cause = std::error::Error::source(error);
     while let Some(source) = cause {
         let more = source.to_string();
         if !text.contains(&more) {

@@ -20,26 +20,27 @@ pub(super) fn render(
 ) -> Payload {
     let mut attachment = Map::new();
     let title = cut(expansion.text(&config.title));
+    for (key, text) in [("text", &config.text), ("fallback", &config.fallback)] {
+        put(&mut attachment, key, expansion.text(text), true);
+    }
     for (key, text, always) in [
         ("title_link", &config.title_link, false),
         ("pretext", &config.pretext, false),
-        ("text", &config.text, true),
-        ("fallback", &config.fallback, true),
         ("callback_id", &config.callback_id, true),
         ("image_url", &config.image_url, false),
         ("thumb_url", &config.thumb_url, false),
         ("footer", &config.footer, true),
         ("color", &config.color, false),
     ] {
-        put(&mut attachment, key, expansion.text(text), always);
+        put(&mut attachment, key, expansion.value(text), always);
     }
     put(&mut attachment, "title", title, false);
     attachment.insert("mrkdwn_in".to_owned(), json!(config.markdown_in));
     if !config.fields.is_empty() {
         let fields = config.fields.iter().map(|f| {
             json!({
-                "title": expansion.text(&f.title),
-                "value": expansion.text(&f.value),
+                "title": expansion.value(&f.title),
+                "value": expansion.value(&f.value),
                 "short": f.short.unwrap_or(config.short_fields),
             })
         });
@@ -56,13 +57,13 @@ pub(super) fn render(
                 ("name", &a.name),
                 ("value", &a.value),
             ] {
-                put(&mut action, key, expansion.text(text), key == "text");
+                put(&mut action, key, expansion.value(text), key == "text");
             }
             if let Some(confirm) = &a.confirm {
                 let mut question = Map::new();
                 let keys = ["text", "title", "ok_text", "dismiss_text"];
                 for (key, text) in keys.into_iter().zip(confirm) {
-                    put(&mut question, key, expansion.text(text), key == "text");
+                    put(&mut question, key, expansion.value(text), key == "text");
                 }
                 action.insert("confirm".to_owned(), Value::Object(question));
             }
@@ -78,7 +79,7 @@ pub(super) fn render(
         ("icon_url", &config.icon_url),
         ("text", &config.message_text),
     ] {
-        put(&mut message, key, expansion.text(text), false);
+        put(&mut message, key, expansion.value(text), false);
     }
     if config.link_names {
         message.insert("link_names".to_owned(), Value::Bool(true));

@@ -20,7 +20,7 @@ pub(super) fn render(
 ) -> Payload {
     let url = match &config.url {
         SecretSource::Inline(url) if url.expose().contains("{{") => {
-            Some(expansion.text(url.expose()))
+            Some(expansion.value(url.expose()))
         }
         _ => None,
     };
