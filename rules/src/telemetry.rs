@@ -96,3 +96,37 @@ impl Telemetry {
         self.rules.remove(group);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_the_names_that_the_shipped_rules_use() {
+        let mut registry = Registry::default();
+        let telemetry = Telemetry::new(&mut registry);
+        let group = GroupLabels {
+            rule_group: "f;g".to_owned(),
+        };
+        telemetry.touch(&group, 30.0, 2);
+        telemetry.last_duration.get_or_create(&group).set(0.5);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "stackwatch_rule_evaluations_total{rule_group=\"f;g\"} 0",
+            "stackwatch_rule_evaluation_failures_total{rule_group=\"f;g\"} 0",
+            "stackwatch_rule_group_iterations_total{rule_group=\"f;g\"} 0",
+            "stackwatch_rule_group_iterations_missed_total{rule_group=\"f;g\"} 0",
+            "stackwatch_rule_group_last_duration_seconds{rule_group=\"f;g\"} 0.5",
+            "stackwatch_rule_group_interval_seconds{rule_group=\"f;g\"} 30.0",
+            "stackwatch_rule_group_rules{rule_group=\"f;g\"} 2.0",
+            "stackwatch_rule_state_write_errors_total 0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        telemetry.forget(&group);
+        text.clear();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(!text.contains("f;g"), "{text}");
+    }
+}

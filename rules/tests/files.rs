@@ -118,11 +118,18 @@ fn wrong_yaml_points_at_its_line() {
         "{}",
         found[0]
     );
-    let found = parse("r.yml", "groups:\n  - name: g\n    name: h\n").unwrap_err();
-    assert!(
-        found[0].message.to_lowercase().contains("duplicate"),
-        "{}",
-        found[0]
+    check(
+        "groups:\n  - name: g\n    name: h\n",
+        "r.yml:3:5: key \"name\" is repeated",
+    );
+    check("groups: 5\n", "r.yml:1:9: a list is expected here");
+    check(
+        "groups:\n  - name: {{ x }}\n",
+        "r.yml:2:11: a text is expected here (a text that begins with {{ must be quoted)",
+    );
+    check(
+        "groups:\n  - name: g\n    limit: x\n",
+        "r.yml:3:12: a whole number is expected here",
     );
 }
 

@@ -401,6 +401,10 @@ fn a_container_that_dies_is_reported_and_one_that_ends_well_is_not() {
             ),
         ],
     );
+    // Docker restarts it again and again.
+    let mut looping = ended(1.0);
+    looping.push((container!("container_restarts_total"), rate(1.0 / 60.0)));
+    quiet("ContainerDied", 10, looping);
     // It was removed: the alert ends.
     let removed: Vec<Line> = vec![
         (container!("container_running"), until(180.0, 0.0)),

@@ -52,21 +52,14 @@ pub(super) fn yaml_error(file: &str, text: &str, error: &Error) -> Diagnostic {
             "a second YAML document".to_owned(),
             Some("only the first would be read; remove the \"---\" between them".to_owned()),
         ),
-        other => {
-            let options = serde_saphyr::RenderOptions::default();
-            let mut rendered = other.render_with_options(options);
-            if let Some(at) = rendered.find(" at line ") {
-                rendered.truncate(at);
-            }
-            let tab = text
-                .lines()
-                .nth(line.saturating_sub(1))
-                .is_some_and(|l| l.trim_start_matches(' ').starts_with('\t'));
-            (
-                rendered.trim_start_matches("error: ").trim_end().to_owned(),
-                tab.then(|| "YAML is indented with spaces, this line has a tab".to_owned()),
-            )
-        }
+        Error::DuplicateMappingKey { key, .. } => (
+            match key {
+                Some(key) => format!("key {key:?} is repeated"),
+                None => "a key is repeated".to_owned(),
+            },
+            None,
+        ),
+        other => (words(other), line_hint(text, line)),
     };
     Diagnostic {
         file: file.to_owned(),
@@ -74,6 +67,34 @@ pub(super) fn yaml_error(file: &str, text: &str, error: &Error) -> Diagnostic {
         column,
         message,
         hint,
+    }
+}
+
+/// What the YAML library says, where it speaks of its own types in words of the file.
+fn words(error: &Error) -> String {
+    let mut rendered = error.render_with_options(serde_saphyr::RenderOptions::default());
+    if let Some(at) = rendered.find(" at line ") {
+        rendered.truncate(at);
+    }
+    let plain = rendered.trim_start_matches("error: ").trim_end();
+    match plain {
+        "expected string scalar" => "a text is expected here".to_owned(),
+        "expected sequence start" => "a list is expected here".to_owned(),
+        "expected mapping start" => "keys with values are expected here".to_owned(),
+        "invalid i64" => "a whole number is expected here".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// What is usually wrong with a line that looks like this one.
+fn line_hint(text: &str, line: usize) -> Option<String> {
+    let line = text.lines().nth(line.checked_sub(1)?)?;
+    if line.trim_start_matches(' ').starts_with('\t') {
+        Some("YAML is indented with spaces, this line has a tab".to_owned())
+    } else if line.contains(": {{") {
+        Some("a text that begins with {{ must be quoted".to_owned())
+    } else {
+        None
     }
 }
 
