@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod buckets;
+mod sum;
 mod text;
 mod trim;
 
@@ -9,4 +10,5 @@ pub(crate) use arithmetic::{
     Notes, add, compact, detects_reset, divide, equals, scale, subtract, to_schema, trim,
 };
 pub(crate) use buckets::{Bucket, all_buckets, is_custom};
+pub(crate) use sum::HistogramSum;
 pub(crate) use text::describe;

@@ -28,8 +28,13 @@ pub(crate) fn changes_meaning(op: BinaryOp) -> bool {
 
 impl Evaluator<'_> {
     pub(crate) fn binary(&self, expr: &Expr, b: &Binary) -> Result<Val, EvalError> {
-        let left = self.eval(&b.left)?;
-        let right = self.eval(&b.right)?;
+        // Comparisons look at whole histograms.
+        let whole = Evaluator {
+            stats_only: false,
+            ..*self
+        };
+        let left = whole.eval(&b.left)?;
+        let right = whole.eval(&b.right)?;
         match (left, right) {
             (Val::Scalar(mut l), Val::Scalar(r)) => {
                 for (l, r) in l.iter_mut().zip(r) {

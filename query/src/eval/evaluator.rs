@@ -44,8 +44,10 @@ fn histogram_size(p: &HPoint) -> usize {
 pub(crate) struct Evaluator<'a> {
     pub(crate) q: &'a Query<'a>,
     pub(crate) start: i64,
-    step: i64,
+    pub(crate) step: i64,
     pub(crate) steps: usize,
+    /// Only count or sum of histograms are wanted, whose readers tell resets as they go.
+    pub(crate) stats_only: bool,
 }
 
 impl<'a> Evaluator<'a> {
@@ -71,6 +73,7 @@ impl<'a> Evaluator<'a> {
             start,
             step,
             steps,
+            stats_only: false,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Instant selectors: the newest sample of each series within the lookback, at each step.
 
 use model::{
-    FPoint, HPoint, Matcher, Samples, SelectedSeries, Selection, TimeRange, Timestamp, is_stale,
+    CounterResetHint, FPoint, HPoint, Matcher, Samples, SelectedSeries, Selection, TimeRange, Timestamp, is_stale,
 };
 
 use super::EvalError;
@@ -31,6 +31,25 @@ fn is_stale_histogram(p: &HPoint) -> bool {
 pub(crate) fn drop_stale(points: &mut Samples) {
     points.floats.retain(|p| !is_stale(p.v));
     points.histograms.retain(|p| !is_stale_histogram(p));
+}
+
+/// Finds resets where hints leave them open.
+fn tell_resets(points: &mut [HPoint]) {
+    let mut previous: Option<HPoint> = None;
+    for p in points.iter_mut().filter(|p| !is_stale_histogram(p)) {
+        let before = previous.replace(p.clone());
+        if p.h.counter_reset_hint != CounterResetHint::Unknown {
+            continue;
+        }
+        let Some(before) = before else { continue };
+        let mut h = (*p.h).clone();
+        h.counter_reset_hint = if crate::histogram::detects_reset(&h, &before.h) {
+            CounterResetHint::Reset
+        } else {
+            CounterResetHint::NotReset
+        };
+        p.h = h.into();
+    }
 }
 
 /// The newest point at or before an instant.
@@ -137,6 +156,9 @@ impl Evaluator<'_> {
             if into.len() > 1 << 20 {
                 self.q.check_cancel()?;
             }
+        }
+        if self.stats_only {
+            tell_resets(&mut into.histograms);
         }
         Ok(())
     }

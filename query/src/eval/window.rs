@@ -1,6 +1,6 @@
 //! Range vectors: windows that slide over the points of a series, or of a subquery.
 
-use model::{FPoint, HPoint, Labels, Samples};
+use model::{CounterResetHint, FPoint, HPoint, Labels, Samples};
 
 use super::EvalError;
 use super::evaluator::{Evaluator, Val, histogram_samples};
@@ -135,13 +135,17 @@ impl Evaluator<'_> {
         if start <= after {
             start = start.saturating_add(step);
         }
-        let inner = Evaluator::new(self.q, start, until, step)?;
+        let inner = Evaluator {
+            stats_only: self.stats_only,
+            ..Evaluator::new(self.q, start, until, step)?
+        };
         let series = match inner.eval(&s.expr)? {
             Val::Vector(v) => v,
             Val::Scalar(values) => vec![inner.scalar_series(&values)],
             Val::String(_) => Vec::new(),
         };
-        for s in series {
+        for mut s in series {
+            forget_hints(&mut s.histograms);
             let points = Samples {
                 floats: s.floats,
                 histograms: s.histograms,
@@ -155,6 +159,18 @@ impl Evaluator<'_> {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Steps repeat and skip samples, so what a sample says about the one before it is void.
+fn forget_hints(points: &mut [HPoint]) {
+    for p in points {
+        let hint = p.h.counter_reset_hint;
+        if matches!(hint, CounterResetHint::Reset | CounterResetHint::NotReset) {
+            let mut h = (*p.h).clone();
+            h.counter_reset_hint = CounterResetHint::Unknown;
+            p.h = h.into();
+        }
     }
 }
 

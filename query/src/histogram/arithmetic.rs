@@ -16,8 +16,8 @@ pub(crate) struct Incompatible;
 pub(crate) struct Notes {
     pub(crate) reset_collision: bool,
     pub(crate) bounds_reconciled: bool,
-    seen_reset: bool,
-    seen_no_reset: bool,
+    pub(super) seen_reset: bool,
+    pub(super) seen_no_reset: bool,
 }
 
 impl Notes {
@@ -87,7 +87,7 @@ fn combine(h: &mut Histogram, other: &Histogram, sign: f64) -> Result<Notes, Inc
 }
 
 /// `true` when one side says that the counter was reset and the other that it was not.
-fn combine_hints(h: &mut Histogram, other: &Histogram) -> bool {
+pub(super) fn combine_hints(h: &mut Histogram, other: &Histogram) -> bool {
     use CounterResetHint::{Gauge, Unknown};
     let (own, theirs) = (h.counter_reset_hint, other.counter_reset_hint);
     if own == theirs || own == Gauge {
@@ -97,11 +97,11 @@ fn combine_hints(h: &mut Histogram, other: &Histogram) -> bool {
     theirs != Gauge && own != Unknown && theirs != Unknown
 }
 
-fn set_positive(h: &mut Histogram, buckets: &Indexed) {
+pub(super) fn set_positive(h: &mut Histogram, buckets: &Indexed) {
     (h.positive_spans, h.positive_buckets) = pack(buckets);
 }
 
-fn set_negative(h: &mut Histogram, buckets: &Indexed) {
+pub(super) fn set_negative(h: &mut Histogram, buckets: &Indexed) {
     (h.negative_spans, h.negative_buckets) = pack(buckets);
 }
 
@@ -113,12 +113,12 @@ fn merged(own: &Indexed, theirs: &Indexed, sign: f64) -> Indexed {
     sum.into_iter().collect()
 }
 
-fn common_bounds(a: &[f64], b: &[f64]) -> Vec<f64> {
+pub(super) fn common_bounds(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().copied().filter(|v| b.contains(v)).collect()
 }
 
 /// Buckets of finer bounds, summed into those of `to`, a subset.
-fn rebound(buckets: &Indexed, from: &[f64], to: &[f64]) -> Indexed {
+pub(super) fn rebound(buckets: &Indexed, from: &[f64], to: &[f64]) -> Indexed {
     let mut sum: BTreeMap<i32, f64> = BTreeMap::new();
     for (index, count) in buckets {
         let upper = usize::try_from(*index).ok().and_then(|i| from.get(i));
@@ -187,7 +187,7 @@ fn widened_zero(h: &Histogram, mut threshold: f64) -> (f64, f64) {
     }
 }
 
-fn widen_zero(h: &mut Histogram, threshold: f64) {
+pub(super) fn widen_zero(h: &mut Histogram, threshold: f64) {
     let (count, threshold) = widened_zero(h, threshold);
     let mut pos = positives(h);
     pos.retain(|(i, n)| positive(h, *i, *n).lower >= threshold);

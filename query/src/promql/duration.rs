@@ -16,7 +16,7 @@ pub struct QueryShape {
 pub(crate) const SECONDS_MAX: f64 = 9_223_372_036.0;
 
 impl DurationExpr {
-    /// The value in milliseconds, truncated.
+    /// The value in milliseconds, parts of one cut off.
     ///
     /// # Errors
     /// On division by zero, a result out of range, or, unless `allow_negative`, not above zero.
@@ -30,7 +30,7 @@ impl DurationExpr {
             return Err("duration is out of range".to_owned());
         }
         // Nanoseconds first, so that 0.3 s is 300 ms and not 299.
-        Ok((seconds * 1e9).trunc() as i64 / 1_000_000)
+        Ok((seconds * 1e9).round() as i64 / 1_000_000)
     }
 
     fn seconds(&self, shape: QueryShape) -> Result<f64, String> {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use model::CounterResetHint::{Gauge, NotReset, Reset, Unknown};
 use model::{
     FPoint, HPoint, Labels, Matcher, ReadError, SampleCursor, Samples, SelectedSeries, Selection,
     SeriesReader, TimeRange,
 };
 
 use super::series::Item;
+use crate::histogram::detects_reset;
 
 /// A small store for tests; points of a series must be added in time order.
 #[derive(Clone, Debug, Default)]
@@ -35,11 +37,44 @@ impl MemoryReader {
         }
         samples.floats.sort_by_key(|p| p.t);
         samples.histograms.sort_by_key(|p| p.t);
+        set_hints(samples);
     }
 
     /// Removes everything.
     pub fn clear(&mut self) {
         self.series.clear();
+    }
+}
+
+/// Gives histograms the hints a store of chunks would: within a chunk nothing was reset; a
+/// reset or another layout starts a new one, and what precedes its first is not known.
+fn set_hints(samples: &mut Samples) {
+    let mut previous: Option<HPoint> = None;
+    for p in &mut samples.histograms {
+        let before = previous.replace(p.clone());
+        if p.h.counter_reset_hint == Gauge {
+            continue;
+        }
+        let float_between = |before: &HPoint| {
+            let next = samples.floats.partition_point(|f| f.t <= before.t);
+            samples.floats.get(next).is_some_and(|f| f.t < p.t)
+        };
+        let before = before
+            .filter(|b| b.h.counter_reset_hint != Gauge && !float_between(b));
+        let mut h = (*p.h).clone();
+        let written_reset = h.counter_reset_hint == Reset;
+        h.counter_reset_hint = Unknown;
+        let same_chunk = before.is_some_and(|b| {
+            !written_reset
+                && h.schema == b.h.schema
+                && h.zero_threshold == b.h.zero_threshold
+                && h.custom_values == b.h.custom_values
+                && !detects_reset(&h, &b.h)
+        });
+        if same_chunk {
+            h.counter_reset_hint = NotReset;
+        }
+        p.h = h.into();
     }
 }
 

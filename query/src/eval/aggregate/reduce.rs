@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use model::Histogram;
-
 use crate::eval::evaluator::Evaluator;
 use crate::eval::functions::over_time::quantile_of;
 use crate::eval::kahan::{Kahan, Mean};
 use crate::eval::series::{Point, Series};
 use crate::eval::{EvalError, PointValue, annotations};
-use crate::histogram::{self, Notes};
+use crate::histogram::HistogramSum;
 use crate::promql::ast::{Aggregate, AggregateOp};
 
 /// What a group has gathered at one step.
@@ -22,8 +20,7 @@ enum Gathered {
     Group,
     /// Welford: count, mean, aggregate.
     Spread(f64, Kahan, Kahan),
-    /// The sum, how many, what was noticed.
-    Histogram(Box<(Histogram, f64, Notes)>),
+    Histogram(Box<HistogramSum>),
     /// Floats and histograms, or layouts that do not go together: no result.
     Mixed,
 }
@@ -67,7 +64,8 @@ impl Evaluator<'_> {
             (AggregateOp::Count, _) => Gathered::Count(1.0),
             (AggregateOp::Group, _) => Gathered::Group,
             (AggregateOp::Sum | AggregateOp::Avg, Point::Histogram(p)) => {
-                Gathered::Histogram(Box::new(((*p.h).clone(), 1.0, Notes::first(&p.h))))
+                let mean = a.op == AggregateOp::Avg;
+                Gathered::Histogram(Box::new(HistogramSum::new(&p.h, mean)))
             }
             (_, Point::Histogram(_)) => {
                 self.ignored(a);
@@ -88,16 +86,11 @@ impl Evaluator<'_> {
         match (&mut *gathered, point) {
             (Gathered::Count(n), _) => *n += 1.0,
             (Gathered::Group | Gathered::Mixed, _) => {}
-            (Gathered::Histogram(state), Point::Histogram(p)) => {
-                let (sum, count, notes) = &mut **state;
-                *count += 1.0;
-                match histogram::add(sum, &p.h) {
-                    Ok(new) => notes.merge(&new, &p.h),
-                    Err(_) => {
-                        self.q
-                            .note(annotations::mixed_exponential_custom(""), &a.expr);
-                        *gathered = Gathered::Mixed;
-                    }
+            (Gathered::Histogram(sum), Point::Histogram(p)) => {
+                if sum.add(&p.h).is_err() {
+                    self.q
+                        .note(annotations::mixed_exponential_custom(""), &a.expr);
+                    *gathered = Gathered::Mixed;
                 }
             }
             (Gathered::Sum(_) | Gathered::Avg(_), Point::Histogram(_))
@@ -139,22 +132,16 @@ impl Evaluator<'_> {
                 (aggregate.value() / n).sqrt()
             }
             Gathered::Spread(n, _, aggregate) => aggregate.value() / n,
-            Gathered::Histogram(state) => {
-                let (mut sum, count, notes) = *state;
-                if a.op == AggregateOp::Avg {
-                    histogram::divide(&mut sum, count);
-                }
+            Gathered::Histogram(sum) => {
+                let (sum, notes) = sum.finish();
                 if notes.reset_collision {
                     self.q
                         .note(annotations::reset_collision("aggregation"), &a.expr);
                 }
                 if notes.bounds_reconciled {
-                    self.q.note(
-                        annotations::custom_buckets_reconciled("aggregation"),
-                        &a.expr,
-                    );
+                    self.q
+                        .note(annotations::custom_buckets_reconciled("aggregation"), &a.expr);
                 }
-                histogram::compact(&mut sum);
                 return Some(PointValue::Histogram(Arc::new(sum)));
             }
             Gathered::Mixed => return None,

@@ -90,11 +90,8 @@ impl Evaluator<'_> {
         };
         let many_groups = groups.of(&many, matching);
         let one_groups = groups.of(&one, matching);
-        let (fill_many, fill_one) = if swapped {
-            (matching.fill_right, matching.fill_left)
-        } else {
-            (matching.fill_left, matching.fill_right)
-        };
+        // As in Prometheus, with `group_right` too `fill_left` stands in for the many.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let mut join = Join {
             ev: self,
             expr,

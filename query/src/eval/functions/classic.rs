@@ -74,7 +74,7 @@ impl Evaluator<'_> {
                 let mut questions = Vec::new();
                 for arg in &c.args[2..] {
                     let quantile = self.quantiles(arg)?;
-                    let values = quantile.iter().map(|q| number::format_sprint(*q)).collect();
+                    let values = quantile.iter().map(|q| label_number(*q)).collect();
                     let tag = Some((label.clone(), values));
                     questions.push(Question::Quantile(quantile, tag));
                 }
@@ -224,6 +224,16 @@ impl Evaluator<'_> {
     }
 }
 
+/// A number as OpenMetrics writes it in labels: `1.0` for 1.
+fn label_number(v: f64) -> String {
+    let text = number::format_sprint(v);
+    if text.contains(['.', 'e', 'N', 'I']) {
+        text
+    } else {
+        text + ".0"
+    }
+}
+
 /// The bound in an `le` label.
 fn parse_bound(text: &str) -> Option<f64> {
     let (sign, digits) = match text.as_bytes().first()? {
@@ -338,7 +348,7 @@ fn monotonic_quantile(q: f64, buckets: &[Cumulative]) -> f64 {
 
 /// Source: prometheus promql/quantile.go, BucketFraction.
 fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Cumulative>) -> f64 {
-    if prepare(buckets).is_none() || buckets.len() < 2 {
+    if prepare(buckets).is_none() {
         return f64::NAN;
     }
     make_monotonic(buckets);

@@ -38,7 +38,7 @@ pub(super) fn edges(
     if smoothed {
         last = points[..last].partition_point(|p| p.t < end);
     }
-    if points[last].t <= start {
+    if points[last].t <= start || (smoothed && points[0].t > end) {
         return None;
     }
     let left = match points.get(first + 1) {
@@ -47,8 +47,10 @@ pub(super) fn edges(
         }
         _ => points[first].v,
     };
+    // With both edges between the same two points, a reset lies before both.
+    let one_segment = first + 1 == last && points[first].t < start;
     let right = if smoothed && last > 0 && points[last].t > end {
-        interpolate(points[last - 1], points[last], end, counter, false)
+        interpolate(points[last - 1], points[last], end, counter, one_segment)
     } else {
         points[last].v
     };

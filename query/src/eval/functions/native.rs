@@ -23,7 +23,15 @@ impl Evaluator<'_> {
                 )));
             }
         };
-        let mut series = self.vector(&c.args[0])?;
+        let stats_only = matches!(
+            c.function.name,
+            "histogram_count" | "histogram_sum" | "histogram_avg"
+        );
+        let ev = Evaluator {
+            stats_only,
+            ..*self
+        };
+        let mut series = ev.vector(&c.args[0])?;
         for s in &mut series {
             s.floats = s
                 .histograms

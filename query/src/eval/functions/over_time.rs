@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::range::Window;
 use crate::eval::kahan::{Kahan, Mean};
 use crate::eval::{PointValue, annotations};
-use crate::histogram::{self, Notes};
+use crate::histogram::HistogramSum;
 
 fn float(v: f64) -> Option<PointValue> {
     Some(PointValue::Float(v))
@@ -65,27 +65,20 @@ fn mixed(w: &Window<'_>) -> Option<PointValue> {
 
 fn histogram_sum(w: &Window<'_>, mean: bool) -> Option<PointValue> {
     let (first, rest) = w.histograms.split_first()?;
-    let mut sum = (*first.h).clone();
-    let mut notes = Notes::first(&first.h);
+    let mut sum = HistogramSum::new(&first.h, mean);
     for p in rest {
-        match histogram::add(&mut sum, &p.h) {
-            Ok(new) => notes.merge(&new, &p.h),
-            Err(_) => {
-                w.note(annotations::mixed_exponential_custom(w.metric));
-                return None;
-            }
+        if sum.add(&p.h).is_err() {
+            w.note(annotations::mixed_exponential_custom(w.metric));
+            return None;
         }
     }
+    let (sum, notes) = sum.finish();
     if notes.reset_collision {
         w.note(annotations::reset_collision("aggregation"));
     }
     if notes.bounds_reconciled {
         w.note(annotations::custom_buckets_reconciled("aggregation"));
     }
-    if mean {
-        histogram::divide(&mut sum, w.histograms.len() as f64);
-    }
-    histogram::compact(&mut sum);
     Some(PointValue::Histogram(Arc::new(sum)))
 }
 
@@ -128,6 +121,9 @@ pub(super) fn quantile(w: &Window<'_>) -> Option<PointValue> {
 /// The median distance from the median.
 pub(super) fn mad(w: &Window<'_>) -> Option<PointValue> {
     let mut values: Vec<f64> = floats_only(w)?.collect();
+    if values.iter().any(|v| v.is_nan()) {
+        return float(f64::NAN);
+    }
     let median = quantile_of(0.5, &mut values);
     values.iter_mut().for_each(|v| *v = (*v - median).abs());
     float(quantile_of(0.5, &mut values))
@@ -201,7 +197,7 @@ pub(super) fn ts_of_max(w: &Window<'_>) -> Option<PointValue> {
 
 /// When the last of the extreme values was.
 fn ts_of_extreme(w: &Window<'_>, better: fn(f64, f64) -> bool) -> Option<PointValue> {
-    floats_only(w)?;
+    let _ = floats_only(w)?;
     let best = w.floats.iter().copied().reduce(|best, p| {
         if better(p.v, best.v) || best.v.is_nan() {
             p
