@@ -6,9 +6,6 @@ use model::Labels;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Most labels of one set that a reader believes.
-const LABELS_MAX: u64 = 1024;
-
 /// LEB128, at most 10 bytes.
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {
@@ -128,11 +125,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn labels(&mut self) -> Result<Labels, Malformed> {
-        let count = self.varint()?;
-        if count > LABELS_MAX {
-            return Err(Malformed);
-        }
-        let mut pairs = Vec::with_capacity(count as usize);
+        let count = self.count(2)?;
+        let mut pairs = Vec::with_capacity(count);
         for _ in 0..count {
             pairs.push((self.text()?, self.text()?));
         }

@@ -6,15 +6,16 @@
 //! fall back on. Bytes: `docs/formats/control.md`.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use model::{ControlError, ControlStore, ControlWrite};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
+use crate::WriteError;
 use crate::bytes::{Reader, put_bytes};
 use crate::health::Watch;
 use crate::telemetry::FileKind;
@@ -29,46 +30,45 @@ const COPY_HEADER: [u8; 8] = *b"SWCB\x01\0\0\0";
 pub(crate) struct Control {
     path: PathBuf,
     watch: Arc<Watch>,
-    /// `None` when no database could be made: reads and writes then fail, all else runs.
+    /// `None` while it cannot be opened: reads and writes then fail, all else runs, and
+    /// every use tries again.
     database: RwLock<Option<Database>>,
+    /// After an I/O error redb refuses everything until it is opened anew.
+    suspect: AtomicBool,
     /// Whether the copy is older than the file.
     changed: AtomicBool,
+}
+
+/// Why a database could not be opened.
+enum OpenFailure {
+    /// What is in it is wrong.
+    Damaged(String),
+    /// The disk is full, or does not let us: the file may be good.
+    Unavailable(String),
 }
 
 impl Control {
     /// Opens `control.redb` in `dir`. A damaged file is set aside and replaced by the last
     /// copy, or an empty one.
     pub(crate) fn open(dir: &Path, watch: Arc<Watch>) -> Control {
-        let path = dir.join("control.redb");
-        let existed = path.exists();
-        let database = match open_checked(&path) {
-            Ok(database) => {
-                // The file vanished but its copy did not.
-                if !existed {
-                    restore(&copy_path(&path), &database, &watch);
-                }
-                Some(database)
-            }
-            Err(what) => {
-                watch.corrupt(FileKind::Control, &path, &what);
-                let mut aside = path.clone().into_os_string();
-                aside.push(".corrupt");
-                if let Err(error) = fs::rename(&path, &aside) {
-                    tracing::warn!(path = %path.display(), %error, "cannot set a damaged file aside");
-                }
-                let fresh = open_checked(&path);
-                if let Ok(database) = &fresh {
-                    restore(&copy_path(&path), database, &watch);
-                }
-                fresh.ok()
-            }
-        };
-        Control {
-            path,
+        let control = Control {
+            path: dir.join("control.redb"),
             watch,
-            database: RwLock::new(database),
+            database: RwLock::new(None),
+            suspect: AtomicBool::new(true),
             changed: AtomicBool::new(true),
+        };
+        control.reopen();
+        control
+    }
+
+    /// Writes a fresh copy if anything changed since the last one; tries to open the file
+    /// when that failed before.
+    pub(crate) fn maintain(&self) {
+        if self.suspect.load(Ordering::Acquire) {
+            self.reopen();
         }
+        self.back_up();
     }
 
     /// Writes a fresh copy if anything changed since the last one.
@@ -78,11 +78,53 @@ impl Control {
         }
         if let Err(e) = self.write_copy() {
             self.changed.store(true, Ordering::Release);
-            let error = crate::WriteError::from_io("write", copy_path(&self.path), e);
+            let error = WriteError::from_io("write", copy_path(&self.path), e);
             self.watch
                 .write_failed("control copy", FileKind::Control, &error);
         } else {
             self.watch.solved("control copy");
+        }
+    }
+
+    fn reopen(&self) {
+        let mut slot = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !self.suspect.load(Ordering::Acquire) {
+            // Somebody else was faster.
+            return;
+        }
+        // redb locks its file: the old handle goes first.
+        *slot = None;
+        let existed = self.path.exists();
+        let mut opened = open_checked(&self.path);
+        let mut from_copy = !existed;
+        if let Err(OpenFailure::Damaged(what)) = &opened {
+            self.watch.corrupt(FileKind::Control, &self.path, what);
+            let mut aside = self.path.clone().into_os_string();
+            aside.push(".corrupt");
+            if let Err(error) = fs::rename(&self.path, &aside) {
+                tracing::warn!(path = %self.path.display(), %error, "cannot set a damaged file aside");
+            }
+            opened = open_checked(&self.path);
+            from_copy = true;
+        }
+        match opened {
+            Ok(database) => {
+                if from_copy {
+                    restore(&copy_path(&self.path), &database, &self.watch);
+                }
+                *slot = Some(database);
+                self.suspect.store(false, Ordering::Release);
+                self.watch.solved("control");
+            }
+            Err(OpenFailure::Damaged(what) | OpenFailure::Unavailable(what)) => {
+                let e = std::io::Error::other(what);
+                let error = WriteError::from_io("open", &self.path, e);
+                self.watch
+                    .write_failed("control", FileKind::Control, &error);
+            }
         }
     }
 
@@ -114,20 +156,23 @@ impl Control {
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, ControlError> {
-        let guard = self
-            .database
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.suspect.load(Ordering::Acquire) {
+            self.reopen();
+        }
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = guard.as_ref() else {
-            return Err(ControlError(format!(
-                "{} could not be opened",
-                self.path.display()
-            )));
+            let path = self.path.display();
+            return Err(ControlError(format!("{path} cannot be opened")));
         };
         match catch_unwind(AssertUnwindSafe(|| work(database))) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(e)) => Err(ControlError(e.to_string())),
+            Ok(Err(e)) => {
+                // Opening again is cheap, and finds out whether it is the disk or the content.
+                self.suspect.store(true, Ordering::Release);
+                Err(ControlError(e.to_string()))
+            }
             Err(_) => {
+                self.suspect.store(true, Ordering::Release);
                 self.watch
                     .corrupt(FileKind::Control, &self.path, "page damaged");
                 Err(ControlError(format!("{} is damaged", self.path.display())))
@@ -191,7 +236,7 @@ impl ControlStore for Control {
             }
             Err(e) => {
                 let e = std::io::Error::other(e.0.clone());
-                let error = crate::WriteError::from_io("write", &self.path, e);
+                let error = WriteError::from_io("write", &self.path, e);
                 self.watch
                     .write_failed("control", FileKind::Control, &error);
             }
@@ -201,22 +246,34 @@ impl ControlStore for Control {
 }
 
 /// Opens or makes a database and reads it through.
-fn open_checked(path: &Path) -> Result<Database, String> {
+fn open_checked(path: &Path) -> Result<Database, OpenFailure> {
     let open = || -> Result<Database, redb::Error> {
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create(path)?;
-        let transaction = database.begin_write()?;
-        transaction.open_table(TABLE)?;
-        transaction.commit()?;
         // Wrong values are left out one by one when scanned; here only panics and errors count.
-        each(&database, "", &mut |_, _| {})?;
+        match each(&database, "", &mut |_, _| {}) {
+            Err(redb::Error::TableDoesNotExist(_)) => {
+                let transaction = database.begin_write()?;
+                transaction.open_table(TABLE)?;
+                transaction.commit()?;
+            }
+            read => read?,
+        }
         Ok(database)
     };
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(database)) => Ok(database),
-        Ok(Err(e)) => Err(e.to_string()),
-        Err(_) => Err("page damaged".to_owned()),
+        Ok(Err(redb::Error::Io(e)))
+            if !matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
+            Err(OpenFailure::Unavailable(e.to_string()))
+        }
+        Ok(Err(e @ redb::Error::DatabaseAlreadyOpen)) => {
+            Err(OpenFailure::Unavailable(e.to_string()))
+        }
+        Ok(Err(e)) => Err(OpenFailure::Damaged(e.to_string())),
+        Err(_) => Err(OpenFailure::Damaged("page damaged".to_owned())),
     }
 }
 

@@ -220,7 +220,7 @@ impl MetricStore {
         }
         let segment = writer.wal.begin()?;
         let mut defined: Vec<u32> = Vec::new();
-        {
+        let definition_bytes = {
             // Nobody else changes series while the writer is held, but a flush may remove them.
             let state = self.read();
             let head = &state.head;
@@ -243,11 +243,12 @@ impl MetricStore {
                 definitions.into_iter(),
                 &writer.planned,
                 &mut writer.payload,
-            );
-        }
+            )
+        };
         writer
             .wal
             .append(wal_record::SAMPLES, &writer.payload, mark)?;
+        writer.wal.repeats(definition_bytes);
         writer.payload.shrink_to(1 << 20);
         let mut state = self.write();
         let head = &mut state.head;

@@ -1,5 +1,8 @@
 //! The handle everyone holds.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -288,7 +291,7 @@ impl Inner {
         self.retain(now);
         self.metrics.maintain(now);
         self.logs.maintain(now);
-        self.control.back_up();
+        self.control.maintain();
     }
 
     fn retain(&self, now: Timestamp) {
@@ -318,7 +321,7 @@ impl Inner {
             tracing::info!(
                 path = %choice.piece.path.display(),
                 bytes = choice.piece.bytes,
-                reason = ?reason,
+                reason = reason.as_str(),
                 "retention removed a file"
             );
         }

@@ -1,6 +1,8 @@
 //! The store's own metrics.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use std::fmt::{self, Write};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -8,7 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 /// Why a sample was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
     Duplicate,
     OutOfOrder,
@@ -19,7 +21,7 @@ pub(crate) enum Refusal {
 }
 
 /// What kind of file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FileKind {
     MetricWal,
     Block,
@@ -30,11 +32,66 @@ pub(crate) enum FileKind {
 }
 
 /// Why a piece was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
     Age,
     Size,
     FreeSpace,
+}
+
+impl Refusal {
+    fn as_str(self) -> &'static str {
+        match self {
+            Refusal::Duplicate => "duplicate",
+            Refusal::OutOfOrder => "out_of_order",
+            Refusal::TooOld => "too_old",
+            Refusal::TooFarFuture => "too_far_future",
+            Refusal::SeriesLimit => "series_limit",
+            Refusal::Disk => "disk",
+        }
+    }
+}
+
+impl FileKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            FileKind::MetricWal => "metric_wal",
+            FileKind::Block => "block",
+            FileKind::LogWal => "log_wal",
+            FileKind::Frames => "frames",
+            FileKind::Control => "control",
+            FileKind::Other => "other",
+        }
+    }
+}
+
+impl Reason {
+    /// The word used in metrics and logs.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Reason::Age => "age",
+            Reason::Size => "size",
+            Reason::FreeSpace => "free_space",
+        }
+    }
+}
+
+impl EncodeLabelValue for Refusal {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for FileKind {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl EncodeLabelValue for Reason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -13,7 +13,7 @@ use crate::error::WriteError;
 use crate::health::Watch;
 use crate::telemetry::FileKind;
 
-/// A segment is closed once it is this long. Larger segments keep covered data on disk
+/// A segment is closed once it is this long, and four times as long as its definitions. Larger segments keep covered data on disk
 /// longer; smaller ones repeat definitions more often.
 pub(crate) const SEGMENT_BYTES: u64 = 8 << 20;
 
@@ -38,6 +38,8 @@ pub(crate) struct Wal {
     segments: Vec<Segment>,
     writable: bool,
     next_number: u64,
+    /// Bytes of the open segment that every segment has to repeat.
+    repeated_bytes: u64,
     buffer: Vec<u8>,
 }
 
@@ -89,6 +91,7 @@ impl Wal {
             segments: Vec::new(),
             writable: false,
             next_number: numbers.last().map_or(1, |n| n + 1),
+            repeated_bytes: 0,
             buffer: Vec::new(),
         };
         for (i, number) in numbers.iter().enumerate() {
@@ -107,8 +110,11 @@ impl Wal {
     ) -> std::io::Result<Option<Vec<u8>>> {
         disk.create_dir(dir)?;
         for number in segment_numbers(disk, dir)? {
-            let file = disk.open(&segment_path(dir, number))?;
-            let mut window = Window::new(file.as_ref())?;
+            let opened = disk.open(&segment_path(dir, number));
+            let Ok((len, file)) = opened.and_then(|f| Ok((f.len()?, f))) else {
+                return Ok(Some(Vec::new()));
+            };
+            let mut window = Window::new(file.as_ref(), len);
             if !window.header_holds(kind, number) || window.len == HEADER_BYTES as u64 {
                 continue;
             }
@@ -124,7 +130,7 @@ impl Wal {
     pub(crate) fn begin(&mut self) -> Result<u64, WriteError> {
         if self.writable
             && let Some(s) = self.segments.last()
-            && s.bytes < SEGMENT_BYTES
+            && s.bytes < SEGMENT_BYTES.max(4 * self.repeated_bytes)
         {
             return Ok(s.number);
         }
@@ -167,6 +173,7 @@ impl Wal {
             mark_max: i64::MIN,
         });
         self.writable = true;
+        self.repeated_bytes = 0;
         Ok(number)
     }
 
@@ -212,6 +219,12 @@ impl Wal {
         // One large batch must not stay in memory for good.
         self.buffer.shrink_to(1 << 20);
         Ok(())
+    }
+
+    /// Says that `bytes` of the open segment are definitions, which the next one repeats: a
+    /// segment grows until they are a quarter of it at most.
+    pub(crate) fn repeats(&mut self, bytes: usize) {
+        self.repeated_bytes += bytes as u64;
     }
 
     /// What was written and not yet synced; sync it without holding a lock on the log, then
@@ -288,9 +301,16 @@ impl Wal {
         visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<i64, Malformed>,
     ) -> std::io::Result<()> {
         let path = segment_path(&self.dir, number);
-        let file = self.disk.open(&path)?;
-        let mut window = Window::new(file.as_ref())?;
-        let len = window.len;
+        let opened = self.disk.open(&path).and_then(|f| Ok((f.len()?, f)));
+        let (len, file) = match opened {
+            Ok(opened) => opened,
+            Err(e) => {
+                // Left where it is: it may be readable the next time.
+                self.watch.corrupt(self.kind, &path, e);
+                return Ok(());
+            }
+        };
+        let mut window = Window::new(file.as_ref(), len);
         if !window.header_holds(self.kind, number) {
             if len <= HEADER_BYTES as u64 {
                 // Made right before a crash: it never held a record.
@@ -369,13 +389,13 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    fn new(file: &dyn DiskFile) -> std::io::Result<Window<'_>> {
-        Ok(Window {
+    fn new(file: &dyn DiskFile, len: u64) -> Window<'_> {
+        Window {
             file,
-            len: file.len()?,
+            len,
             start: 0,
             buffer: Vec::new(),
-        })
+        }
     }
 
     fn header_holds(&mut self, kind: FileKind, number: u64) -> bool {

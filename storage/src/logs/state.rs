@@ -115,6 +115,7 @@ impl State {
             wal_record::encode_positions(self.next_seq, &self.positions, &mut payload);
             let mark = self.last_mark();
             self.wal.append(POSITIONS, &payload, mark)?;
+            self.wal.repeats(payload.len());
             self.segment = segment;
             self.next_stream = 0;
         }

@@ -1,6 +1,6 @@
 //! Which series have which label: name → value → ascending series numbers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use model::{Labels, Matcher};
@@ -43,24 +43,20 @@ impl Postings {
 
     /// Removes all of `gone` (ascending), which have `labels`, in one pass over each list.
     pub(crate) fn remove(&mut self, gone: &[u32], labels: &[Labels]) {
-        for l in labels {
-            for (name, value) in l {
-                let Some(values) = self.names.get_mut(name) else {
-                    continue;
-                };
-                let Some(ids) = values.get_mut(value) else {
-                    continue;
-                };
-                // Every list is cleaned once: the next series with this label finds none.
-                if ids.iter().any(|id| gone.binary_search(id).is_ok()) {
-                    ids.retain(|id| gone.binary_search(id).is_err());
-                    ids.shrink_to_fit();
-                }
-                if ids.is_empty() {
-                    values.remove(value);
-                    if values.is_empty() {
-                        self.names.remove(name);
-                    }
+        let pairs: HashSet<(&str, &str), RandomState> = labels.iter().flatten().collect();
+        for (name, value) in pairs {
+            let Some(values) = self.names.get_mut(name) else {
+                continue;
+            };
+            let Some(ids) = values.get_mut(value) else {
+                continue;
+            };
+            ids.retain(|id| gone.binary_search(id).is_err());
+            ids.shrink_to_fit();
+            if ids.is_empty() {
+                values.remove(value);
+                if values.is_empty() {
+                    self.names.remove(name);
                 }
             }
         }

@@ -15,17 +15,19 @@ pub(crate) struct NumberedSample {
     pub(crate) v: f64,
 }
 
-/// Encodes the definitions that this segment does not have yet, and the samples.
+/// Encodes the definitions that this segment does not have yet, and the samples. Gives the
+/// bytes of the definitions.
 pub(crate) fn encode<'a>(
     definitions: impl ExactSizeIterator<Item = (u32, &'a Labels)>,
     samples: &[NumberedSample],
     out: &mut Vec<u8>,
-) {
+) -> usize {
     put_varint(out, definitions.len() as u64);
     for (id, labels) in definitions {
         put_varint(out, id.into());
         put_labels(out, labels);
     }
+    let definition_bytes = out.len();
     let mut before = samples.first().map_or(0, |s| s.t);
     put_signed(out, before);
     put_varint(out, samples.len() as u64);
@@ -37,6 +39,7 @@ pub(crate) fn encode<'a>(
         id_before = i64::from(s.id);
         before = s.t;
     }
+    definition_bytes
 }
 
 /// Hands definitions and then samples to the visitors.

@@ -1,0 +1,207 @@
+//! The whole store on a real directory.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use model::{Sample, Samples};
+use scrub::{ScrubbedEntry, Scrubber, SourcePosition};
+
+use super::*;
+
+const NOW: i64 = 1_700_000_000_000;
+
+fn config(dir: &Path) -> Config {
+    Config {
+        dir: dir.to_owned(),
+        sync_interval: Duration::from_millis(10),
+        ..Config::default()
+    }
+}
+
+fn open(dir: &Path) -> Storage {
+    Storage::open(config(dir), at(NOW), &mut Registry::default()).unwrap()
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(ms)
+}
+
+fn samples(t: i64, count: u32, value: f64) -> SampleBatch {
+    let sample = |i: u32| Sample {
+        labels: Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())]),
+        at: at(t),
+        value,
+    };
+    SampleBatch {
+        samples: (0..count).map(sample).collect(),
+    }
+}
+
+fn lines(t_ns: i64, line: &str, position: u8) -> LogBatch {
+    let scrubber = Scrubber::default();
+    LogBatch {
+        stream: scrubber.labels(&Labels::from_pairs([("service_name", "db")])),
+        entries: vec![ScrubbedEntry {
+            at_ns: t_ns,
+            line: scrubber.line(line.as_bytes()),
+            metadata: scrubber.labels(&Labels::empty()),
+        }],
+        position: Some(SourcePosition {
+            source: "docker/x".to_owned(),
+            position: vec![position],
+        }),
+    }
+}
+
+fn all_points(storage: &Storage) -> Vec<(i64, f64)> {
+    let selection = Selection {
+        range: TimeRange::ALL,
+        matchers: &[],
+    };
+    let mut points = Vec::new();
+    for mut series in storage.select(&selection).unwrap() {
+        let mut samples = Samples::default();
+        while series.cursor.next_run(&mut samples).unwrap() {}
+        points.extend(samples.floats.iter().map(|p| (p.t, p.v)));
+    }
+    points
+}
+
+fn line_count(storage: &Storage) -> usize {
+    let selection = LogSelection {
+        matchers: &[],
+        start_ns: i64::MIN,
+        end_ns: i64::MAX,
+        direction: model::Direction::Forward,
+    };
+    let mut count = 0;
+    let visit = &mut |_: &Labels, _: &LogEntry| {
+        count += 1;
+        ControlFlow::Continue(())
+    };
+    storage.read(&selection, visit).unwrap();
+    count
+}
+
+#[test]
+fn everything_is_there_after_dropping_without_closing() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3_u8 {
+        let storage = open(dir.path());
+        assert_eq!(all_points(&storage).len(), usize::from(round) * 20);
+        assert_eq!(line_count(&storage), usize::from(round));
+        let expect = round.checked_sub(1).map(|r| vec![r]);
+        assert_eq!(storage.log_position("docker/x"), expect);
+        assert_eq!(
+            storage.control().scan("t").unwrap().len(),
+            usize::from(round)
+        );
+        let t = NOW + i64::from(round) * 15_000;
+        storage.append_samples(&samples(t, 20, 1.0), at(t)).unwrap();
+        storage.append_logs(&lines(t, "line", round)).unwrap();
+        let put = model::ControlWrite::Put {
+            table: "t",
+            key: round.to_string(),
+            value: vec![round],
+        };
+        storage.control().commit(vec![put]).unwrap();
+        if round == 1 {
+            storage.close().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_by_name_of_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let refused = Storage::open(config(dir.path()), at(NOW), &mut Registry::default());
+    let message = refused.err().unwrap().to_string();
+    assert!(message.contains("in use"), "{message}");
+    assert!(
+        message.contains(&dir.path().display().to_string()),
+        "{message}"
+    );
+    drop(storage);
+    open(dir.path());
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let refused = Storage::open(config(&file), at(NOW), &mut Registry::default());
+    let message = refused.err().unwrap().to_string();
+    assert!(message.contains(&file.display().to_string()), "{message}");
+}
+
+#[test]
+fn a_reader_sees_all_of_a_batch_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..300 {
+                let t = NOW + i * 1_000;
+                let batch = samples(t, 50, i as f64);
+                storage.append_samples(&batch, at(t)).unwrap();
+                if i % 100 == 99 {
+                    storage.maintain(at(t));
+                }
+            }
+            done.store(true, Ordering::Release);
+        });
+        while !done.load(Ordering::Acquire) {
+            let count = all_points(&storage).len();
+            assert_eq!(count % 50, 0);
+        }
+    });
+    assert_eq!(all_points(&storage).len(), 15_000);
+}
+
+#[test]
+fn retention_by_size_removes_the_oldest_and_counts_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut registry = Registry::default();
+    let small = Config {
+        size_bytes_max: 4_000_000,
+        ..config(dir.path())
+    };
+    let storage = Storage::open(small, at(NOW), &mut registry).unwrap();
+    let (mut t, mut value) = (NOW, 0.5_f64);
+    while storage.stats().blocks < 1 || storage.stats().disk_bytes < 3_800_000 {
+        value = (value * 3.9) * (1.0 - value);
+        storage
+            .append_samples(&samples(t, 100, value), at(t))
+            .unwrap();
+        t += 60_000;
+        storage.maintain(at(t));
+    }
+    let oldest = all_points(&storage)[0].0;
+    for _ in 0..600 {
+        value = (value * 3.9) * (1.0 - value);
+        storage
+            .append_samples(&samples(t, 100, value), at(t))
+            .unwrap();
+        t += 60_000;
+        storage.maintain(at(t));
+    }
+    storage.maintain(at(t));
+    assert!(all_points(&storage)[0].0 > oldest);
+    assert!(storage.stats().disk_bytes <= 4_000_000);
+    assert!(storage.health().ok);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for name in [
+        "stackwatch_storage_series ",
+        "stackwatch_storage_samples_appended_total ",
+        "stackwatch_storage_wal_fsync_duration_seconds_count ",
+        "stackwatch_storage_head_bytes ",
+        "stackwatch_storage_disk_bytes{kind=\"block\"}",
+        "stackwatch_storage_pieces_removed_total{kind=\"block\",reason=\"size\"}",
+    ] {
+        assert!(text.contains(name), "{name} missing in\n{text}");
+    }
+}
