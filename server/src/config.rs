@@ -204,16 +204,11 @@ struct RetentionSection {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct LogsSection {
-    docker: Switch<Nothing>,
+    docker: Option<Switch<collector::LogsConfig>>,
     #[serde(rename = "files")]
     _files: Filled,
     scrub: Option<Spanned<ScrubSection>>,
 }
-
-/// A part without settings of its own yet.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -249,6 +244,9 @@ impl File {
 
         let mut collector = self.collect;
         collector.self_instance.clone_from(&listen);
+        if let Some(docker) = &self.logs.docker {
+            collector.logs = docker.on().cloned();
+        }
         for problem in collector.check().err().unwrap_or_default() {
             findings.add(None, problem.to_string());
         }
@@ -256,7 +254,9 @@ impl File {
         let alerting = match self.alerting {
             Some(file) => alerting::Config::check(name, file).unwrap_or_else(|problems| {
                 for problem in problems {
-                    findings.add_text(problem.to_string());
+                    let position = (problem.line > 0).then_some((problem.line, problem.column));
+                    let hint = problem.hint.map(|h| format!(" ({h})")).unwrap_or_default();
+                    findings.add(position, problem.message + &hint);
                 }
                 alerting::Config::default()
             }),
@@ -423,23 +423,6 @@ impl Findings<'_> {
             position,
             message: message.into(),
         });
-    }
-
-    /// A finding that another crate has rendered, `file:line:column: ` included.
-    fn add_text(&mut self, rendered: String) {
-        let prefix = format!("{}:", self.file);
-        let rest = rendered.strip_prefix(&prefix).unwrap_or(&rendered);
-        let mut parts = rest.splitn(3, ':');
-        let position = (
-            parts.next().and_then(|l| l.parse().ok()),
-            parts.next().and_then(|c| c.parse().ok()),
-        );
-        match (position, parts.next()) {
-            ((Some(line), Some(column)), Some(message)) => {
-                self.add(Some((line, column)), message.trim_start());
-            }
-            _ => self.add(None, rest.trim_start()),
-        }
     }
 }
 

@@ -1,4 +1,8 @@
 //! The binary as people run it: exit codes and messages.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests; clippy only knows the tests themselves"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -108,11 +108,10 @@ async fn health(Shared(api): Shared<Api>) -> Response {
         return answer(StatusCode::SERVICE_UNAVAILABLE, &body);
     };
     // Probes take locks that writers hold for a moment, so not on an async worker.
-    let (status, components) =
-        match tokio::task::spawn_blocking(move || ask_all(&parts.probes)).await {
-            Ok(done) => done,
-            Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        };
+    let asked = tokio::task::spawn_blocking(move || ask_all(&parts.probes));
+    let Ok((status, components)) = asked.await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let code = if status == State::Failed {
         StatusCode::SERVICE_UNAVAILABLE
     } else {

@@ -69,7 +69,7 @@ pub(crate) fn timestamp(out: &mut String, at: Timestamp) {
     }
     let millis = millis.unsigned_abs();
     let _ = write!(out, "{}", millis / 1000);
-    if millis % 1000 != 0 {
+    if !millis.is_multiple_of(1000) {
         let _ = write!(out, ".{:03}", millis % 1000);
     }
 }

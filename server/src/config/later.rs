@@ -32,6 +32,8 @@ struct LaterCollect {
     redis: Option<Spanned<Filled>>,
     kong: Option<Spanned<Filled>>,
     probes: Option<Spanned<Filled>>,
+    /// The collector would take it here; the design has it under `logs.docker`.
+    logs: Option<Spanned<Filled>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -57,6 +59,7 @@ pub(super) fn refuse(file: &str, text: &str) -> Result<(), ConfigError> {
         ("collect.redis", collect.redis),
         ("collect.kong", collect.kong),
         ("collect.probes", collect.probes),
+        ("collect.logs", collect.logs),
         ("logs.files", logs.files),
         ("remote_write", later.remote_write),
     ]
@@ -69,7 +72,10 @@ pub(super) fn refuse(file: &str, text: &str) -> Result<(), ConfigError> {
         (!tolerated).then(|| Diagnostic {
             file: file.to_owned(),
             position: yaml::position(value.referenced),
-            message: format!("{key} is not supported yet in this version; remove it"),
+            message: match key {
+                "collect.logs" => "write this under logs.docker".to_owned(),
+                _ => format!("{key} is not supported yet in this version; remove it"),
+            },
         })
     })
     .collect();

@@ -106,10 +106,28 @@ fn a_wrong_file_is_refused_with_its_place() {
 }
 
 #[test]
+fn container_logs_are_switched_under_logs() {
+    assert!(load("").unwrap().collector.logs.is_some());
+    let config = load("logs: { docker: false }\n").unwrap();
+    assert!(config.collector.logs.is_none() && config.collector.docker.is_some());
+    refused(
+        "collect: { logs: false }\n",
+        "stackwatch.yml:1:18: write this under logs.docker",
+    );
+}
+
+#[test]
 fn what_a_later_version_understands_is_refused_by_name() {
     refused(
         "collect:\n  postgres: [ { dsn: x } ]\nremote_write: [ { url: y } ]\n",
         "stackwatch.yml:2:13: collect.postgres is not supported yet in this version; remove it\n\
          stackwatch.yml:3:15: remote_write is not supported yet in this version; remove it",
     );
+}
+
+#[test]
+fn the_example_file_is_a_configuration() {
+    let config = load(include_str!("../../../stackwatch.example.yml")).unwrap();
+    assert_eq!(config.collector.scrape_configs.len(), 1);
+    assert_eq!(config.storage.head_bytes_max, 64 << 20);
 }

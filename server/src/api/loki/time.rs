@@ -46,7 +46,7 @@ fn parse(text: &str) -> Option<i64> {
         });
     }
     if let Ok(seconds) = text.parse::<f64>() {
-        return seconds.is_finite().then(|| (seconds * 1e9) as i64);
+        return seconds.is_finite().then_some((seconds * 1e9) as i64);
     }
     let at: jiff::Timestamp = text.parse().ok()?;
     i64::try_from(at.as_nanosecond()).ok()
