@@ -78,6 +78,9 @@ struct World {
     /// Deliveries under a key that was seen before.
     collapsed: usize,
     failing: bool,
+    config: &'static str,
+    /// As `seen`, with the group's key and without the reason.
+    by_group: Vec<String>,
 }
 
 fn at(second: i64) -> Timestamp {
@@ -97,6 +100,10 @@ impl World {
     }
 
     fn mortal(commits_left: usize, applies_last: bool) -> World {
+        World::open(CONFIG, commits_left, applies_last)
+    }
+
+    fn open(config: &'static str, commits_left: usize, applies_last: bool) -> World {
         let disk = Arc::new(MemoryControlStore::default());
         let store = MortalStore {
             disk: disk.clone(),
@@ -106,12 +113,14 @@ impl World {
         };
         World {
             now: 0,
-            dispatcher: open(&store, CONFIG, 0),
+            dispatcher: open(&store, config, 0),
             disk,
             store,
             seen: Vec::new(),
             collapsed: 0,
             failing: false,
+            config,
+            by_group: Vec::new(),
         }
     }
 
@@ -123,7 +132,7 @@ impl World {
             applies_last: false,
             commits: AtomicUsize::new(self.store.commits.load(Ordering::Relaxed)),
         };
-        self.dispatcher = open(&self.store, CONFIG, self.now);
+        self.dispatcher = open(&self.store, self.config, self.now);
     }
 
     /// Commits; `false` when that killed the process, which is up again then.
@@ -136,14 +145,19 @@ impl World {
         survived
     }
 
-    /// Sends alerts given as `name=value …`; a sender that got no answer sends again.
+    /// Sends an alert given as `name=value …`; a sender that got no answer sends again.
     fn post(&mut self, labels: &str, resolved: bool) {
+        let end = at(self.now + if resolved { 0 } else { 100_000 });
+        self.post_until(labels, Some(end));
+    }
+
+    fn post_until(&mut self, labels: &str, ends_at: Option<Timestamp>) {
         let pairs = labels.split(' ').filter_map(|p| p.split_once('='));
         let alert = Alert {
             labels: Labels::from_pairs(pairs),
             annotations: Labels::empty(),
             starts_at: at(self.now),
-            ends_at: Some(at(self.now + if resolved { 0 } else { 100_000 })),
+            ends_at,
             generator_url: String::new(),
             updated_at: Timestamp::default(),
         };
@@ -216,6 +230,14 @@ impl World {
             })
             .collect();
         alerts.sort();
+        let (key, more) = (body["groupKey"].as_str().unwrap(), &body["truncatedAlerts"]);
+        let more = if *more == 0 {
+            String::new()
+        } else {
+            format!(" and {more} more")
+        };
+        self.by_group
+            .push(format!("{}: {key} {}{more}", self.now, alerts.join(" ")));
         let reason = body["notification_reason"].as_str().unwrap();
         let message = format!("{} ({reason})", alerts.join(" "));
         self.seen.push((self.now, job.row.id.clone(), message));
@@ -518,3 +540,89 @@ fn a_clock_that_is_set_back_delays_nothing() {
         ["+A (first notification)", "-A (all alerts resolved)"]
     );
 }
+
+/// Alertmanager 0.25 was given this configuration and these alerts, ten times as fast; what its
+/// webhooks received is the expectation.
+#[test]
+fn a_recorded_timeline_is_told_as_alertmanager_told_it() {
+    let mut w = World::open(RECORDED_CONFIG, usize::MAX, false);
+    for (second, what) in [
+        (0, "+alertname=A i=1 cluster=é\"q"),
+        (0, "+alertname=A i=2 cluster=é\"q"),
+        (0, "+alertname=Crash severity=page"),
+        (0, "+alertname=Q svc=db x=1"),
+        (0, "+alertname=Q svc=db x=2"),
+        (0, "+alertname=Down host=a"),
+        (0, "+alertname=Slow host=a"),
+        (0, "+alertname=Slow host=b"),
+        (5, "+alertname=A i=3 cluster=é\"q"),
+        (20, "+alertname=A i=4 cluster=é\"q"),
+        (40, "-alertname=A i=1 cluster=é\"q"),
+        (42, "-alertname=Crash severity=page"),
+        (45, "-alertname=Down host=a"),
+        (60, "?alertname=T"),
+        (95, "-alertname=Q svc=db x=1"),
+    ] {
+        w.run_to(second);
+        match what.split_at(1) {
+            ("?", labels) => w.post_until(labels, None),
+            (mark, labels) => w.post(labels, mark == "-"),
+        }
+    }
+    w.run_to(145);
+    w.by_group.sort_by_key(|line| {
+        let (second, rest) = line.split_once(": ").unwrap();
+        (second.parse::<u32>().unwrap(), rest.to_owned())
+    });
+    assert_eq!(
+        w.by_group,
+        [
+            r#"10: {}/{severity=~"critical|page",team!="x\"y"}:{alertname="Crash"} +Crash"#,
+            r#"10: {}/{svc="db"}:{alertname="Q", svc="db", x="1"} +Q"#,
+            r#"10: {}/{svc="db"}:{alertname="Q", svc="db", x="2"} +Q"#,
+            r#"10: {}:{alertname="A", cluster="é\"q"} +1 +2 and 1 more"#,
+            r#"10: {}:{alertname="Down"} +Down"#,
+            r#"10: {}:{alertname="Slow"} +Slow"#,
+            r#"30: {}:{alertname="A", cluster="é\"q"} +1 +2 and 2 more"#,
+            r#"50: {}:{alertname="A", cluster="é\"q"} +2 -1 and 2 more"#,
+            r#"50: {}:{alertname="Down"} -Down"#,
+            r#"50: {}:{alertname="Slow"} +Slow +Slow"#,
+            r#"70: {}/{svc="db"}:{alertname="Q", svc="db", x="1"} +Q"#,
+            r#"70: {}/{svc="db"}:{alertname="Q", svc="db", x="2"} +Q"#,
+            r#"70: {}:{alertname="T"} +T"#,
+            r#"90: {}:{alertname="T"} -T"#,
+            r#"110: {}/{svc="db"}:{alertname="Q", svc="db", x="1"} -Q"#,
+            r#"110: {}:{alertname="A", cluster="é\"q"} +2 +3 and 1 more"#,
+            r#"110: {}:{alertname="Slow"} +Slow +Slow"#,
+            r#"130: {}/{svc="db"}:{alertname="Q", svc="db", x="2"} +Q"#,
+        ]
+    );
+}
+
+const RECORDED_CONFIG: &str = r#"
+global: {resolve_timeout: 30s}
+route:
+  receiver: hook.a
+  group_by: [alertname, "cluster"]
+  group_wait: 10s
+  group_interval: 20s
+  repeat_interval: 50s
+  routes:
+    - matchers: ['severity=~"critical|page"', team!="x\"y"]
+      receiver: crit
+      continue: true
+    - match: {svc: db}
+      group_by: ['...']
+      receiver: db
+receivers:
+  - name: hook.a
+    webhook_configs: [{url: 'http://127.0.0.1:1/a', max_alerts: 2}]
+  - name: crit
+    webhook_configs: [{url: 'http://127.0.0.1:1/crit', send_resolved: false}]
+  - name: db
+    webhook_configs: [{url: 'http://127.0.0.1:1/db'}]
+inhibit_rules:
+  - source_matchers: [alertname=Down]
+    target_matchers: [alertname=Slow]
+    equal: [host]
+"#;
