@@ -1,4 +1,14 @@
 //! Samples and scrubbed lines to disk and back.
+//!
+//! Both kinds go the same way: a record in a write-ahead log (`wal`), memory, then
+//! immutable pieces (blocks of samples, frames of lines) that retention removes as files.
+//! A thread of the store syncs the logs at least once a second; everything else happens in
+//! the caller's thread. Formats: `docs/formats/`.
+//!
+//! What holds whatever happens to the process or the power: a batch is there as a whole or
+//! not at all; what is there is a prefix of what was accepted, and all of it up to the last
+//! sync; the position of a log source is exactly that of its stored lines; damage costs the
+//! damaged piece and is shown in [`Health`], never the start.
 
 mod bytes;
 mod config;
