@@ -7,6 +7,7 @@ mod alertmanager;
 mod health;
 mod home;
 mod json;
+mod listener;
 mod loki;
 mod metrics;
 mod params;
@@ -24,9 +25,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use model::{LogReader, SeriesReader, Timestamp};
 use prometheus_client::registry::Registry;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 pub use health::{Component, Probe, State as ComponentState};
+pub use listener::Limited;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -161,6 +164,7 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn_with_state(api.clone(), measure))
         .with_state(api)
 }

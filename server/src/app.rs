@@ -111,7 +111,7 @@ pub struct App {
     collector: JoinHandle<()>,
     alerting: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
-    rules_commands: mpsc::Sender<Command>,
+    rules_commands: mpsc::SyncSender<Command>,
     rules_thread: std::thread::JoinHandle<()>,
     ingest_threads: Vec<std::thread::JoinHandle<()>>,
     give_up: Arc<AtomicBool>,
@@ -201,7 +201,7 @@ struct Running {
     collector: JoinHandle<()>,
     alerting: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
-    rules_commands: mpsc::Sender<Command>,
+    rules_commands: mpsc::SyncSender<Command>,
     rules_thread: std::thread::JoinHandle<()>,
     ingest_threads: Vec<std::thread::JoinHandle<()>>,
     give_up: Arc<AtomicBool>,
@@ -306,7 +306,7 @@ impl Starting {
             clock,
             started: Instant::now(),
         })));
-        let (rules_commands, commands) = mpsc::channel();
+        let (rules_commands, commands) = mpsc::sync_channel(1);
         let rules_thread = {
             let (groups, engine) = (Arc::clone(&groups), Arc::clone(&engine));
             let (environment, tasks) = (Arc::clone(&environment), tasks.clone());
@@ -416,7 +416,7 @@ async fn listen(address: &str) -> Result<TcpListener, RunError> {
 fn serve(listener: TcpListener, api: Api, stopped: oneshot::Receiver<()>) -> JoinHandle<()> {
     let router = api::router(api);
     tokio::spawn(async move {
-        let served = axum::serve(listener, router)
+        let served = axum::serve(api::Limited::new(listener), router)
             .with_graceful_shutdown(async {
                 // A dropped sender means the same as a message.
                 let _ = stopped.await;

@@ -75,7 +75,7 @@ pub struct QueryConfig {
     /// Queries that run at the same time; others wait. Default 4: more only fight over the
     /// cores and hold memory.
     pub concurrency: usize,
-    /// Samples one query may hold in memory. Default 10 million, about 160 MB.
+    /// Samples one query may hold in memory. Default 5 million, about 80 MB.
     pub samples_max: usize,
 }
 
@@ -84,7 +84,7 @@ impl Default for QueryConfig {
         QueryConfig {
             timeout: Span(Duration::from_secs(120)),
             concurrency: 4,
-            samples_max: 10_000_000,
+            samples_max: 5_000_000,
         }
     }
 }

@@ -97,7 +97,7 @@ pub(crate) struct ResultLabel {
 pub struct AppMetrics {
     pub(crate) task_panics: Family<TaskLabel, Counter>,
     pub(crate) samples: Family<ResultLabel, Counter>,
-    pub(crate) batches_waiting: Gauge,
+    pub(crate) batches_waiting: Family<TaskLabel, Gauge>,
     pub(crate) write_failures: Counter,
     pub(crate) batches_dropped: Counter,
     pub(crate) reload_successful: Gauge,

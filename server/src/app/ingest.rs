@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::supervise::{TaskState, Tasks, panic_text};
 use crate::clock::Clock;
-use crate::telemetry::{AppMetrics, ResultLabel};
+use crate::telemetry::{AppMetrics, ResultLabel, TaskLabel};
 
 /// Batches of samples that may wait. One scrape interval brings one per target; more than a
 /// moment's worth only means memory.
@@ -90,7 +90,10 @@ impl Ingest {
             .spawn(move || {
                 self.tasks.set(name, TaskState::Running);
                 while let Some(batch) = queue.blocking_recv() {
-                    self.metrics.batches_waiting.set(queue.len() as i64);
+                    self.metrics
+                        .batches_waiting
+                        .get_or_create(&TaskLabel { task: name })
+                        .set(queue.len() as i64);
                     let done =
                         catch_unwind(AssertUnwindSafe(|| self.until_taken(name, &batch, &write)));
                     if let Err(panic) = done {

@@ -1,5 +1,6 @@
 //! Reading the configuration again while everything runs.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 
 use rules::{Groups, RuleFile};
@@ -33,7 +34,14 @@ impl Reloading {
         self.note(&Ok(()));
         while let Some(answer) = requests.recv().await {
             // Reading files and committing to disk block for a few milliseconds.
-            let done = tokio::task::block_in_place(|| self.reload());
+            let done = tokio::task::block_in_place(|| {
+                catch_unwind(AssertUnwindSafe(|| self.reload())).unwrap_or_else(|_| {
+                    Err(ConfigError::whole_file(
+                        "stackwatch",
+                        "reloading failed inside; the log says more",
+                    ))
+                })
+            });
             self.note(&done);
             // Whoever asked may have gone.
             let _ = answer.send(done);

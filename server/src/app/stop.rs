@@ -36,7 +36,7 @@ impl App {
         }
 
         // No rule fires any more, no new data comes in.
-        let _ = self.rules_commands.send(Command::Stop);
+        let _ = self.rules_commands.try_send(Command::Stop);
         self.collector.abort();
         for task in &self.others {
             task.abort();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use model::Timestamp;
 use query::{Engine, EngineOptions, Evaluation, Expr, Limits, ValueType};
 
@@ -16,6 +15,9 @@ use crate::api::{Api, Parts};
 /// Points per series of a range query, as in Prometheus: 11,000 is a week by the minute.
 const POINTS_MAX: i64 = 11_000;
 
+/// Longest expression accepted, in bytes; people write hundreds, generators thousands.
+const QUERY_BYTES_MAX: usize = 64 << 10;
+
 /// What both query endpoints understand.
 struct Asked {
     expr: Expr,
@@ -26,9 +28,7 @@ struct Asked {
 
 impl Asked {
     fn from(params: &Params, timeout_max: Duration) -> Result<Asked, Failure> {
-        let text = params.get("query").unwrap_or("");
-        let expr =
-            query::parse(text).map_err(|e| Failure::bad_data(invalid("query", &e.to_string())))?;
+        let expr = expression(params)?;
         let timeout = params.duration("timeout").map_err(Failure::bad_data)?;
         Ok(Asked {
             expr,
@@ -143,19 +143,24 @@ async fn evaluate(
         .await?
 }
 
-/// Exemplars are not stored; Grafana probes for them and must get an empty success.
-pub(crate) async fn exemplars(params: Params) -> Response {
+/// The expression of the parameter `query`.
+fn expression(params: &Params) -> Result<Expr, Failure> {
     let text = params.get("query").unwrap_or("");
-    match query::parse(text) {
-        Ok(_) => Success::new("[]".to_owned()).into_response(),
-        Err(e) => Failure::bad_data(invalid("query", &e.to_string())).into_response(),
+    let refuse = |why: &str| Failure::bad_data(invalid("query", why));
+    if text.len() > QUERY_BYTES_MAX {
+        return Err(refuse(&format!("longer than {QUERY_BYTES_MAX} bytes")));
     }
+    query::parse(text).map_err(|e| refuse(&e.to_string()))
+}
+
+/// Exemplars are not stored; Grafana probes for them and must get an empty success.
+pub(crate) async fn exemplars(params: Params) -> Answer {
+    expression(&params)?;
+    Ok(Success::new("[]".to_owned()))
 }
 
 pub(crate) async fn format(params: Params) -> Answer {
-    let text = params.get("query").unwrap_or("");
-    let expr =
-        query::parse(text).map_err(|e| Failure::bad_data(invalid("query", &e.to_string())))?;
+    let expr = expression(&params)?;
     let mut data = String::new();
     crate::api::json::string(&mut data, &expr.to_string());
     Ok(Success::new(data))
