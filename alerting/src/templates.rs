@@ -333,6 +333,20 @@ mod tests {
     }
 
     #[test]
+    fn values_cannot_become_mentions_in_slack() {
+        let n = sample(&[(
+            &[("alertname", "A"), ("x", "<!channel>")],
+            &[("summary", "a < b & c")],
+            false,
+        )]);
+        check(
+            r#"{{ template "slack.default.text" . }}"#,
+            &n,
+            ":rotating_light: since 2026-11-18 11:06:40 UTC *a &lt; b &amp; c*\n`alertname=A` `x=&lt;!channel&gt;` \n<http://p/graph?g0|Graph>\n",
+        );
+    }
+
+    #[test]
     fn a_user_file_redefines_a_shipped_template() {
         let files = vec![(
             "u.tmpl".to_owned(),
