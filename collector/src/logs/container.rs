@@ -58,27 +58,21 @@ pub(super) async fn follow(context: &Context, container: &Container) -> End {
     let mut backoff = BACKOFF.0;
     loop {
         let before = tail.reader.accepted();
-        let mut refused = None;
-        match tail.open(true).await {
-            Ok(body) => {
-                if let Read::Closed = tail.read(body).await {
-                    return End::Closed;
-                }
-            }
-            Err(e) => refused = Some(e),
+        match tail.read_log(true).await {
+            Ok(Read::Ended) => {}
+            Ok(Read::Closed) => return End::Closed,
+            Err(e) if e.status() == Some(501) => return End::Unreadable,
+            Err(_) => {}
         }
-        if refused.as_ref().and_then(EngineError::status) == Some(501) {
-            return End::Unreadable;
+        // At once, before asking why: a container run with `--rm` may be gone after the answer.
+        if let Ok(Read::Closed) = tail.read_log(false).await {
+            return End::Closed;
         }
         match context.engine.inspect(&container.id).await {
             Ok(None) => return tail.close(End::Gone).await,
-            Ok(Some(detail)) if !detail.state.running => match tail.open(false).await {
-                Ok(body) => {
-                    return match tail.read(body).await {
-                        Read::Ended => tail.close(End::Exited).await,
-                        Read::Closed => End::Closed,
-                    };
-                }
+            Ok(Some(detail)) if !detail.state.running => match tail.read_log(false).await {
+                Ok(Read::Ended) => return tail.close(End::Exited).await,
+                Ok(Read::Closed) => return End::Closed,
                 Err(e) if e.status() == Some(404) => return tail.close(End::Gone).await,
                 Err(_) => {}
             },
@@ -121,6 +115,12 @@ impl Tail<'_> {
         self.reader.reconnect();
         self.settle_at = None;
         Ok(body)
+    }
+
+    /// Reads from the last position on to the log's end or, following, until the connection ends.
+    async fn read_log(&mut self, follow: bool) -> Result<Read, EngineError> {
+        let body = self.open(follow).await?;
+        Ok(self.read(body).await)
     }
 
     /// Reads a connection to its end.

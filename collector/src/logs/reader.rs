@@ -121,12 +121,7 @@ impl Reader {
     pub(crate) fn since(&self) -> Option<i64> {
         let positions = self.streams.iter().filter_map(|output| output.position);
         let newest = positions.max_by_key(|p| p.sequence)?;
-        Some(
-            newest
-                .unread_from_ns
-                .min(newest.anchor.at_ns)
-                .saturating_sub(OVERLAP_NS),
-        )
+        Some(newest.unread_from_ns.saturating_sub(OVERLAP_NS))
     }
 
     /// A new connection with lines from [`Reader::since`] on begins. What was not whole on the
@@ -343,3 +338,6 @@ impl Reader {
         labels
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! A reader against an engine of which every connection breaks somewhere.
+
+use super::*;
+use crate::logs::position::Position;
+
+/// What a container wrote: stream, time in nanoseconds, text with its line end if it has one.
+type Written = (Stream, i64, String);
+
+/// How engines read `since`.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    /// Up to 20.10: for each line.
+    EachLine,
+    /// From 23 on: until the first line that passes.
+    FirstLine,
+}
+
+const CHUNK: usize = 16 * 1024;
+
+/// A small generator of repeatable chance.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+fn stamp(at_ns: i64) -> String {
+    let at = jiff::Timestamp::from_nanosecond(i128::from(at_ns)).unwrap();
+    format!("{at:.9} ")
+}
+
+/// The bytes an engine sends for `since`.
+fn served(written: &[Written], since: Option<i64>, meaning: Since) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut passed = false;
+    for (stream, at_ns, text) in written {
+        let passes = since.is_none_or(|since| *at_ns >= since);
+        passed |= passes;
+        if !(passes || (passed && matches!(meaning, Since::FirstLine))) {
+            continue;
+        }
+        for chunk in text.as_bytes().chunks(CHUNK) {
+            let chunk = [stamp(*at_ns).as_bytes(), chunk].concat();
+            bytes.extend_from_slice(&[*stream as u8 + 1, 0, 0, 0]);
+            bytes.extend_from_slice(&(chunk.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    bytes
+}
+
+fn reader(positions: [Option<Position>; 2]) -> Reader {
+    let labels = Labels::from_pairs([("service_name", "web")]);
+    Reader::new(
+        Arc::new(Scrubber::default()),
+        Telemetry::default(),
+        1 << 20,
+        "id",
+        &labels,
+        positions,
+    )
+}
+
+/// What a store keeps.
+#[derive(Default)]
+struct Stored {
+    lines: [Vec<String>; 2],
+    positions: [Option<Position>; 2],
+    gaps: usize,
+}
+
+impl Stored {
+    fn take(&mut self, reader: &mut Reader, mut limit: usize) {
+        while limit > 0
+            && let Some((batch, position)) = reader.take()
+        {
+            limit -= 1;
+            let at = usize::from(batch.stream.labels().get("stream") == Some("stderr"));
+            for entry in batch.entries {
+                if entry.metadata.labels().get("gap").is_some() {
+                    self.gaps += 1;
+                } else {
+                    self.lines[at].push(entry.line.into_string());
+                }
+            }
+            self.positions[at] = Some(position);
+        }
+    }
+
+    fn check(&self, written: &[Written]) {
+        for stream in Stream::ALL {
+            let expect: Vec<&str> = written
+                .iter()
+                .filter(|(of, ..)| *of == stream)
+                .map(|(.., text)| text.trim_end_matches('\n'))
+                .collect();
+            let lines = &self.lines[stream as usize];
+            if *lines != expect {
+                let at = lines.iter().zip(&expect).position(|(a, b)| a != b);
+                panic!(
+                    "{stream:?}: {} of {} lines, first difference at {at:?}",
+                    lines.len(),
+                    expect.len()
+                );
+            }
+        }
+        assert_eq!(self.gaps, 0);
+    }
+}
+
+/// Both streams, long lines, equal times, times that step back a little across the streams,
+/// and a last line without an end.
+fn program(chance: &mut Chance, lines: usize) -> Vec<Written> {
+    let mut now = 1_700_000_000_000_000_000;
+    let mut last = [0; 2];
+    let mut written: Vec<Written> = (0..lines)
+        .map(|n| {
+            now += [0, 1, 1_000, 3_000_000, 900_000_000][chance.below(5)];
+            let stream = Stream::ALL[usize::from(chance.below(4) == 0)];
+            let skew = chance.below(2_000_000) as i64;
+            // Within a stream time does not step back, and two lines differ in time.
+            let at = (now - skew).max(last[stream as usize] + 1);
+            last[stream as usize] = at;
+            let long = if chance.below(20) == 0 {
+                chance.below(50_000)
+            } else {
+                0
+            };
+            (stream, at, format!("line {} {}\n", n % 7, "x".repeat(long)))
+        })
+        .collect();
+    if let Some((.., text)) = written.last_mut() {
+        *text = "no end".to_owned();
+    }
+    written
+}
+
+#[test]
+fn whatever_breaks_each_line_is_stored_once() {
+    for meaning in [Since::EachLine, Since::FirstLine] {
+        for seed in 1..9 {
+            let mut chance = Chance(seed);
+            let written = program(&mut chance, 300);
+            let mut stored = Stored::default();
+            let mut reader_now = reader([None; 2]);
+            let mut read_to = 0;
+            for _ in 0..60 {
+                // The program is ahead of the connection by some lines.
+                read_to = (read_to + chance.below(40)).min(written.len());
+                let bytes = served(&written[..read_to], reader_now.since(), meaning);
+                reader_now.reconnect();
+                let cut = bytes.len() - chance.below(bytes.len().min(40_000) + 1);
+                for piece in bytes[..cut].chunks(1 + chance.below(30_000)) {
+                    reader_now.push(piece);
+                    while reader_now.read(0).unwrap() {
+                        stored.take(&mut reader_now, 2);
+                    }
+                    if chance.below(2) == 0 {
+                        stored.take(&mut reader_now, 1 + chance.below(2));
+                    }
+                }
+                match chance.below(3) {
+                    // We are killed: batches not taken are lost, the store's positions are all.
+                    0 => reader_now = reader(stored.positions),
+                    // The connection broke.
+                    _ => stored.take(&mut reader_now, 2),
+                }
+            }
+            // The container ended: a last read to the end.
+            let bytes = served(&written, reader_now.since(), meaning);
+            reader_now.reconnect();
+            reader_now.push(&bytes);
+            while reader_now.read(0).unwrap() {
+                stored.take(&mut reader_now, 2);
+            }
+            reader_now.finish();
+            stored.take(&mut reader_now, 2);
+            stored.check(&written);
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_was_silent_for_days_does_not_replay_the_other() {
+    let day = 86_400_000_000_000;
+    let mut written = vec![(Stream::Stderr, day, "early\n".to_owned())];
+    written.extend((0..100).map(|n| (Stream::Stdout, (2 + n) * day, format!("{n}\n"))));
+    let mut stored = Stored::default();
+    let mut first = reader([None; 2]);
+    first.push(&served(&written, first.since(), Since::EachLine));
+    assert!(!first.read(0).unwrap());
+    stored.take(&mut first, 2);
+    let mut second = reader(stored.positions);
+    assert_eq!(second.since(), Some(101 * day - OVERLAP_NS));
+    written.push((Stream::Stderr, 101 * day + 1, "late\n".to_owned()));
+    let bytes = served(&written, second.since(), Since::EachLine);
+    second.reconnect();
+    second.push(&bytes);
+    assert!(!second.read(0).unwrap());
+    stored.take(&mut second, 2);
+    stored.check(&written);
+}
+
+#[test]
+fn lines_rotated_away_leave_a_marker() {
+    let second = 1_000_000_000;
+    let at = |n: i64| (Stream::Stdout, n * second, format!("{n}\n"));
+    let mut stored = Stored::default();
+    let mut first = reader([None; 2]);
+    first.push(&served(&[at(100), at(101)], None, Since::FirstLine));
+    assert!(!first.read(0).unwrap());
+    stored.take(&mut first, 2);
+    first.reconnect();
+    first.push(&served(
+        &[at(200), at(201)],
+        first.since(),
+        Since::FirstLine,
+    ));
+    assert!(!first.read(0).unwrap());
+    assert!(first.is_holding() && !first.has_entries());
+    first.settle();
+    stored.take(&mut first, 2);
+    assert_eq!(stored.lines[0], ["100", "101", "200", "201"]);
+    assert_eq!(stored.gaps, 1);
+}
+
+#[test]
+fn batches_are_due_at_their_size_and_carry_labels() {
+    let mut reader = reader([None; 2]);
+    let line = |n: i64| {
+        (
+            Stream::Stderr,
+            n,
+            format!("level=warn token=abc{n} {}\n", "x".repeat(9_000)),
+        )
+    };
+    let written: Vec<Written> = (1..=8).map(line).collect();
+    reader.push(&served(&written, None, Since::EachLine));
+    assert!(reader.read(0).unwrap());
+    let (batch, _) = reader.take().unwrap();
+    let expect = Labels::from_pairs([("service_name", "web"), ("stream", "stderr")]);
+    assert_eq!(batch.stream.labels(), &expect);
+    assert_eq!(batch.position.unwrap().source, "docker/id/stderr");
+    let entry = &batch.entries[0];
+    assert!(
+        entry
+            .line
+            .as_str()
+            .starts_with("level=warn token=<secret> x")
+    );
+    let expect = Labels::from_pairs([("container_id", "id"), ("level", "warn")]);
+    assert_eq!(entry.metadata.labels(), &expect);
+    assert!(!reader.read(0).unwrap());
+}
