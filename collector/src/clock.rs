@@ -28,7 +28,7 @@ pub(crate) struct Schedule {
 impl Schedule {
     pub(crate) fn new(interval: Duration, target: &impl Hash) -> Schedule {
         let interval_ms = model::time::duration_millis(interval).max(1);
-        let hash = foldhash::fast::FixedState::default().hash_one(target);
+        let hash = foldhash::quality::FixedState::default().hash_one(target);
         Schedule {
             interval_ms,
             offset_ms: (hash % interval_ms.unsigned_abs()) as i64,

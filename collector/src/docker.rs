@@ -383,3 +383,6 @@ async fn next_event(events: &mut Option<JsonLines<Event>>) -> Result<Event, Engi
         Err(e) => Err(e),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,6 @@ pub async fn run(
 
 /// How long a collection that panicked stays down.
 const REVIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

@@ -52,8 +52,8 @@ async fn names_and_labels_are_those_of_node_exporter() {
         return;
     };
     let mut expected = Families::new();
-    let mut parser = Parser::new(&reference, Format::Prometheus).unwrap();
-    while let Some(item) = parser.next() {
+    let parser = Parser::new(&reference, Format::Prometheus).unwrap();
+    for item in parser {
         if let Item::Sample(sample) = item.unwrap() {
             let labels = series::parse(sample.series).unwrap().build();
             let name = labels.metric_name().to_owned();

@@ -1,0 +1,224 @@
+//! A whole engine, as far as we ask: answers by path, and events when the test says so.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use model::is_stale;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio::sync::broadcast;
+
+use super::*;
+use crate::Status;
+use crate::config::target_labels;
+
+struct FakeEngine {
+    dir: tempfile::TempDir,
+    answers: Arc<Mutex<BTreeMap<String, String>>>,
+    events: broadcast::Sender<String>,
+}
+
+impl FakeEngine {
+    fn start() -> FakeEngine {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("docker.sock")).unwrap();
+        let answers = Arc::new(Mutex::new(BTreeMap::new()));
+        let events = broadcast::channel(16).0;
+        let engine = FakeEngine {
+            dir,
+            answers: Arc::clone(&answers),
+            events: events.clone(),
+        };
+        engine.answer("/version", r#"{"Version":"99.0","ApiVersion":"9.9"}"#);
+        engine.answer("/containers/json?all=1", "[]");
+        tokio::spawn(async move {
+            loop {
+                let (mut io, _) = listener.accept().await.unwrap();
+                let (answers, mut events) = (Arc::clone(&answers), events.subscribe());
+                tokio::spawn(async move {
+                    let mut request = vec![0; 4096];
+                    let n = io.read(&mut request).await.unwrap();
+                    let request = String::from_utf8_lossy(&request[..n]).into_owned();
+                    let path = request.split(' ').nth(1).unwrap().to_owned();
+                    if path.starts_with("/events") {
+                        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                        let _ = io.write_all(head.as_bytes()).await;
+                        while let Ok(event) = events.recv().await {
+                            let chunk = format!("{:x}\r\n{event}\n\r\n", event.len() + 1);
+                            let _ = io.write_all(chunk.as_bytes()).await;
+                        }
+                        return;
+                    }
+                    let body = answers.lock().unwrap().get(&path).cloned();
+                    let (status, body) = match body {
+                        Some(body) => ("200 OK", body),
+                        None => (
+                            "404 Not Found",
+                            "{\"message\":\"no such container\"}".to_owned(),
+                        ),
+                    };
+                    let head = format!(
+                        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    let _ = io.write_all(format!("{head}{body}").as_bytes()).await;
+                });
+            }
+        });
+        engine
+    }
+
+    fn answer(&self, path: &str, body: &str) {
+        self.answers
+            .lock()
+            .unwrap()
+            .insert(path.to_owned(), body.to_owned());
+    }
+
+    /// Container `c1` in a state, as list and inspect tell it.
+    fn container(&self, status: &str, state: &str) {
+        self.answer(
+            "/containers/json?all=1",
+            &format!(r#"[{{"Id":"c1","Names":["/web"],"State":"{status}"}}]"#),
+        );
+        self.answer(
+            "/containers/c1/json",
+            &format!(
+                r#"{{"Id":"c1","Name":"/web","RestartCount":0,"Config":{{"Image":"nginx"}},"State":{{"Status":"{status}",{state}}}}}"#
+            ),
+        );
+    }
+
+    fn event(&self, action: &str, exit_code: &str) {
+        let event = format!(
+            r#"{{"Type":"container","Action":"{action}","Actor":{{"ID":"c1","Attributes":{{"exitCode":"{exit_code}"}}}},"timeNano":1700000000000000000}}"#
+        );
+        self.events.send(event).unwrap();
+    }
+
+    /// Watches this engine on a host whose `/proc` and cgroups are in the same directory.
+    fn watch(&self) -> (mpsc::Receiver<SampleBatch>, oneshot::Sender<()>, Status) {
+        let roots = Roots {
+            proc: self.dir.path().join("proc"),
+            sys: self.dir.path().join("sys"),
+            rootfs: "/".into(),
+        };
+        let config = DockerConfig {
+            socket: format!("unix://{}", self.dir.path().join("docker.sock").display()),
+        };
+        watch(&config, &roots)
+    }
+
+    fn file(&self, path: &str, text: &str) {
+        let path = self.dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+const INTERVAL: Duration = Duration::from_millis(300);
+
+fn watch(
+    config: &DockerConfig,
+    roots: &Roots,
+) -> (mpsc::Receiver<SampleBatch>, oneshot::Sender<()>, Status) {
+    let status = Status::default();
+    let labels = target_labels("cadvisor", "h");
+    let timing = (INTERVAL, INTERVAL);
+    let target = Target::new(
+        "cadvisor",
+        "docker:",
+        labels.clone(),
+        labels,
+        timing,
+        status.clone(),
+    );
+    let (samples, received) = mpsc::channel(4);
+    let (stop, stopped) = oneshot::channel();
+    let docker = Docker::new(config, roots).unwrap();
+    tokio::spawn(run(docker, target, INTERVAL, samples, stopped));
+    (received, stop, status)
+}
+
+/// Values by name; a staleness marker is `None`.
+fn values(batch: &SampleBatch) -> BTreeMap<String, Option<f64>> {
+    let each = batch.samples.iter();
+    each.map(|s| {
+        let value = (!is_stale(s.value)).then_some(s.value);
+        (s.labels.metric_name().to_owned(), value)
+    })
+    .collect()
+}
+
+/// Waits for a batch in which `name` has the value `expect`.
+async fn wait_for(
+    received: &mut mpsc::Receiver<SampleBatch>,
+    name: &str,
+    expect: Option<f64>,
+) -> BTreeMap<String, Option<f64>> {
+    let found = async {
+        loop {
+            let batch = values(&received.recv().await.unwrap());
+            if batch.get(name) == Some(&expect) {
+                return batch;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), found)
+        .await
+        .expect(name)
+}
+
+const RUNNING: &str = r#""Running":true,"Pid":7,"StartedAt":"2026-01-01T00:00:00Z","FinishedAt":"0001-01-01T00:00:00Z""#;
+const EXITED: &str =
+    r#""ExitCode":3,"StartedAt":"2026-01-01T00:00:00Z","FinishedAt":"2026-01-01T00:01:00Z""#;
+
+#[tokio::test]
+async fn a_container_lives_dies_and_is_removed() {
+    let engine = FakeEngine::start();
+    engine.container("running", RUNNING);
+    engine.file("proc/7/cgroup", "0::/docker/c1\n");
+    engine.file("sys/fs/cgroup/cgroup.controllers", "");
+    engine.file("sys/fs/cgroup/docker/c1/cpu.stat", "usage_usec 1500000\n");
+    engine.file("sys/fs/cgroup/docker/c1/memory.current", "4096\n");
+    let (mut received, _stop, status) = engine.watch();
+
+    let batch = wait_for(&mut received, "container_running", Some(1.0)).await;
+    assert_eq!(batch["container_cpu_usage_seconds_total"], Some(1.5));
+    assert_eq!(batch["docker_engine_up"], Some(1.0));
+    assert_eq!(batch["up"], Some(1.0));
+    assert!(!batch.contains_key("container_exit_code"));
+    assert!(status.sources()[0].1.ok);
+
+    engine.container("exited", EXITED);
+    engine.event("die", "3");
+    let update = wait_for(&mut received, "container_running", Some(0.0)).await;
+    assert_eq!(update["container_exit_code"], Some(3.0));
+    assert!(!update.contains_key("up"), "the news waited for a tick");
+    // Usage ends at the next tick; state stays.
+    let batch = wait_for(&mut received, "container_cpu_usage_seconds_total", None).await;
+    assert_eq!(batch["container_running"], Some(0.0));
+
+    engine.answer("/containers/json?all=1", "[]");
+    engine.event("destroy", "");
+    wait_for(&mut received, "container_running", None).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_a_problem_that_says_what_to_do() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let config = DockerConfig {
+        socket: format!("unix://{}", nowhere.path().join("docker.sock").display()),
+    };
+    let (mut received, _stop, status) = watch(&config, &Roots::default());
+    let batch = wait_for(&mut received, "docker_engine_up", Some(0.0)).await;
+    // It never was: nothing is down.
+    assert_eq!(batch["up"], Some(1.0));
+    let (name, source) = status.sources().remove(0);
+    assert_eq!((name, source.ok), ("docker", false));
+    assert!(
+        source.problem.contains("start Docker, mount the socket"),
+        "{}",
+        source.problem
+    );
+}
