@@ -220,6 +220,10 @@ mod tests {
 
     #[test]
     fn every_load_error_of_alertmanager_is_one_of_ours() {
+        refused(
+            "route: {receiver: a, routes: [{match_re: {x: }}]}\nreceivers: [{name: a}]",
+            ": empty value where a text is expected",
+        );
         refused("receivers: [{name: a}]", "no route");
         refused(
             "route: {group_wait: 1s}\nreceivers: [{name: a}]",

@@ -79,6 +79,9 @@ impl<'a> Findings<'a> {
                     did_you_mean(field, expected),
                 );
             }
+            serde_saphyr::Error::NullIntoString { .. } => {
+                self.add(at, "empty value where a text is expected");
+            }
             other => {
                 let text = other.to_string();
                 // The renderer repeats the place; the finding already carries it.
