@@ -20,6 +20,6 @@ mod invariant;
 mod kahan;
 mod series;
 
-pub(crate) use kahan::Kahan;
 pub use engine::{Engine, EngineOptions, EvalError, Evaluation, Limits};
+pub(crate) use kahan::Kahan;
 pub use value::{PointValue, SeriesPoints, Value, VectorSample};

@@ -10,7 +10,7 @@ use model::labels::METRIC_NAME;
 use super::EvalError;
 use super::evaluator::Evaluator;
 use super::series::{FastMap, Series};
-use crate::promql::ast::{Aggregate, AggregateOp, Expr};
+use crate::promql::ast::{Aggregate, AggregateOp};
 
 /// A group's labels and the input series in it, by index.
 pub(super) struct Group {
@@ -20,7 +20,7 @@ pub(super) struct Group {
 }
 
 impl Evaluator<'_> {
-    pub(crate) fn aggregate(&self, expr: &Expr, a: &Aggregate) -> Result<Vec<Series>, EvalError> {
+    pub(crate) fn aggregate(&self, a: &Aggregate) -> Result<Vec<Series>, EvalError> {
         match a.op {
             AggregateOp::CountValues => {
                 let param = a.param.as_ref();
@@ -38,7 +38,7 @@ impl Evaluator<'_> {
             | AggregateOp::LimitRatio => {
                 let param = self.parameter(a)?;
                 let input = self.vector(&a.expr)?;
-                self.choose(expr, a, &param, input)
+                self.choose(a, &param, &input)
             }
             AggregateOp::Quantile => {
                 let param = self.parameter(a)?;

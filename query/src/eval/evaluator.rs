@@ -1,6 +1,6 @@
 //! Walks the expression; one evaluator per stretch of steps (the query, and each subquery).
 
-use model::{FPoint, HPoint, Labels, Samples, Timestamp};
+use model::{FPoint, HPoint, Samples, Timestamp};
 
 use super::engine::Query;
 use super::series::{Series, is_metadata, merge_same_labels, same_labelset, without_metadata};
@@ -144,11 +144,11 @@ impl<'a> Evaluator<'a> {
             ExprKind::Number(n) => Ok(Val::Scalar(vec![n.value; self.steps])),
             ExprKind::String(s) => Ok(Val::String(s.clone())),
             ExprKind::Paren(inner) => self.eval(inner),
-            ExprKind::Selector(s) => self.instant_selector(s).map(Val::Vector),
+            ExprKind::Selector(s) => self.instant_selector(expr, s).map(Val::Vector),
             ExprKind::Unary(u) => self.unary(u),
             ExprKind::Binary(b) => self.binary(expr, b),
             ExprKind::Call(c) => self.call(expr, c),
-            ExprKind::Aggregate(a) => self.aggregate(expr, a).map(Val::Vector),
+            ExprKind::Aggregate(a) => self.aggregate(a).map(Val::Vector),
             ExprKind::Range(_) | ExprKind::Subquery(_) => Err(EvalError::Failed(
                 "a range vector has no value at an instant".to_owned(),
             )),
@@ -320,9 +320,4 @@ fn sorted(series: Vec<Series>) -> Result<Vec<SeriesPoints>, EvalError> {
         return Err(same_labelset());
     }
     Ok(out)
-}
-
-/// A vector's one label set when it has none.
-pub(crate) fn no_labels() -> Labels {
-    Labels::empty()
 }

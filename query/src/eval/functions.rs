@@ -1,6 +1,7 @@
 //! Functions, one file per family.
 
 pub(crate) mod extended;
+pub(crate) mod extended_histogram;
 pub(crate) mod over_time;
 
 mod absent;
@@ -17,7 +18,7 @@ mod sort;
 
 use super::EvalError;
 use super::evaluator::{Evaluator, Val};
-use super::series::{Point, Series};
+use super::series::Series;
 use crate::promql::ast::{Call, Expr, ExprKind};
 
 impl Evaluator<'_> {
@@ -153,12 +154,4 @@ impl Evaluator<'_> {
 
 pub(super) fn seconds(millis: i64) -> f64 {
     millis as f64 / 1000.0
-}
-
-/// The float of a point, if it is one.
-pub(super) fn float(point: Point<'_>) -> Option<f64> {
-    match point {
-        Point::Float(v) => Some(v),
-        Point::Histogram(_) => None,
-    }
 }

@@ -1,12 +1,18 @@
 //! Instant selectors: the newest sample of each series within the lookback, at each step.
 
+use std::sync::Arc;
+
 use model::{
-    CounterResetHint, FPoint, HPoint, Matcher, Samples, SelectedSeries, Selection, TimeRange, Timestamp, is_stale,
+    CounterResetHint, FPoint, HPoint, Histogram, Matcher, Samples, SelectedSeries, Selection,
+    TimeRange, Timestamp, is_stale,
 };
 
-use super::EvalError;
 use super::evaluator::Evaluator;
+use super::functions::extended_histogram::interpolate;
 use super::series::Series;
+use super::{EvalError, annotations};
+use crate::Expr;
+use crate::histogram::is_custom;
 use crate::promql::ast::{At, DurationExpr, Extension, Selector};
 
 /// Where a selector looks, seen from a step.
@@ -17,6 +23,11 @@ pub(crate) struct Shift {
 }
 
 impl Shift {
+    /// Whether `@` makes all steps mean the same instant.
+    pub(crate) fn is_pinned(self) -> bool {
+        self.at.is_some()
+    }
+
     /// The instant the selector means at step `t`.
     pub(crate) fn from(self, t: i64) -> i64 {
         self.at.unwrap_or(t).saturating_sub(self.offset)
@@ -163,9 +174,13 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    pub(crate) fn instant_selector(&self, s: &Selector) -> Result<Vec<Series>, EvalError> {
+    pub(crate) fn instant_selector(
+        &self,
+        expr: &Expr,
+        s: &Selector,
+    ) -> Result<Vec<Series>, EvalError> {
         if s.extension == Extension::Smoothed {
-            return self.smoothed_selector(s);
+            return self.smoothed_selector(expr, s);
         }
         if s.extension == Extension::Anchored {
             return Err(EvalError::Failed(
@@ -221,7 +236,7 @@ impl Evaluator<'_> {
     }
 
     /// `selector smoothed`: interpolated between the samples before and after each instant.
-    fn smoothed_selector(&self, s: &Selector) -> Result<Vec<Series>, EvalError> {
+    fn smoothed_selector(&self, expr: &Expr, s: &Selector) -> Result<Vec<Series>, EvalError> {
         let shift = self.shift(s.at, s.offset.as_ref())?;
         let lookback = self.q.lookback_ms();
         let (first, last) = self.first_last();
@@ -234,26 +249,22 @@ impl Evaluator<'_> {
             self.decode(&mut series, &mut points)?;
             drop_stale(&mut points);
             let mut result = Series::new(series.labels, false);
-            let floats = &points.floats;
             for t in self.times() {
                 let at = shift.from(t);
-                let next = floats.partition_point(|p| p.t < at);
-                let right = floats
-                    .get(next)
-                    .filter(|p| p.t <= at.saturating_add(lookback));
-                let left = next
-                    .checked_sub(1)
-                    .map(|i| &floats[i])
-                    .filter(|p| p.t > at.saturating_sub(lookback));
-                let v = match (left, right) {
-                    (_, Some(r)) if r.t == at => r.v,
-                    (Some(l), Some(r)) => {
-                        l.v + (r.v - l.v) * (at - l.t) as f64 / (r.t - l.t) as f64
-                    }
-                    (Some(l), None) => l.v,
-                    _ => continue,
-                };
-                result.floats.push(FPoint { t, v });
+                let (low, high) = (at.saturating_sub(lookback), at.saturating_add(lookback));
+                let floats = between(&points.floats, |p| p.t, low, high);
+                let histograms = between(&points.histograms, |p| p.t, low, high);
+                if !floats.is_empty() && !histograms.is_empty() {
+                    let name = result.labels.metric_name();
+                    self.q
+                        .note(annotations::mixed_floats_histograms(name), expr);
+                    continue;
+                }
+                if let Some(v) = smoothed_float(floats, at) {
+                    result.floats.push(FPoint { t, v });
+                } else if let Some(h) = self.smoothed_histogram(expr, &result, histograms, at) {
+                    result.histograms.push(HPoint { t, h });
+                }
             }
             if !result.is_empty() {
                 self.q.charge(result.floats.len())?;
@@ -261,5 +272,51 @@ impl Evaluator<'_> {
             }
         }
         Ok(out)
+    }
+
+    fn smoothed_histogram(
+        &self,
+        expr: &Expr,
+        series: &Series,
+        points: &[HPoint],
+        at: i64,
+    ) -> Option<Arc<Histogram>> {
+        let next = points.partition_point(|p| p.t < at);
+        let left = next.checked_sub(1).map(|i| &points[i]);
+        match (left, points.get(next)) {
+            (_, Some(r)) if r.t == at => Some(r.h.clone()),
+            (Some(l), Some(r)) => {
+                let gauge = r.h.counter_reset_hint == CounterResetHint::Gauge;
+                let note = |text: String| self.q.note(text, expr);
+                let mixed = is_custom(&l.h) != is_custom(&r.h);
+                let found = (!mixed).then(|| interpolate(l, r, at, !gauge, &note).ok());
+                if found.is_none() {
+                    let name = series.labels.metric_name();
+                    note(annotations::mixed_exponential_custom(name));
+                }
+                found.flatten().map(Arc::new)
+            }
+            (Some(l), None) => Some(l.h.clone()),
+            (None, _) => None,
+        }
+    }
+}
+
+/// Points after `low`, up to and including `high`.
+fn between<P>(points: &[P], time: impl Fn(&P) -> i64, low: i64, high: i64) -> &[P] {
+    let from = points.partition_point(|p| time(p) <= low);
+    let to = points.partition_point(|p| time(p) <= high);
+    &points[from..to.max(from)]
+}
+
+/// The value on the line between the points around `at`; the last one when none follows.
+fn smoothed_float(points: &[FPoint], at: i64) -> Option<f64> {
+    let next = points.partition_point(|p| p.t < at);
+    let left = next.checked_sub(1).map(|i| points[i]);
+    match (left, points.get(next)) {
+        (_, Some(r)) if r.t == at => Some(r.v),
+        (Some(l), Some(r)) => Some(l.v + (r.v - l.v) * (at - l.t) as f64 / (r.t - l.t) as f64),
+        (Some(l), None) => Some(l.v),
+        (None, _) => None,
     }
 }

@@ -119,8 +119,7 @@ impl HistogramSum {
     /// Gives sum, rest and `other` the same zero bucket and schema.
     fn same_layout(&mut self, other: &mut Histogram) {
         let (sum, lost) = (&mut self.sum, &mut self.lost);
-        while sum.zero_threshold < other.zero_threshold
-            || other.zero_threshold < sum.zero_threshold
+        while sum.zero_threshold < other.zero_threshold || other.zero_threshold < sum.zero_threshold
         {
             if sum.zero_threshold < other.zero_threshold {
                 widen_zero(sum, other.zero_threshold);

@@ -13,7 +13,12 @@ pub struct QueryShape {
 }
 
 /// Longest duration, in seconds: what fits nanoseconds in 64 bits, as in Go.
-pub(crate) const SECONDS_MAX: f64 = 9_223_372_036.0;
+const SECONDS_MAX: f64 = 9_223_372_036.0;
+
+/// Whether so many seconds are a duration; NaN is not.
+pub(crate) fn in_range(seconds: f64) -> bool {
+    (-SECONDS_MAX..=SECONDS_MAX).contains(&seconds)
+}
 
 impl DurationExpr {
     /// The value in milliseconds, parts of one cut off.
@@ -25,8 +30,7 @@ impl DurationExpr {
         if !allow_negative && seconds <= 0.0 {
             return Err("duration must be greater than 0".to_owned());
         }
-        // Written so that NaN is refused too.
-        if !(seconds.abs() <= SECONDS_MAX) {
+        if !in_range(seconds) {
             return Err("duration is out of range".to_owned());
         }
         // Nanoseconds first, so that 0.3 s is 300 ms and not 299.

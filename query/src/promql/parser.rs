@@ -422,10 +422,12 @@ pub(crate) fn parse_number(text: &str) -> Option<f64> {
     if let Some(hex) = lower.strip_prefix("0x") {
         return u64::from_str_radix(hex, 16).ok().map(|v| v as f64);
     }
-    if lower.len() > 1 && lower.starts_with('0') && lower.bytes().all(|b| b.is_ascii_digit()) {
-        if let Ok(v) = i64::from_str_radix(&lower, 8) {
-            return Some(v as f64);
-        }
+    if lower.len() > 1
+        && lower.starts_with('0')
+        && lower.bytes().all(|b| b.is_ascii_digit())
+        && let Ok(v) = i64::from_str_radix(&lower, 8)
+    {
+        return Some(v as f64);
     }
     lower.parse().ok().filter(|v: &f64| v.is_finite())
 }

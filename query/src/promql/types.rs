@@ -2,9 +2,7 @@
 
 use model::labels::METRIC_NAME;
 
-use super::ast::{
-    Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, ExprKind, Selector, Span, ValueType,
-};
+use super::ast::{Aggregate, Binary, Call, Cardinality, Expr, ExprKind, Selector, Span, ValueType};
 use super::functions::Variadic;
 use super::lexer::go_quote;
 
@@ -169,20 +167,19 @@ fn binary(b: &mut Binary, span: Span) -> Checked {
     if op.is_set() && matching.cardinality == Cardinality::OneToOne {
         matching.cardinality = Cardinality::ManyToMany;
     }
-    if matching.on {
-        if let Some(l) = matching
+    if matching.on
+        && let Some(l) = matching
             .labels
             .iter()
             .find(|l| matching.include.contains(l))
-        {
-            return Err((
-                b.op_span,
-                format!(
-                    "label {} must not occur in ON and GROUP clause at once",
-                    go_quote(l)
-                ),
-            ));
-        }
+    {
+        return Err((
+            b.op_span,
+            format!(
+                "label {} must not occur in ON and GROUP clause at once",
+                go_quote(l)
+            ),
+        ));
     }
     for (side, t) in [(&b.left, lt), (&b.right, rt)] {
         if !matches!(t, ValueType::Scalar | ValueType::Vector) {
@@ -234,12 +231,4 @@ fn binary(b: &mut Binary, span: Span) -> Checked {
         }
     }
     Ok(())
-}
-
-/// Whether this aggregation keeps input series as they are.
-pub(crate) fn keeps_series(op: AggregateOp) -> bool {
-    matches!(
-        op,
-        AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio
-    )
 }

@@ -111,10 +111,10 @@ fn check(wanted: &[Text], none: bool, found: &[String]) -> Result<(), String> {
             return Err(format!("expected annotation {w:?}, got {found:?}"));
         }
     }
-    if !wanted.is_empty() {
-        if let Some(f) = found.iter().find(|f| !wanted.iter().any(|w| w.fits(f))) {
-            return Err(format!("unexpected annotation {f:?}"));
-        }
+    if !wanted.is_empty()
+        && let Some(f) = found.iter().find(|f| !wanted.iter().any(|w| w.fits(f)))
+    {
+        return Err(format!("unexpected annotation {f:?}"));
     }
     Ok(())
 }

@@ -172,17 +172,17 @@ fn parse_histograms(value: &str, times: Option<usize>, out: &mut Vec<Item>) -> O
         Some(_) => return None,
     };
     for i in 0..=times.unwrap_or(0) {
-        if i > 0 {
-            if let Some((sign, step)) = &step {
-                let hint = h.counter_reset_hint;
-                if *sign == '+' {
-                    histogram::add(&mut h, step).ok()?;
-                } else {
-                    histogram::subtract(&mut h, step).ok()?;
-                }
-                if hint == CounterResetHint::Unknown {
-                    h.counter_reset_hint = hint;
-                }
+        if i > 0
+            && let Some((sign, step)) = &step
+        {
+            let hint = h.counter_reset_hint;
+            if *sign == '+' {
+                histogram::add(&mut h, step).ok()?;
+            } else {
+                histogram::subtract(&mut h, step).ok()?;
+            }
+            if hint == CounterResetHint::Unknown {
+                h.counter_reset_hint = hint;
             }
         }
         out.push(Item::Histogram(Arc::new(h.clone()), hinted));

@@ -59,8 +59,7 @@ fn set_hints(samples: &mut Samples) {
             let next = samples.floats.partition_point(|f| f.t <= before.t);
             samples.floats.get(next).is_some_and(|f| f.t < p.t)
         };
-        let before = before
-            .filter(|b| b.h.counter_reset_hint != Gauge && !float_between(b));
+        let before = before.filter(|b| b.h.counter_reset_hint != Gauge && !float_between(b));
         let mut h = (*p.h).clone();
         let written_reset = h.counter_reset_hint == Reset;
         h.counter_reset_hint = Unknown;

@@ -6,18 +6,17 @@ use crate::eval::evaluator::Evaluator;
 use crate::eval::hash::labels_hash;
 use crate::eval::series::{Point, Points, Series};
 use crate::eval::{EvalError, annotations};
-use crate::promql::ast::{Aggregate, AggregateOp, Expr};
+use crate::promql::ast::{Aggregate, AggregateOp};
 
 impl Evaluator<'_> {
     pub(super) fn choose(
         &self,
-        _expr: &Expr,
         a: &Aggregate,
         param: &[f64],
-        input: Vec<Series>,
+        input: &[Series],
     ) -> Result<Vec<Series>, EvalError> {
         self.check_parameter(a, param)?;
-        let groups = self.groups(a, &input);
+        let groups = self.groups(a, input);
         let hashes: Vec<u64> = if a.op == AggregateOp::LimitRatio {
             input.iter().map(|s| labels_hash(&s.labels)).collect()
         } else {

@@ -139,8 +139,10 @@ impl Evaluator<'_> {
                         .note(annotations::reset_collision("aggregation"), &a.expr);
                 }
                 if notes.bounds_reconciled {
-                    self.q
-                        .note(annotations::custom_buckets_reconciled("aggregation"), &a.expr);
+                    self.q.note(
+                        annotations::custom_buckets_reconciled("aggregation"),
+                        &a.expr,
+                    );
                 }
                 return Some(PointValue::Histogram(Arc::new(sum)));
             }

@@ -330,7 +330,7 @@ fn monotonic_quantile(q: f64, buckets: &[Cumulative]) -> f64 {
         return f64::NAN;
     }
     let mut rank = q * last.count;
-    let b = buckets[..buckets.len() - 1].partition_point(|b| !(b.count >= rank));
+    let b = buckets[..buckets.len() - 1].partition_point(|b| b.count < rank || b.count.is_nan());
     if b == buckets.len() - 1 {
         return before_last.upper;
     }

@@ -1,19 +1,11 @@
 //! `anchored` and `smoothed` ranges. Source: prometheus promql/functions.go, extendedRate.
 
-use model::FPoint;
+use model::{FPoint, HPoint};
 
-/// Value on the line between two points; across a counter reset the line starts at zero on the
-/// left edge, and continues above the left value on the right edge.
-fn interpolate(a: FPoint, b: FPoint, t: i64, counter: bool, left_edge: bool) -> f64 {
-    let (mut y1, mut y2) = (a.v, b.v);
-    if counter && y2 < y1 {
-        if left_edge {
-            y1 = 0.0;
-        } else {
-            y2 += y1;
-        }
-    }
-    y1 + (y2 - y1) * (t - a.t) as f64 / (b.t - a.t) as f64
+/// Value on the line between two points; across a counter reset the line starts at zero.
+fn interpolate(a: FPoint, b: FPoint, t: i64, counter: bool) -> f64 {
+    let start = if counter && b.v < a.v { 0.0 } else { a.v };
+    start + (b.v - start) * (t - a.t) as f64 / (b.t - a.t) as f64
 }
 
 /// The window's edges: values at both, and the points strictly inside.
@@ -43,14 +35,12 @@ pub(super) fn edges(
     }
     let left = match points.get(first + 1) {
         Some(next) if smoothed && points[first].t < start => {
-            interpolate(points[first], *next, start, counter, true)
+            interpolate(points[first], *next, start, counter)
         }
         _ => points[first].v,
     };
-    // With both edges between the same two points, a reset lies before both.
-    let one_segment = first + 1 == last && points[first].t < start;
     let right = if smoothed && last > 0 && points[last].t > end {
-        interpolate(points[last - 1], points[last], end, counter, one_segment)
+        interpolate(points[last - 1], points[last], end, counter)
     } else {
         points[last].v
     };
@@ -67,6 +57,28 @@ pub(super) fn edges(
         right,
         inside: points.get(first..past).unwrap_or_default(),
     })
+}
+
+/// The last point at or before `start`, of whichever kind, and all after it; nothing if there
+/// is none after it.
+pub(super) fn from_anchor<'a>(
+    floats: &'a [FPoint],
+    histograms: &'a [HPoint],
+    start: i64,
+) -> (&'a [FPoint], &'a [HPoint]) {
+    let f = floats.partition_point(|p| p.t <= start);
+    let h = histograms.partition_point(|p| p.t <= start);
+    if f == floats.len() && h == histograms.len() {
+        return (&[], &[]);
+    }
+    let float_anchor = f.checked_sub(1).map(|i| floats[i].t);
+    let histogram_anchor = h.checked_sub(1).map(|i| histograms[i].t);
+    let by_float = float_anchor.is_some() && float_anchor >= histogram_anchor;
+    let by_histogram = histogram_anchor.is_some() && !by_float;
+    (
+        &floats[f - usize::from(by_float)..],
+        &histograms[h - usize::from(by_histogram)..],
+    )
 }
 
 /// The window with a point at each edge.

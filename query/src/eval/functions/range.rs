@@ -94,20 +94,17 @@ impl Evaluator<'_> {
         let rated = matches!(name, "rate" | "increase" | "delta");
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let mut out = Vec::new();
-        let mut extended_floats = Vec::new();
         let mut step_params = Vec::with_capacity(params.len());
         self.ranges(arg, &mut |mut series| {
             self.q.check_cancel()?;
             let mut result = Series::new(series.labels.clone(), series.drop_name);
             let metric = series.labels.metric_name();
             for (i, t) in self.times().enumerate() {
-                let (mut floats, histograms) = series.slice(t);
+                let (mut floats, mut histograms) = series.slice(t);
                 let (start, end) = series.shape.bounds(t);
                 let extension = series.shape.extension;
                 if extension != Extension::None && !rated {
-                    let smoothed = extension == Extension::Smoothed;
-                    extended_floats = extended::boundary_points(floats, start, end, smoothed);
-                    floats = &extended_floats;
+                    (floats, histograms) = extended::from_anchor(floats, histograms, start);
                 }
                 if floats.is_empty() && histograms.is_empty() {
                     continue;

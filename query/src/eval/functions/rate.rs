@@ -41,6 +41,9 @@ fn extrapolated(w: &Window<'_>, counter: bool, per_second: bool) -> Option<Point
         note_name(w);
     }
     let range_seconds = w.range as f64 / 1000.0;
+    if w.extension != Extension::None && w.floats.is_empty() {
+        return super::extended_histogram::change(w, counter, per_second);
+    }
     if w.extension != Extension::None {
         let smoothed = w.extension == Extension::Smoothed;
         let edges = extended::edges(w.floats, w.start, w.end, smoothed, counter)?;

@@ -2,7 +2,7 @@
 
 use super::{Parser, operators};
 use crate::promql::ast::{BinaryOp, DurationExpr, DurationKind, Number, Span};
-use crate::promql::duration::SECONDS_MAX;
+use crate::promql::duration::in_range;
 use crate::promql::error::ParseError;
 use crate::promql::lexer::Kind;
 
@@ -19,10 +19,10 @@ impl Parser<'_> {
     /// A full expression, as in brackets. A literal must be above zero.
     pub(super) fn positive_duration(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
         let duration = self.duration(0, context)?;
-        if let Some(seconds) = duration.literal() {
-            if seconds <= 0.0 {
-                return Err(self.error(duration.span, "duration must be greater than 0"));
-            }
+        if let Some(seconds) = duration.literal()
+            && seconds <= 0.0
+        {
+            return Err(self.error(duration.span, "duration must be greater than 0"));
         }
         Ok(duration)
     }
@@ -78,8 +78,7 @@ impl Parser<'_> {
         match self.peek() {
             Kind::Number | Kind::Duration => {
                 let (number, span) = self.number()?;
-                // Written so that NaN is refused too.
-                if !(number.value.abs() <= SECONDS_MAX) {
+                if !in_range(number.value) {
                     return Err(self.error(span, "duration out of range"));
                 }
                 Ok(literal(number, span))

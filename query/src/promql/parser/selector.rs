@@ -292,8 +292,8 @@ impl Parser<'_> {
             number.value
         };
         let millis = seconds * 1000.0;
-        // Written so that NaN is refused too.
-        if !(millis.abs() < i64::MAX as f64) {
+        // Refuses NaN too.
+        if !(i64::MIN as f64..i64::MAX as f64).contains(&millis) {
             let shown = model::number::format_fixed(seconds);
             return Err(self.error(
                 span,
