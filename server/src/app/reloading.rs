@@ -129,6 +129,8 @@ impl Reloading {
         let old = &self.config;
         for (key, changed) in [
             ("server.listen", old.listen != new.listen),
+            // Rules link with the new one at once, notifications after a restart.
+            ("server.external_url", old.external_url != new.external_url),
             ("storage", old.storage != new.storage),
             (
                 "query.concurrency",

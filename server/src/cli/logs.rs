@@ -58,8 +58,8 @@ pub(super) fn logs(args: &LogsArgs, shared: &Shared) -> Result<(), Failure> {
         for line in lines {
             let key = (line.at_ns, line.stream.clone(), line.text.clone());
             if seen.insert(key) {
-                let at = clock::rfc3339(model::Timestamp::from_millis(line.at_ns / 1_000_000));
-                writeln!(out, "{at} {} {}", line.stream, line.text)?;
+                let at = jiff::Timestamp::from_nanosecond(line.at_ns.into()).unwrap_or_default();
+                writeln!(out, "{at:.3} {} {}", line.stream, line.text)?;
             }
         }
         out.flush()?;
