@@ -1,7 +1,7 @@
 //! Why the store could not be opened or written.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Why [`crate::Storage::open`] gave up. Damaged files are no reason: they are set aside.
@@ -65,6 +65,12 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// A sync below `dir` failed earlier, and what it was about is not durable yet.
+    pub(crate) fn sync_before(dir: &Path) -> Self {
+        let e = io::Error::other("an earlier sync failed and its data wait in memory");
+        WriteError::from_io("sync", dir, e)
+    }
+
     /// From what the disk said about `operation` on `path`.
     pub(crate) fn from_io(operation: &'static str, path: impl Into<PathBuf>, e: io::Error) -> Self {
         let path = path.into();

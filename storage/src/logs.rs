@@ -48,6 +48,8 @@ pub(crate) struct LogStore {
 
 struct Cutter {
     next_number: u64,
+    /// A sync failed: until all lines are in frames, some may be nowhere durable.
+    distrust: bool,
 }
 
 impl LogStore {
@@ -95,7 +97,10 @@ impl LogStore {
                 head_bytes,
                 files,
             }),
-            cutter: Mutex::new(Cutter { next_number }),
+            cutter: Mutex::new(Cutter {
+                next_number,
+                distrust: false,
+            }),
         })
     }
 
@@ -150,16 +155,21 @@ impl LogStore {
     /// Makes everything accepted durable, then moves full frames out of memory.
     pub(crate) fn sync(&self) -> Result<(), WriteError> {
         let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
+        let synced = self.sync_and_cut(&mut cutter, Cut::Full);
+        if cutter.distrust {
+            return synced.and(Err(WriteError::sync_before(&self.dir)));
+        }
+        // What could not be synced is in frames now.
+        Ok(())
+    }
+
+    fn sync_and_cut(&self, cutter: &mut Cutter, which: Cut) -> Result<(), WriteError> {
         let synced = self.sync_wal();
-        let cut = match synced {
-            Ok(()) => Cut::Full,
-            Err(_) => Cut::All,
-        };
-        let done = self.cut(&mut cutter, &cut);
-        if synced.is_err() && done {
-            // What could not be synced is in frames now.
+        cutter.distrust |= synced.is_err();
+        let which = if cutter.distrust { Cut::All } else { which };
+        if self.cut(cutter, &which) && cutter.distrust {
+            cutter.distrust = false;
             self.watch.solved("logs sync");
-            return Ok(());
         }
         synced
     }
@@ -191,13 +201,9 @@ impl LogStore {
             }
         }
         let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
-        let cut = match self.sync_wal() {
-            Ok(()) => Cut::SeenBefore(now_ms.saturating_sub(LINE_AGE_MAX_MS)),
-            Err(_) => Cut::All,
-        };
-        if self.cut(&mut cutter, &cut) {
-            self.watch.solved("logs sync");
-        }
+        let old = Cut::SeenBefore(now_ms.saturating_sub(LINE_AGE_MAX_MS));
+        // A failure is in health and is retried.
+        let _ = self.sync_and_cut(&mut cutter, old);
         drop(cutter);
         let state = self.lock();
         let head_bytes = state.head_bytes as i64;

@@ -17,9 +17,10 @@ mod tests;
 mod wal_record;
 mod xor;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
@@ -55,6 +56,10 @@ pub(crate) struct MetricStore {
     state: RwLock<State>,
     /// One flush at a time; taken before `writer`.
     flusher: Mutex<Flusher>,
+    /// How often the log could not be synced, and how many of these failures have been made
+    /// good by bringing everything to a block.
+    syncs_failed: AtomicU64,
+    syncs_redeemed: AtomicU64,
 }
 
 struct Writer {
@@ -72,8 +77,6 @@ struct State {
 
 struct Flusher {
     next_number: u64,
-    /// The log could not be synced: bring everything to a block at the next chance.
-    everything: bool,
 }
 
 impl MetricStore {
@@ -126,10 +129,9 @@ impl MetricStore {
                 planned: Vec::new(),
             }),
             state: RwLock::new(state),
-            flusher: Mutex::new(Flusher {
-                next_number,
-                everything: false,
-            }),
+            flusher: Mutex::new(Flusher { next_number }),
+            syncs_failed: AtomicU64::new(0),
+            syncs_redeemed: AtomicU64::new(0),
         })
     }
 
@@ -284,19 +286,36 @@ impl MetricStore {
         let error = self.lock_writer().wal.sync_failed(part);
         self.watch
             .write_failed("metrics sync", FileKind::MetricWal, &error);
-        self.lock_flusher().everything = true;
+        self.syncs_failed.fetch_add(1, Ordering::AcqRel);
         Err(error)
+    }
+
+    /// Whether all that was synced is durable: not while a failed sync waits for its block.
+    pub(crate) fn is_trusted(&self) -> Result<(), WriteError> {
+        let redeemed = self.syncs_redeemed.load(Ordering::Acquire);
+        match self.syncs_failed.load(Ordering::Acquire) == redeemed {
+            true => Ok(()),
+            false => Err(WriteError::sync_before(&self.blocks_dir)),
+        }
     }
 
     /// Flushes what is due, and reports figures.
     pub(crate) fn maintain(&self, now: Timestamp) {
         let mut flusher = self.lock_flusher();
         loop {
-            let due = self.due(now, flusher.everything);
-            let Some(to) = due else {
+            let failed = self.syncs_failed.load(Ordering::Acquire);
+            let distrust = failed != self.syncs_redeemed.load(Ordering::Acquire);
+            let due = self.due(now, distrust);
+            if let Some(to) = due
+                && !self.flush_to(&mut flusher, to)
+            {
                 break;
-            };
-            if !self.flush_to(&mut flusher, to) {
+            }
+            if distrust {
+                self.syncs_redeemed.store(failed, Ordering::Release);
+                self.watch.solved("metrics sync");
+            }
+            if due.is_none() {
                 break;
             }
         }
@@ -321,12 +340,12 @@ impl MetricStore {
     fn due(&self, now: Timestamp, everything: bool) -> Option<i64> {
         let state = self.read();
         let (min_t, max_t) = state.head.bounds()?;
+        if everything {
+            return Some(max_t.saturating_add(1));
+        }
         let window_end = (min_t.div_euclid(WINDOW_MS) + 1).saturating_mul(WINDOW_MS);
         if max_t.max(now.millis()) >= window_end.saturating_add(FLUSH_DELAY_MS) {
             return Some(window_end);
-        }
-        if everything {
-            return Some(max_t.saturating_add(1));
         }
         let full = state.head.bytes() > self.head_bytes_max
             || state.head.series_count() >= self.series_max;
@@ -372,13 +391,11 @@ impl MetricStore {
         let floor = self.read().head.floor_t().unwrap_or(to);
         writer.wal.drop_below(floor);
         drop(writer);
-        flusher.everything = false;
         self.watch
             .telemetry
             .flush_seconds
             .observe(started.elapsed().as_secs_f64());
         self.watch.solved("metrics block");
-        self.watch.solved("metrics sync");
         true
     }
 
@@ -427,7 +444,7 @@ impl MetricStore {
         sets: &[Vec<Matcher>],
         range: TimeRange,
     ) -> Result<Vec<Labels>, ReadError> {
-        let mut found: BTreeSet<Labels> = BTreeSet::new();
+        let mut found: HashSet<Labels, RandomState> = HashSet::default();
         let everything = [Vec::new()];
         let sets = if sets.is_empty() { &everything } else { sets };
         for matchers in sets {
@@ -439,7 +456,9 @@ impl MetricStore {
             }
             found.extend(head_part.into_iter().map(|(labels, _)| labels));
         }
-        Ok(found.into_iter().collect())
+        let mut found: Vec<Labels> = found.into_iter().collect();
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// Blocks and head chunks of one moment: between them nothing is missing.

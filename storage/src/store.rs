@@ -278,6 +278,7 @@ impl Inner {
             let done = self.metrics.sync_done(part, failed);
             result = result.and(done);
         }
+        result = result.and(self.metrics.is_trusted());
         result = result.and(self.logs.sync());
         if !parts.is_empty() {
             let seconds = started.elapsed().as_secs_f64();

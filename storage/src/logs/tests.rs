@@ -263,6 +263,23 @@ fn a_full_disk_makes_the_source_wait_and_loses_nothing() {
 }
 
 #[test]
+fn lines_that_could_not_be_synced_go_to_frames_once_the_disk_works() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    append(&store, 1, &[(1, "a")]);
+    disk.set_failing(true);
+    assert!(store.sync().is_err());
+    assert!(store.sync().is_err(), "still nowhere durable");
+    assert!(!store.watch.health().ok);
+    disk.set_failing(false);
+    store.sync().unwrap();
+    assert!(store.watch.health().ok, "{:?}", store.watch.health());
+    drop(store);
+    disk.power_cut(0);
+    assert_eq!(lines(&everything(&open(&disk))), ["a"]);
+}
+
+#[test]
 fn a_frame_file_cut_anywhere_opens_and_the_log_fills_the_gap() {
     let disk = FaultyDisk::default();
     let store = open(&disk);

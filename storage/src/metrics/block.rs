@@ -158,14 +158,24 @@ impl Block {
                 }
             };
             let mut r = Reader::new(&raw);
+            let (mut pairs, mut chunks) = (Vec::new(), Vec::new());
             while !r.is_empty() {
-                let Ok((labels, mut chunks)) = read_entry(&mut r) else {
+                if read_entry(&mut r, &mut pairs, &mut chunks).is_err() {
                     damaged("index page");
                     break;
+                }
+                let value = |name| {
+                    pairs
+                        .iter()
+                        .find(|(n, _)| *n == name)
+                        .map_or("", |(_, v)| *v)
                 };
-                chunks.retain(|c| c.first_t <= end && c.last_t >= start);
-                if !chunks.is_empty() && matchers.iter().all(|m| m.matches_labels(&labels)) {
-                    found(labels, chunks);
+                // Most series of a page match nothing: labels are built for the others only.
+                if matchers.iter().all(|m| m.matches(value(m.name()))) {
+                    chunks.retain(|c: &ChunkRef| c.first_t <= end && c.last_t >= start);
+                    if !chunks.is_empty() {
+                        found(Labels::from_pairs(pairs.iter().copied()), chunks.clone());
+                    }
                 }
             }
         }
@@ -220,10 +230,17 @@ fn read(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(buffer)
 }
 
-fn read_entry(r: &mut Reader<'_>) -> Result<(Labels, Vec<ChunkRef>), Malformed> {
-    let labels = r.labels()?;
+fn read_entry<'a>(
+    r: &mut Reader<'a>,
+    pairs: &mut Vec<(&'a str, &'a str)>,
+    chunks: &mut Vec<ChunkRef>,
+) -> Result<(), Malformed> {
+    pairs.clear();
+    for _ in 0..r.count(2)? {
+        pairs.push((r.text()?, r.text()?));
+    }
+    chunks.clear();
     let count = r.count(8)?;
-    let mut chunks = Vec::with_capacity(count);
     let mut previous_t = 0_i64;
     for _ in 0..count {
         let first_t = previous_t.wrapping_add(r.signed()?);
@@ -250,5 +267,5 @@ fn read_entry(r: &mut Reader<'_>) -> Result<(Labels, Vec<ChunkRef>), Malformed> 
             crc: r.u32()?,
         });
     }
-    Ok((labels, chunks))
+    Ok(())
 }

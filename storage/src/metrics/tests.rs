@@ -1,6 +1,7 @@
 //! The metric store against a naive map, through flushes, restarts and faults.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 use model::{Sample, Samples};
 use proptest::prelude::*;
@@ -271,8 +272,12 @@ fn a_failing_sync_brings_everything_to_a_block() {
         assert!(store.sync_done(&part, true).is_err());
     }
     assert!(!store.watch.health().ok);
+    assert!(store.is_trusted().is_err());
+    store.maintain(at(2_000));
+    assert!(store.is_trusted().is_err());
     disk.set_failing(false);
     store.maintain(at(2_000));
+    store.is_trusted().unwrap();
     assert!(store.watch.health().ok);
     disk.power_cut(0);
     assert_eq!(everything(&open(&disk)).len(), 1);
@@ -352,6 +357,35 @@ fn a_log_cut_anywhere_opens_with_whole_batches() {
         );
         assert!(per_instant.values().all(|n| *n == 3), "cut at {len}");
     }
+}
+
+#[test]
+fn flushes_beside_appends_lose_nothing() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    let done = AtomicBool::new(false);
+    let mut appended = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                store.maintain(at(0));
+                everything(&store);
+            }
+        });
+        // Series come and go, so that numbers are used again while batches are under way.
+        for step in 0..400_i64 {
+            let first = step as u32 / 10;
+            let report = append(&store, (first..first + 20).map(|i| (i, step * 60_000, 1.0)));
+            appended += report.appended;
+        }
+        done.store(true, Ordering::Release);
+    });
+    let count = |content: &Content| content.values().map(|p| p.len() as u64).sum::<u64>();
+    let before = everything(&store);
+    assert_eq!(appended, 400 * 20);
+    assert_eq!(count(&before), appended);
+    drop(store);
+    assert_eq!(everything(&open(&disk)), before);
 }
 
 #[test]
