@@ -153,9 +153,13 @@ impl Docker {
             }
             Change::Inspect => self.inspect(id).await?,
             Change::Died { exit_code } => {
-                self.inspect(id).await?;
-                // A restart may have been quicker than our question; its own event follows.
+                // One that removes itself may be gone already; its death is told all the same.
+                let detail = self.engine.inspect(id).await;
                 if let Some(container) = self.containers.get_mut(id) {
+                    if let Ok(Some(detail)) = detail {
+                        container.update(detail);
+                    }
+                    // A restart may have been quicker than our question; its own event follows.
                     container.died(exit_code, event.time_ns as f64 / 1e9);
                 }
             }

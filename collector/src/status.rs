@@ -201,6 +201,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn our_own_metrics_are_good_open_metrics() {
+        let mut registry = Registry::default();
+        let status = Status::new(&mut registry);
+        status.telemetry().scrape_failed("timeout");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let format = crate::exposition::Format::OpenMetrics;
+        assert_eq!(
+            crate::exposition::strict::check(text.as_bytes(), format),
+            Ok(())
+        );
+        let line = "stackwatch_collector_scrape_failures_total{reason=\"timeout\"} 1";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
     fn the_same_problem_twice_is_no_news() {
         let status = Status::default();
         assert!(status.set_source("docker", Err("no socket".to_owned())));

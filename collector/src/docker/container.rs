@@ -108,6 +108,9 @@ impl Container {
             self.finished = Some(at_seconds);
         }
         self.state.running = false;
+        if self.state.status == "running" {
+            "exited".clone_into(&mut self.state.status);
+        }
         self.state.pid = 0;
         self.places = None;
     }

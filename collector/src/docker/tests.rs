@@ -205,6 +205,18 @@ async fn a_container_lives_dies_and_is_removed() {
 }
 
 #[tokio::test]
+async fn the_death_of_a_container_that_removes_itself_is_told() {
+    let engine = FakeEngine::start();
+    engine.container("running", RUNNING);
+    let (mut received, _stop, _status) = engine.watch();
+    wait_for(&mut received, "container_running", Some(1.0)).await;
+    engine.answers.lock().unwrap().remove("/containers/c1/json");
+    engine.event("die", "137");
+    let update = wait_for(&mut received, "container_running", Some(0.0)).await;
+    assert_eq!(update["container_exit_code"], Some(137.0));
+}
+
+#[tokio::test]
 async fn an_engine_that_is_not_there_is_a_problem_that_says_what_to_do() {
     let nowhere = tempfile::tempdir().unwrap();
     let config = DockerConfig {

@@ -184,8 +184,12 @@ impl Default for Authorization {
 pub struct TlsConfig {
     /// Accept any certificate.
     pub insecure_skip_verify: bool,
-    /// Certificates trusted besides the system's, PEM.
+    /// Certificates trusted instead of the system's, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Our own certificate, PEM.
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Text that is not to be shown.
@@ -277,6 +281,9 @@ impl ScrapeConfig {
                 "at most one of basic_auth, authorization, bearer_token & bearer_token_file must be configured"
                     .to_owned(),
             );
+        }
+        if self.tls_config.cert_file.is_some() != self.tls_config.key_file.is_some() {
+            return Err("tls_config: cert_file and key_file belong together".to_owned());
         }
         for target in self.static_configs.iter().flat_map(|s| &s.targets) {
             if target.contains('/') {

@@ -69,27 +69,7 @@ impl Fetcher {
     /// # Errors
     /// When the certificate file cannot be used.
     pub(crate) fn new(config: &ScrapeConfig) -> Result<Fetcher, String> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("stackwatch/", env!("CARGO_PKG_VERSION")))
-            .pool_max_idle_per_host(1)
-            .gzip(config.enable_compression)
-            .no_proxy()
-            .redirect(if config.follow_redirects {
-                redirect::Policy::limited(REDIRECTS_MAX)
-            } else {
-                redirect::Policy::none()
-            });
-        if config.tls_config.insecure_skip_verify {
-            builder = builder.tls_danger_accept_invalid_certs(true);
-        }
-        if let Some(file) = &config.tls_config.ca_file {
-            let named = |e: String| format!("tls_config.ca_file {}: {e}", file.display());
-            let pem = std::fs::read(file).map_err(|e| named(e.to_string()))?;
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| named(chain(&e)))?;
-            builder = builder.tls_certs_only(certificates);
-        }
-        let client = builder.build().map_err(|e| chain(&e))?;
+        let client = client(config)?;
         let protocols = config.scrape_protocols.as_deref().unwrap_or(&PROTOCOLS);
         Ok(Fetcher {
             client,
@@ -148,6 +128,45 @@ impl Fetcher {
         }
         Ok((body, format))
     }
+}
+
+/// The client for a job's settings.
+fn client(config: &ScrapeConfig) -> Result<reqwest::Client, String> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("stackwatch/", env!("CARGO_PKG_VERSION")))
+        .pool_max_idle_per_host(1)
+        .gzip(config.enable_compression)
+        .no_proxy()
+        .redirect(if config.follow_redirects {
+            redirect::Policy::limited(REDIRECTS_MAX)
+        } else {
+            redirect::Policy::none()
+        });
+    let tls = &config.tls_config;
+    if tls.insecure_skip_verify {
+        builder = builder.tls_danger_accept_invalid_certs(true);
+    }
+    let read = |key: &str, file: &Path| {
+        std::fs::read(file).map_err(|e| format!("tls_config.{key} {}: {e}", file.display()))
+    };
+    if let Some(file) = &tls.ca_file {
+        let pem = read("ca_file", file)?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|e| format!("tls_config.ca_file {}: {}", file.display(), chain(&e)))?;
+        builder = builder.tls_certs_only(certificates);
+    }
+    if let (Some(certificate), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        let pem = [read("cert_file", certificate)?, read("key_file", key)?].join(&b'\n');
+        let identity = reqwest::Identity::from_pem(&pem).map_err(|e| {
+            format!(
+                "tls_config.cert_file {}: {}",
+                certificate.display(),
+                chain(&e)
+            )
+        })?;
+        builder = builder.identity(identity);
+    }
+    builder.build().map_err(|e| chain(&e))
 }
 
 async fn authorize(
