@@ -77,6 +77,12 @@ pub trait SampleCursor: Send {
     /// # Errors
     /// When the run cannot be read or its checksum is wrong.
     fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError>;
+
+    /// For the points returned so far whose start timestamp is known: time and start, both in
+    /// milliseconds, ascending in time. Sources that do not keep them return none.
+    fn start_timestamps(&self) -> Vec<(i64, i64)> {
+        Vec::new()
+    }
 }
 
 /// A cursor over points that are already in memory.
