@@ -187,6 +187,13 @@ pub(crate) fn sort_in_range() -> String {
     )
 }
 
+pub(crate) fn start_overlap(metric: &str) -> String {
+    format!(
+        "{WARNING}sample has start time that overlaps with previous sample timestamp for metric {}",
+        go_quote(metric)
+    )
+}
+
 pub(crate) fn possible_non_counter(metric: &str) -> String {
     format!(
         "PromQL info: metric might not be a counter, name does not end in \

@@ -47,11 +47,7 @@ impl Evaluator<'_> {
             }
             "scalar" => self.scalar_of(c),
             "timestamp" => self.timestamps(c),
-            "start_timestamp" => {
-                // Readers do not tell start timestamps yet.
-                self.vector(&c.args[0])?;
-                Ok(Val::Vector(Vec::new()))
-            }
+            "start_timestamp" => self.start_timestamps(c),
             "clamp" | "clamp_min" | "clamp_max" => self.clamp(c),
             "round" => self.round(c),
             "absent" => self.absent(c),
@@ -126,6 +122,19 @@ impl Evaluator<'_> {
         }
         let value = |(n, v): (u8, f64)| if n == 1 { v } else { f64::NAN };
         Ok(Val::Scalar(seen.into_iter().map(value).collect()))
+    }
+
+    fn start_timestamps(&self, c: &Call) -> Result<Val, EvalError> {
+        let ExprKind::Selector(s) = &c.args[0].unparen().kind else {
+            // What was computed has no start.
+            self.vector(&c.args[0])?;
+            return Ok(Val::Vector(Vec::new()));
+        };
+        let mut series = self.selector_starts(s)?;
+        for s in &mut series {
+            self.drop_name(s);
+        }
+        Ok(Val::Vector(self.joined(series)?))
     }
 
     fn timestamps(&self, c: &Call) -> Result<Val, EvalError> {

@@ -174,6 +174,15 @@ impl Evaluator<'_> {
         Ok(())
     }
 
+    /// Start timestamps of a decoded series, if they are wanted.
+    pub(crate) fn starts(&self, series: &SelectedSeries) -> Vec<(i64, i64)> {
+        if self.q.options.start_timestamps {
+            series.cursor.start_timestamps()
+        } else {
+            Vec::new()
+        }
+    }
+
     pub(crate) fn instant_selector(
         &self,
         expr: &Expr,
@@ -187,7 +196,7 @@ impl Evaluator<'_> {
                 "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with instant vector".to_owned(),
             ));
         }
-        self.newest_points(s, |t, point, out| match point {
+        self.newest_points(s, |t, point, _, out| match point {
             Newest::Float(p) => out.floats.push(FPoint { t, v: p.v }),
             Newest::Histogram(p) => out.histograms.push(HPoint { t, h: p.h.clone() }),
         })
@@ -195,8 +204,16 @@ impl Evaluator<'_> {
 
     /// `timestamp(selector)`: when the newest sample was taken.
     pub(crate) fn selector_timestamps(&self, s: &Selector) -> Result<Vec<Series>, EvalError> {
-        self.newest_points(s, |t, point, out| {
+        self.newest_points(s, |t, point, _, out| {
             let v = point.t() as f64 / 1000.0;
+            out.floats.push(FPoint { t, v });
+        })
+    }
+
+    /// `start_timestamp(selector)`: since when the newest sample counts; 0 when not known.
+    pub(crate) fn selector_starts(&self, s: &Selector) -> Result<Vec<Series>, EvalError> {
+        self.newest_points(s, |t, point, starts, out| {
+            let v = start_of(starts, point.t()) as f64 / 1000.0;
             out.floats.push(FPoint { t, v });
         })
     }
@@ -204,7 +221,7 @@ impl Evaluator<'_> {
     fn newest_points(
         &self,
         s: &Selector,
-        emit: impl Fn(i64, &Newest<'_>, &mut Series),
+        emit: impl Fn(i64, &Newest<'_>, &[(i64, i64)], &mut Series),
     ) -> Result<Vec<Series>, EvalError> {
         let shift = self.shift(s.at, s.offset.as_ref())?;
         let lookback = self.q.lookback_ms();
@@ -215,6 +232,7 @@ impl Evaluator<'_> {
         let mut out = Vec::with_capacity(selected.len());
         for mut series in selected {
             self.decode(&mut series, &mut points)?;
+            let starts = self.starts(&series);
             let mut result = Series::new(series.labels, false);
             let mut follower = Follower::default();
             for t in self.times() {
@@ -223,7 +241,7 @@ impl Evaluator<'_> {
                     continue;
                 };
                 if newest.t() > at.saturating_sub(lookback) && !newest.is_stale() {
-                    emit(t, &newest, &mut result);
+                    emit(t, &newest, &starts, &mut result);
                 }
             }
             if !result.is_empty() {
@@ -300,6 +318,13 @@ impl Evaluator<'_> {
             (None, _) => None,
         }
     }
+}
+
+/// The start of the point at `t`; 0 when not known.
+pub(crate) fn start_of(starts: &[(i64, i64)], t: i64) -> i64 {
+    starts
+        .binary_search_by_key(&t, |s| s.0)
+        .map_or(0, |i| starts[i].1)
 }
 
 /// Points after `low`, up to and including `high`.

@@ -45,6 +45,8 @@ pub(crate) struct RangeSeries<'p> {
     pub(crate) labels: &'p Labels,
     pub(crate) drop_name: bool,
     pub(crate) points: &'p Samples,
+    /// Time and start of the points whose start is known, in milliseconds.
+    pub(crate) starts: &'p [(i64, i64)],
     slider: [usize; 4],
 }
 
@@ -100,6 +102,7 @@ impl Evaluator<'_> {
                         labels: &series.labels,
                         drop_name: false,
                         points: &points,
+                        starts: &self.starts(&series),
                         slider: [0; 4],
                     })?;
                     self.q.release_to(held);
@@ -155,6 +158,8 @@ impl Evaluator<'_> {
                 labels: &s.labels,
                 drop_name: s.drop_name,
                 points: &points,
+                // Steps of a subquery have no start of their own.
+                starts: &[],
                 slider: [0; 4],
             })?;
         }

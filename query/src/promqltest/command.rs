@@ -19,6 +19,7 @@ pub(super) enum Kind {
         step_ms: i64,
         nhcb: bool,
         series: Vec<(Labels, Vec<Item>)>,
+        starts: Vec<(Labels, Vec<Item>)>,
     },
     Eval(Box<Eval>),
     /// A line that could not be read; counts as one failure.
@@ -99,10 +100,11 @@ fn load(line: &str, body: &[&str]) -> Result<Kind, String> {
         .is_some_and(|w| w.eq_ignore_ascii_case("load_with_nhcb"));
     let step_ms = millis(words.next().unwrap_or(""))?;
     let mut series: Vec<(Labels, Vec<Item>)> = Vec::new();
+    let mut starts = Vec::new();
     for line in body {
-        let (metric, _) = series::split_metric(line);
-        if metric.ends_with("@st") {
-            // Start timestamps, which readers do not tell yet.
+        let (metric, items) = series::split_metric(line);
+        if let Some(metric) = metric.strip_suffix("@st") {
+            starts.push((series::labels(metric)?, series::parse_items(items)?));
             continue;
         }
         let (labels, items) = series::parse(line)?;
@@ -114,6 +116,7 @@ fn load(line: &str, body: &[&str]) -> Result<Kind, String> {
         step_ms,
         nhcb,
         series,
+        starts,
     })
 }
 

@@ -50,7 +50,11 @@ pub fn run(script: &str) -> Report {
                 step_ms,
                 nhcb,
                 series,
+                starts,
             } => {
+                for (labels, items) in &starts {
+                    store.load_starts(labels, items, step_ms);
+                }
                 for (labels, items) in &series {
                     store.load(labels, items, step_ms);
                 }

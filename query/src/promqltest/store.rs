@@ -15,6 +15,7 @@ use crate::histogram::detects_reset;
 #[derive(Clone, Debug, Default)]
 pub struct MemoryReader {
     series: BTreeMap<Labels, Samples>,
+    starts: BTreeMap<Labels, Vec<(i64, i64)>>,
 }
 
 impl MemoryReader {
@@ -40,9 +41,24 @@ impl MemoryReader {
         set_hints(samples);
     }
 
+    /// Adds start timestamps: item `i` is the start of the sample at `i * step_ms`, in seconds
+    /// relative to it.
+    pub fn load_starts(&mut self, labels: &Labels, items: &[Item], step_ms: i64) {
+        let starts = self.starts.entry(labels.clone()).or_default();
+        for (i, item) in items.iter().enumerate() {
+            if let Item::Float(seconds) = item {
+                let t = step_ms.saturating_mul(i as i64);
+                let relative = (seconds * 1000.0).round() as i64;
+                starts.push((t, t.saturating_add(relative)));
+            }
+        }
+        starts.sort_unstable();
+    }
+
     /// Removes everything.
     pub fn clear(&mut self) {
         self.series.clear();
+        self.starts.clear();
     }
 }
 
@@ -77,7 +93,7 @@ fn set_hints(samples: &mut Samples) {
     }
 }
 
-struct Cursor(Option<Samples>);
+struct Cursor(Option<Samples>, Vec<(i64, i64)>);
 
 impl SampleCursor for Cursor {
     fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError> {
@@ -87,6 +103,10 @@ impl SampleCursor for Cursor {
         into.floats.append(&mut run.floats);
         into.histograms.append(&mut run.histograms);
         Ok(true)
+    }
+
+    fn start_timestamps(&self) -> Vec<(i64, i64)> {
+        self.1.clone()
     }
 }
 
@@ -103,7 +123,10 @@ impl SeriesReader for MemoryReader {
                 run.histograms.retain(|p| inside(p.t));
                 SelectedSeries {
                     labels: labels.clone(),
-                    cursor: Box::new(Cursor(Some(run))),
+                    cursor: Box::new(Cursor(
+                        Some(run),
+                        self.starts.get(labels).cloned().unwrap_or_default(),
+                    )),
                 }
             })
             .collect())

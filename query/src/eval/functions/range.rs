@@ -4,6 +4,7 @@ use model::{FPoint, HPoint};
 
 use super::{extended, over_time, rate, regression};
 use crate::eval::evaluator::Evaluator;
+use crate::eval::selector::start_of;
 use crate::eval::series::Series;
 use crate::eval::{EvalError, PointValue};
 use crate::promql::ast::{Call, Expr, ExprKind, Extension, ValueType};
@@ -21,6 +22,8 @@ pub(super) struct Window<'a> {
     /// Its length, in milliseconds.
     pub(super) range: i64,
     pub(super) extension: Extension,
+    /// Time and start of the points whose start is known.
+    pub(super) starts: &'a [(i64, i64)],
     pub(super) metric: &'a str,
     /// Scalar arguments, in order, at this step.
     pub(super) params: &'a [f64],
@@ -32,6 +35,47 @@ pub(super) struct Window<'a> {
 impl Window<'_> {
     pub(super) fn note(&self, message: String) {
         self.ev.q.note(message, self.arg);
+    }
+
+    /// The start timestamp of the point at `t`; 0 when not known.
+    pub(super) fn start_of(&self, t: i64) -> i64 {
+        start_of(self.starts, t)
+    }
+
+    /// Whether start timestamps show a counter reset between the points at `before` and `t`.
+    /// Source: prometheus promql/functions.go, isStartTimestampReset.
+    pub(super) fn start_resets(&self, before: i64, t: i64) -> bool {
+        if self.starts.is_empty() {
+            return false;
+        }
+        let (start_before, start) = (self.start_of(before), self.start_of(t));
+        // A start at or after its own sample is no start.
+        if start == 0 || start >= t || start < before {
+            return false;
+        }
+        // One that equals the sample before is a delta's, if that one's start is known.
+        start > before || (start_before != 0 && start_before < before)
+    }
+
+    /// Whether the point at `t` began before the one at `before` was taken, but not with it.
+    fn start_overlaps(&self, before: i64, t: i64) -> bool {
+        let start = self.start_of(t);
+        start != 0 && start < before && start != self.start_of(before)
+    }
+
+    /// Notes overlapping start timestamps.
+    pub(super) fn note_overlaps(&self) {
+        if self.starts.is_empty() {
+            return;
+        }
+        let floats = self.floats.windows(2).map(|p| (p[0].t, p[1].t));
+        let histograms = self.histograms.windows(2).map(|p| (p[0].t, p[1].t));
+        if floats
+            .chain(histograms)
+            .any(|(before, t)| self.start_overlaps(before, t))
+        {
+            self.note(crate::eval::annotations::start_overlap(self.metric));
+        }
     }
 
     pub(super) fn param(&self, i: usize) -> f64 {
@@ -119,6 +163,7 @@ impl Evaluator<'_> {
                     end,
                     range: series.shape.range,
                     extension,
+                    starts: series.starts,
                     metric,
                     params: &step_params,
                     arg,

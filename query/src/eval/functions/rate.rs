@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{HPoint, Histogram};
+use model::{FPoint, HPoint, Histogram};
 
 use super::extended;
 use super::range::Window;
@@ -57,19 +57,31 @@ fn extrapolated(w: &Window<'_>, counter: bool, per_second: bool) -> Option<Point
         return Some(PointValue::Float(change));
     }
     let (first_t, last_t, intervals) = match (w.floats, w.histograms) {
-        ([first, .., last], _) => (first.t, last.t, w.floats.len() - 1),
+        ([first, ..], _) => (first.t, w.floats[w.floats.len() - 1].t, w.floats.len() - 1),
         (_, [first, .., last]) => (first.t, last.t, w.histograms.len() - 1),
+        (_, [only]) => (only.t, only.t, 0),
         _ => return None,
     };
+    let first_start = w.start_of(first_t);
+    let starts_inside =
+        counter && first_start != 0 && first_start > w.start && first_start < first_t;
+    if intervals == 0 && !starts_inside {
+        return None;
+    }
     let mut change_histogram = None;
     let mut change = 0.0;
+    if counter {
+        w.note_overlaps();
+    }
     if w.floats.is_empty() {
-        change_histogram = Some(histogram_change(w, counter)?);
+        if intervals > 0 {
+            change_histogram = Some(histogram_change(w, counter)?);
+        }
     } else {
         change = w.floats[intervals].v - w.floats[0].v;
         if counter {
             for pair in w.floats.windows(2) {
-                if pair[1].v < pair[0].v {
+                if pair[1].v < pair[0].v || w.start_resets(pair[0].t, pair[1].t) {
                     change += pair[0].v;
                 }
             }
@@ -77,28 +89,48 @@ fn extrapolated(w: &Window<'_>, counter: bool, per_second: bool) -> Option<Point
     }
     let mut to_start = (first_t - w.start) as f64 / 1000.0;
     let mut to_end = (w.end - last_t) as f64 / 1000.0;
-    let sampled = (last_t - first_t) as f64 / 1000.0;
-    let spacing = sampled / intervals as f64;
+    let mut sampled = (last_t - first_t) as f64 / 1000.0;
+    let spacing = if intervals > 0 {
+        sampled / intervals as f64
+    } else {
+        0.0
+    };
     // A gap of up to 1.1 spacings is taken for a sample just missed.
     let threshold = spacing * 1.1;
-    if to_start >= threshold {
-        to_start = spacing / 2.0;
-    }
-    if counter {
-        // A counter cannot have been below zero.
-        let to_zero = match &change_histogram {
-            None if change > 0.0 && w.floats[0].v >= 0.0 => sampled * (w.floats[0].v / change),
-            Some(h) if h.count > 0.0 && w.histograms[0].h.count >= 0.0 => {
-                sampled * (w.histograms[0].h.count / h.count)
+    if starts_inside {
+        // The counter was zero at its start: no need to guess what lies to the left.
+        to_start = 0.0;
+        sampled = (last_t - first_start) as f64 / 1000.0;
+        if let Some(first) = w.floats.first() {
+            change += first.v;
+        } else {
+            let first = &w.histograms[0].h;
+            match &mut change_histogram {
+                None => change_histogram = Some((**first).clone()),
+                Some(h) => {
+                    if histogram::add(h, first).is_err() {
+                        w.note(annotations::mixed_exponential_custom(w.metric));
+                        return None;
+                    }
+                }
             }
-            _ => to_start,
-        };
-        to_start = to_start.min(to_zero);
+        }
+    } else {
+        if to_start >= threshold {
+            to_start = spacing / 2.0;
+        }
+        if counter {
+            to_start = to_start.min(to_zero(w, sampled, change, change_histogram.as_ref()));
+        }
     }
     if to_end >= threshold {
         to_end = spacing / 2.0;
     }
-    let mut factor = (sampled + to_start + to_end) / sampled;
+    let mut factor = if sampled == 0.0 {
+        1.0
+    } else {
+        (sampled + to_start + to_end) / sampled
+    };
     if per_second {
         factor /= range_seconds;
     }
@@ -109,6 +141,17 @@ fn extrapolated(w: &Window<'_>, counter: bool, per_second: bool) -> Option<Point
             PointValue::Histogram(Arc::new(h))
         }
     })
+}
+
+/// How long before its first sample the counter would have been zero: it cannot have been below.
+fn to_zero(w: &Window<'_>, sampled: f64, change: f64, histogram: Option<&Histogram>) -> f64 {
+    match (histogram, w.floats.first(), w.histograms.first()) {
+        (None, Some(first), _) if change > 0.0 && first.v >= 0.0 => sampled * (first.v / change),
+        (Some(h), _, Some(first)) if h.count > 0.0 && first.h.count >= 0.0 => {
+            sampled * (first.h.count / h.count)
+        }
+        _ => f64::INFINITY,
+    }
 }
 
 /// Source: prometheus promql/functions.go, histogramRate.
@@ -128,7 +171,7 @@ fn histogram_change(w: &Window<'_>, counter: bool) -> Option<Histogram> {
     let mut custom = histogram::is_custom(first);
     if counter {
         let second = &points[1].h;
-        if histogram::detects_reset(second, first) {
+        if w.start_resets(points[0].t, points[1].t) || histogram::detects_reset(second, first) {
             // The first point no longer matters, nor does its layout.
             previous = Arc::new(Histogram {
                 schema: second.schema,
@@ -158,8 +201,9 @@ fn histogram_change(w: &Window<'_>, counter: bool) -> Option<Histogram> {
         Err(_) => return mixed(),
     }
     if counter {
-        for p in &points[1..] {
-            if histogram::detects_reset(&p.h, &previous) {
+        for pair in points.windows(2) {
+            let p = &pair[1];
+            if w.start_resets(pair[0].t, p.t) || histogram::detects_reset(&p.h, &previous) {
                 match histogram::add(&mut change, &previous) {
                     Ok(notes) if notes.bounds_reconciled => reconciled("addition"),
                     Ok(_) => {}
@@ -188,7 +232,7 @@ fn merged<'a>(w: &Window<'a>) -> Vec<(i64, Point<'a>)> {
     points_of(w.floats, w.histograms).collect()
 }
 
-fn points_of<'a>(floats: &'a [model::FPoint], histograms: &'a [HPoint]) -> Points<'a> {
+fn points_of<'a>(floats: &'a [FPoint], histograms: &'a [HPoint]) -> Points<'a> {
     Series::points_of(floats, histograms)
 }
 
@@ -205,14 +249,15 @@ fn last_two(w: &Window<'_>, is_rate: bool) -> Option<PointValue> {
     }
     match (a, b) {
         (Point::Float(a), Point::Float(b)) => {
-            let mut change = if is_rate && b < a { *b } else { b - a };
+            let reset = is_rate && (b < a || w.start_resets(*t1, *t2));
+            let mut change = if reset { *b } else { b - a };
             if is_rate {
                 change /= seconds;
             }
             Some(PointValue::Float(change))
         }
         (Point::Histogram(a), Point::Histogram(b)) => {
-            last_two_histograms(w, &a.h, &b.h, is_rate, seconds)
+            last_two_histograms(w, a, b, is_rate, seconds)
         }
         _ => {
             w.note(annotations::mixed_floats_histograms(w.metric));
@@ -223,11 +268,12 @@ fn last_two(w: &Window<'_>, is_rate: bool) -> Option<PointValue> {
 
 fn last_two_histograms(
     w: &Window<'_>,
-    a: &Histogram,
-    b: &Histogram,
+    before: &HPoint,
+    last: &HPoint,
     is_rate: bool,
     seconds: f64,
 ) -> Option<PointValue> {
+    let (a, b) = (&*before.h, &*last.h);
     use model::CounterResetHint::Gauge;
     let mut change = b.clone();
     let gauges = (a.counter_reset_hint == Gauge, b.counter_reset_hint == Gauge);
@@ -238,7 +284,8 @@ fn last_two_histograms(
     } else if !(gauges.0 && gauges.1) {
         w.note(annotations::not_a_gauge(w.metric));
     }
-    if !is_rate || !histogram::detects_reset(b, a) {
+    let reset = w.start_resets(before.t, last.t) || histogram::detects_reset(b, a);
+    if !is_rate || !reset {
         match histogram::subtract(&mut change, a) {
             Ok(notes) => {
                 if notes.bounds_reconciled {
@@ -260,15 +307,18 @@ fn last_two_histograms(
 }
 
 pub(super) fn resets(w: &Window<'_>) -> Option<PointValue> {
-    count_pairs(w, |a, b| match (a, b) {
-        (Point::Float(a), Point::Float(b)) => b < a,
-        (Point::Histogram(a), Point::Histogram(b)) => histogram::detects_reset(&b.h, &a.h),
-        _ => true,
+    count_pairs(w, |(before, a), (t, b)| {
+        w.start_resets(before, t)
+            || match (a, b) {
+                (Point::Float(a), Point::Float(b)) => b < a,
+                (Point::Histogram(a), Point::Histogram(b)) => histogram::detects_reset(&b.h, &a.h),
+                _ => true,
+            }
     })
 }
 
 pub(super) fn changes(w: &Window<'_>) -> Option<PointValue> {
-    count_pairs(w, |a, b| match (a, b) {
+    count_pairs(w, |(_, a), (_, b)| match (a, b) {
         (Point::Float(a), Point::Float(b)) => a != b && !(a.is_nan() && b.is_nan()),
         (Point::Histogram(a), Point::Histogram(b)) => !histogram::equals(&a.h, &b.h),
         _ => true,
@@ -277,15 +327,16 @@ pub(super) fn changes(w: &Window<'_>) -> Option<PointValue> {
 
 fn count_pairs(
     w: &Window<'_>,
-    counts: impl Fn(Point<'_>, Point<'_>) -> bool,
+    counts: impl Fn((i64, Point<'_>), (i64, Point<'_>)) -> bool,
 ) -> Option<PointValue> {
     if w.histograms.is_empty() {
         // The common case, without a merged copy.
+        let point = |p: &FPoint| (p.t, Point::Float(p.v));
         let floats = w.floats.windows(2);
-        let n = floats.filter(|p| counts(Point::Float(p[0].v), Point::Float(p[1].v)));
+        let n = floats.filter(|p| counts(point(&p[0]), point(&p[1])));
         return Some(PointValue::Float(n.count() as f64));
     }
     let points = merged(w);
-    let n = points.windows(2).filter(|p| counts(p[0].1, p[1].1)).count();
+    let n = points.windows(2).filter(|p| counts(p[0], p[1])).count();
     Some(PointValue::Float(n as f64))
 }
