@@ -9,6 +9,8 @@ mod value;
 
 use std::ops::Range;
 
+use crate::json;
+use crate::text::backslashes_before;
 use crate::{Config, ConfigError};
 use name::Name;
 
@@ -19,6 +21,9 @@ const BUILT_IN: &str = "pass(?:word|wd|phrase|code)|[_-]pass|pwd|secret|token|au
 
 /// Blanks between key, separator and value.
 const BLANKS_MAX: usize = 8;
+/// How far the end of a JSON string is looked for. Of a longer one, a secret at its end may
+/// take the rest of the line with it.
+const STRING_BYTES_MAX: usize = 64 * 1024;
 /// Bounds of a configured key, in bytes.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 3..=64;
 
@@ -79,6 +84,7 @@ impl Keys {
             return None;
         }
         let key = name.whole.clone();
+        let text = within_string(text, key.end);
         let Found {
             separator,
             at,
@@ -100,6 +106,30 @@ impl Keys {
     }
 }
 
+/// The text up to where the JSON string ends that the key is a part of; all of it when the
+/// key fills its string to the end, because then the value stands outside.
+fn within_string(text: &[u8], key_end: usize) -> &[u8] {
+    if !json::is_document(text) {
+        return text;
+    }
+    let reach = &text[key_end..text.len().min(key_end + STRING_BYTES_MAX)];
+    let end = memchr::memchr_iter(b'"', reach)
+        .find(|at| backslashes_before(&reach[..*at]).is_multiple_of(2))
+        .map(|length| key_end + length);
+    match end {
+        Some(end) if end != key_end + bracket(text, key_end) => &text[..end],
+        _ => text,
+    }
+}
+
+/// Length of what closes the key of `user[password]=x`, also percent-encoded.
+fn bracket(text: &[u8], at: usize) -> usize {
+    let close = [&b"]"[..], b"%5D"]
+        .into_iter()
+        .find(|close| text[at..].starts_with(close));
+    close.map_or(0, <[u8]>::len)
+}
+
 /// A separator and where the value after it may begin.
 struct Found {
     separator: Separator,
@@ -110,13 +140,7 @@ struct Found {
 /// Skips what closes the key, the separator and the blanks around it.
 fn separator(text: &[u8], name: &Name) -> Option<Found> {
     let flag = text[name.whole.clone()].starts_with(b"-");
-    let mut at = name.whole.end;
-    // `user[password]=x`, also percent-encoded.
-    for close in [&b"]"[..], b"%5D"] {
-        if text[at..].starts_with(close) {
-            at += close.len();
-        }
-    }
+    let mut at = name.whole.end + bracket(text, name.whole.end);
     let slashes = text[at..].iter().take_while(|byte| **byte == b'\\').count();
     let quoted = matches!(text.get(at + slashes), Some(b'"' | b'\''));
     if quoted {
@@ -315,6 +339,10 @@ mod tests {
 
     #[test]
     fn a_value_ends_with_the_string_around_it() {
+        check(
+            r#"{"api_key\"=":7,"user[pwd]":"abc"}"#,
+            r#"{"api_key\"=":7,"user[pwd]":"<secret>"}"#,
+        );
         check(
             r#"{"m":"secret='abc","n":"it's"}"#,
             r#"{"m":"secret='<secret>","n":"it's"}"#,

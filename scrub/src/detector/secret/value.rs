@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::super::is_mask;
 use super::{Name, Separator};
-use crate::json;
 use crate::text::backslashes_before;
 
 /// How far an unquoted value is followed. What is longer goes in several pieces.
@@ -103,11 +102,6 @@ fn wrapper(text: &[u8]) -> usize {
 /// what is inside, so the closing quote is the one preceded by `slashes` modulo twice the
 /// opening's. A string cut off by the line's end ends there.
 fn quoted_end(text: &[u8], start: usize, quote: u8, slashes: usize) -> usize {
-    let inside = quote != b'"' || slashes > 0;
-    let text = match string_end(text, start) {
-        Some(end) if inside => &text[..end],
-        _ => text,
-    };
     let mut from = start;
     while let Some(found) = memchr::memchr(quote, &text[from..]) {
         let at = from + found;
@@ -128,16 +122,6 @@ fn quoted_end(text: &[u8], start: usize, quote: u8, slashes: usize) -> usize {
     }
     let cut = text.trim_ascii_end();
     cut.len().max(start)
-}
-
-/// In a line of JSON: where the string that holds `start` ends.
-fn string_end(text: &[u8], start: usize) -> Option<usize> {
-    if !json::is_document(text) {
-        return None;
-    }
-    memchr::memchr_iter(b'"', &text[start..])
-        .map(|found| start + found)
-        .find(|at| backslashes_before(&text[start..*at]).is_multiple_of(2))
 }
 
 /// `["a","b"]` goes as `["<secret>"]`, `[a b]` as `[<secret>]`; numbers and objects stay.
