@@ -21,5 +21,8 @@ mod kahan;
 mod series;
 
 pub use engine::{Engine, EngineOptions, EvalError, Evaluation, Limits};
+#[cfg(test)]
+mod tests;
+
 pub(crate) use kahan::Kahan;
 pub use value::{PointValue, SeriesPoints, Value, VectorSample};

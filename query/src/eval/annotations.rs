@@ -100,7 +100,7 @@ fn two_digits(v: f64) -> String {
 }
 
 fn rfc3339(millis: i64) -> String {
-    jiff::Timestamp::from_millisecond(millis - millis.rem_euclid(1000))
+    jiff::Timestamp::from_second(millis.div_euclid(1000))
         .map_or_else(|_| millis.to_string(), |t| t.to_string())
 }
 

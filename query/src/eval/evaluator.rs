@@ -91,7 +91,8 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn first_last(&self) -> (i64, i64) {
-        let last = self.times().last().unwrap_or(self.start);
+        let steps = i64::try_from(self.steps.saturating_sub(1)).unwrap_or(i64::MAX);
+        let last = self.start.saturating_add(steps.saturating_mul(self.step));
         (self.start, last)
     }
 

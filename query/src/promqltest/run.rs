@@ -100,7 +100,7 @@ fn check(engine: &Engine, store: &MemoryReader, eval: &Eval) -> Result<(), Strin
             let others = if at == 0 {
                 vec![-1000, 0, 1000]
             } else {
-                vec![-10 * at, 0, at / 5, at, 10 * at]
+                vec![at.saturating_mul(-10), 0, at / 5, at, at.saturating_mul(10)]
             };
             if let Some(pinned) = pin::pinned(&expr, at) {
                 for t in others {
@@ -199,8 +199,15 @@ fn as_range(
     if bounds_matter || wrong_type || eval.expect.ordered {
         return Ok(());
     }
-    let result = range(engine, store, expr, at - 60_000, at + 60_000, 60_000)
-        .map_err(|e| format!("as a range query: {e}"))?;
+    let result = range(
+        engine,
+        store,
+        expr,
+        at.saturating_sub(60_000),
+        at.saturating_add(60_000),
+        60_000,
+    )
+    .map_err(|e| format!("as a range query: {e}"))?;
     let Value::Matrix(series) = result.value else {
         return Err("a range query gave no matrix".to_owned());
     };

@@ -18,7 +18,7 @@ fn line(points: &[FPoint], origin: i64) -> (f64, f64) {
     }
     let [mut x, mut y, mut xy, mut xx] = [Kahan::default(); 4];
     for p in points {
-        let dx = (p.t - origin) as f64 / 1000.0;
+        let dx = p.t.saturating_sub(origin) as f64 / 1000.0;
         x.add(dx);
         y.add(p.v);
         xy.add(dx * p.v);

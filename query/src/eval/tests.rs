@@ -1,0 +1,230 @@
+//! What the scripts cannot say: stock options, limits, cancellation, extremes.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use model::Timestamp;
+use proptest::prelude::*;
+
+use super::{Engine, EngineOptions, EvalError, Limits, Value};
+use crate::promql::parser::DEPTH_MAX;
+use crate::promqltest::{MemoryReader, series};
+
+fn reader(lines: &[&str]) -> MemoryReader {
+    let mut reader = MemoryReader::default();
+    for line in lines {
+        let (labels, items) = series::parse(line).unwrap();
+        reader.load(&labels, &items, 60_000);
+    }
+    reader
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Scalar { value, .. } => value.to_string(),
+        Value::String { value, .. } => value.clone(),
+        Value::Vector(v) => {
+            let all: Vec<String> = v
+                .iter()
+                .map(|s| format!("{} {}", s.labels, s.value.float().unwrap()))
+                .collect();
+            all.join("; ")
+        }
+        Value::Matrix(m) => {
+            let all: Vec<String> = m
+                .iter()
+                .map(|s| {
+                    let points: Vec<String> = s
+                        .points
+                        .floats
+                        .iter()
+                        .map(|p| format!("{}@{}", p.v, p.t / 1000))
+                        .collect();
+                    format!("{} {}", s.labels, points.join(" "))
+                })
+                .collect();
+            all.join("; ")
+        }
+    }
+}
+
+const DATA: [&str; 4] = [
+    r#"up{job="a"} 1 1 0 1"#,
+    r#"up{job="b"} 1 1 1 1"#,
+    r#"requests_total{job="a"} 0 60 120 180"#,
+    r#"other{job="a"} 1 _ stale 4"#,
+];
+
+/// Evaluates at three minutes.
+fn check(text: &str, expect: &str) {
+    let expr = crate::parse(text).unwrap();
+    let at = Timestamp::from_millis(180_000);
+    let result = Engine::default().instant(&expr, &reader(&DATA), at, &Limits::default());
+    let found = match result {
+        Ok(r) => shown(&r.value),
+        Err(e) => format!("error: {e}"),
+    };
+    assert_eq!(found, expect, "{text}");
+}
+
+#[test]
+fn stock_options_drop_names_at_once() {
+    check("up == 1", r#"up{job="a"} 1; up{job="b"} 1"#);
+    check("up + 1", r#"{job="a"} 2; {job="b"} 2"#);
+    check("sum by (__name__) (-up)", "{} -2");
+    check(
+        r#"abs({job="a"})"#,
+        "error: vector cannot contain metrics with the same labelset",
+    );
+    check(
+        r#"label_replace(rate(requests_total[3m]), "__name__", "r", "", "")"#,
+        r#"r{job="a"} 1"#,
+    );
+}
+
+#[test]
+fn windows_are_open_to_the_left() {
+    check("count_over_time(requests_total[2m])", r#"{job="a"} 2"#);
+    check("requests_total[1m]", r#"requests_total{job="a"} 180@180"#);
+    check("other @ 150", "");
+    check("count_over_time(other[10m])", r#"{job="a"} 2"#);
+    check(
+        "max_over_time(up[3m:1m] offset 1m)",
+        r#"{job="a"} 1; {job="b"} 1"#,
+    );
+}
+
+#[test]
+fn a_range_query_gives_a_sorted_matrix() {
+    let expr = crate::parse("up or vector(7)").unwrap();
+    let millis = Timestamp::from_millis;
+    let result = Engine::default()
+        .range(
+            &expr,
+            &reader(&DATA),
+            millis(60_000),
+            millis(180_000),
+            Duration::from_secs(60),
+            &Limits::default(),
+        )
+        .unwrap();
+    assert_eq!(
+        shown(&result.value),
+        r#"{} 7@60 7@120 7@180; up{job="a"} 1@60 0@120 1@180; up{job="b"} 1@60 1@120 1@180"#
+    );
+}
+
+#[test]
+fn limits_and_cancellation_end_a_query() {
+    let data = reader(&DATA);
+    let at = Timestamp::from_millis(180_000);
+    let engine = Engine::default();
+    let failure = |text: &str, limits: &Limits| {
+        let expr = crate::parse(text).unwrap();
+        engine.instant(&expr, &data, at, limits).unwrap_err()
+    };
+    let few = Limits {
+        samples_max: 3,
+        ..Limits::default()
+    };
+    assert!(matches!(
+        failure("count_over_time(up[10m])", &few),
+        EvalError::TooManySamples
+    ));
+    assert!(matches!(
+        failure("sum_over_time(vector(1)[100y:1ms])", &Limits::default()),
+        EvalError::TooManySamples
+    ));
+    let canceled = Limits {
+        cancel: Some(Arc::new(AtomicBool::new(true))),
+        ..Limits::default()
+    };
+    assert!(matches!(failure("up", &canceled), EvalError::Canceled));
+}
+
+#[test]
+fn the_deepest_expressions_fit_a_two_megabyte_stack() {
+    let n = DEPTH_MAX - 2;
+    let texts = [
+        "abs(".repeat(n) + "up" + &")".repeat(n),
+        "(".repeat(n) + "up" + &")".repeat(n),
+        "up+".repeat(n) + "up",
+        "-".repeat(n) + "up",
+        "sum(".repeat(n) + "up" + &")".repeat(n),
+        "max_over_time(".repeat(n / 2) + "up" + &"[5m:1m])".repeat(n / 2),
+    ];
+    let run = move || {
+        let data = reader(&DATA);
+        for text in texts {
+            let expr = crate::parse(&text).unwrap();
+            let at = Timestamp::from_millis(180_000);
+            let _ = Engine::default().instant(&expr, &data, at, &Limits::default());
+            let _ = (expr.to_string(), expr.clone());
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run);
+    thread.unwrap().join().unwrap();
+}
+
+fn text() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "up",
+        "requests_total",
+        "other",
+        "1",
+        "time()",
+        "vector(-2)",
+        "up @ 9e15",
+        "up offset -200y",
+        "other @ end() offset 290y",
+        "NaN",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(3, 12, 2, |inner| {
+        let range = "[5m]|[1h:7m]|[290y:100y]|[3m:30s] offset -1d|[5m:1m] @ 100";
+        let ranges: Vec<&'static str> = range.split('|').collect();
+        let functions: Vec<&'static str> =
+            "rate increase delta irate deriv resets changes avg_over_time stddev_over_time mad_over_time absent_over_time ts_of_max_over_time last_over_time"
+                .split(' ')
+                .collect();
+        let unary: Vec<&'static str> =
+            "abs sort absent timestamp hour year round histogram_count -".split(' ').collect();
+        let ops: Vec<&'static str> =
+            "+ - * / % ^ == !=bool > and or unless atan2 </".split(' ').collect();
+        let aggregates: Vec<&'static str> =
+            "sum,|avg,|topk,2,|quantile,0.5,|limit_ratio,-0.5,|count_values,\"v\",|stddev,|group,"
+                .split('|')
+                .collect();
+        let select = prop::sample::select;
+        prop_oneof![
+            (select(functions), inner.clone(), select(ranges))
+                .prop_map(|(f, e, r)| format!("{f}(({e} or up){r})")),
+            (select(unary), inner.clone()).prop_map(|(f, e)| format!("{f}({e})")),
+            (inner.clone(), select(ops), inner.clone())
+                .prop_map(|(a, op, b)| format!("({a}) {} ({b})", op.replace("=bool", "= bool"))),
+            (select(aggregates), inner).prop_map(|(a, e)| {
+                let (op, param) = a.split_once(',').unwrap();
+                format!("{op} by (job) ({param}{e})")
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_expression_panics_at_any_time(
+        text in text(),
+        at in prop::sample::select(vec![0, 180_000, -1, i64::MIN, i64::MAX, 253_402_300_799_000]),
+    ) {
+        if let Ok(expr) = crate::parse(&text) {
+            let engine = Engine::new(EngineOptions { delayed_name_removal: at == 0, ..EngineOptions::default() });
+            let limits = Limits { samples_max: 20_000, ..Limits::default() };
+            let data = reader(&DATA);
+            let at = Timestamp::from_millis(at);
+            let _ = engine.instant(&expr, &data, at, &limits);
+            let step = Duration::from_secs(45);
+            let _ = engine.range(&expr, &data, at.minus(step * 5), at, step, &limits);
+        }
+    }
+}
