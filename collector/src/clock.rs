@@ -41,6 +41,16 @@ impl Schedule {
         Timestamp::from_millis(ticks * self.interval_ms + self.offset_ms)
     }
 
+    /// The tick after `tick`, which has just been served. Woken a little early, that is not
+    /// `tick` again; with the clock set back, it is the next one by the new time.
+    pub(crate) fn following(&self, tick: Timestamp, now: Timestamp) -> Timestamp {
+        let next = self.next(now);
+        if next == tick {
+            return tick.plus(Duration::from_millis(self.interval_ms as u64));
+        }
+        next
+    }
+
     /// How many ticks lie after `last` and before `next`.
     pub(crate) fn between(&self, last: Timestamp, next: Timestamp) -> u64 {
         let ticks = (next.millis() - last.millis()) / self.interval_ms - 1;
@@ -79,6 +89,18 @@ mod tests {
             schedule.between(first, first.plus(Duration::from_secs(45))),
             2
         );
+    }
+
+    #[test]
+    fn no_tick_is_served_twice_and_none_waits_for_a_clock_that_was_set_back() {
+        let schedule = Schedule::new(Duration::from_secs(15), &"node");
+        let tick = schedule.next(Timestamp::from_millis(1_700_000_000_000));
+        let (ms, hour) = (Duration::from_millis(1), Duration::from_secs(3600));
+        let after = tick.plus(Duration::from_secs(15));
+        assert_eq!(schedule.following(tick, tick.minus(ms)), after);
+        assert_eq!(schedule.following(tick, tick.plus(ms)), after);
+        let back = schedule.following(tick, tick.minus(hour));
+        assert_eq!(back, after.minus(hour));
     }
 
     #[test]

@@ -30,6 +30,9 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// Containers watched; those behind are left out with a warning.
 const CONTAINERS_MAX: usize = 2000;
 
+/// Going back by more than this is a clock that was set, not two samples in the same millisecond.
+const CLOCK_STEP: Duration = Duration::from_secs(10);
+
 /// States the engine knows, each counted even when there is none.
 const STATES: [&str; 7] = [
     "created",
@@ -239,9 +242,11 @@ impl Docker {
         target.finish(at, started.elapsed(), Ok(collected))
     }
 
+    /// The time to stamp on samples: later than those before, unless the clock was set back.
     fn next_at(&mut self, wanted: Timestamp) -> Timestamp {
+        let set_back = self.last_at.since(wanted) > CLOCK_STEP;
         let least = self.last_at.plus(Duration::from_millis(1));
-        self.last_at = wanted.max(least);
+        self.last_at = if set_back { wanted } else { wanted.max(least) };
         self.last_at
     }
 
@@ -324,7 +329,7 @@ impl Docker {
                 // The tick first: a flood of events must not starve it.
                 biased;
                 at = clock::sleep_until(tick) => {
-                    let next = schedule.next(clock::now().max(tick));
+                    let next = schedule.following(tick, clock::now());
                     let missed = schedule.between(tick, next);
                     target.status.telemetry().missed_ticks.inc_by(missed);
                     tick = next;

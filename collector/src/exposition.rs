@@ -366,4 +366,21 @@ mod tests {
         }
         assert!(files > 5, "only {files} reference scrapes");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "([a-z_{}=\",.# \\\\\n\té1+-]|TYPE |HELP |EOF|counter|histogram|le=|_total){0,60}") {
+            for format in [Format::Prometheus, Format::OpenMetrics] {
+                let _ = samples(&text, format);
+                let _ = strict::check(text.as_bytes(), format);
+            }
+        }
+
+        #[test]
+        fn what_one_writes_the_other_reads(name in "[a-z_:][a-z0-9_:]{0,8}", value in "[^\0]{0,20}", v in proptest::num::f64::NORMAL) {
+            let line = format!("{name}{{l={}}} {v:e}\n", model::labels::Quoted(&value));
+            let labels = model::Labels::from_pairs([("__name__", &name), ("l", &value)]);
+            proptest::prop_assert_eq!(samples(&line, Format::Prometheus), Ok(vec![format!("{labels} {v}")]));
+        }
+    }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn run(
             },
             _ = &mut stop => return target,
         }
-        let next = schedule.next(clock::now());
+        let next = schedule.following(tick, clock::now());
         let missed = schedule.between(tick, next);
         if missed > 0 {
             target.status.telemetry().missed_ticks.inc_by(missed);
