@@ -153,8 +153,7 @@ pub fn router(api: Api) -> Router {
         .nest("/loki/api/v1", loki::routes())
         .nest("/api/v2", alertmanager::routes())
         .merge(metrics::routes())
-        .layer(middleware::from_fn_with_state(api.clone(), require_ready))
-        .layer(middleware::from_fn(cors));
+        .layer(middleware::from_fn_with_state(api.clone(), require_ready));
     Router::new()
         .merge(home::routes())
         .merge(health::routes())
@@ -163,6 +162,7 @@ pub fn router(api: Api) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(cors))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn_with_state(api.clone(), measure))
@@ -186,8 +186,12 @@ async fn require_ready(State(api): State<Api>, request: Request, next: Next) -> 
     }
 }
 
-/// Prometheus' cross-origin answers: anybody may read.
+/// Prometheus' cross-origin answers: pages from anywhere may call the APIs.
 async fn cors(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if !path.starts_with("/api/") && !path.starts_with("/loki/") {
+        return next.run(request).await;
+    }
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
     } else {

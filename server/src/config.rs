@@ -29,6 +29,10 @@ pub const DEFAULT_FILE: &str = "stackwatch.yml";
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9090";
 /// The rule packs that are on unless `rules.packs` says otherwise.
 const DEFAULT_PACKS: [&str; 3] = ["host", "docker", "stackwatch"];
+/// Bytes under the data directory unless `storage.retention.size` says otherwise.
+const SIZE_DEFAULT: Bytes = Bytes(5 << 30);
+/// Memory of the store's head unless `storage.memory` says otherwise: room for about 60,000 series.
+const MEMORY_DEFAULT: Bytes = Bytes(64 << 20);
 /// Largest configuration file accepted, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -342,12 +346,8 @@ impl StorageSection {
         if let Some(Span(age)) = self.retention.logs {
             config.retention_logs = age;
         }
-        if let Some(Bytes(bytes)) = self.retention.size {
-            config.size_bytes_max = bytes;
-        }
-        if let Some(Bytes(bytes)) = self.memory {
-            config.head_bytes_max = bytes;
-        }
+        config.size_bytes_max = self.retention.size.unwrap_or(SIZE_DEFAULT).0;
+        config.head_bytes_max = self.memory.unwrap_or(MEMORY_DEFAULT).0;
         config
     }
 }

@@ -271,6 +271,24 @@ async fn a_post_form_is_as_good_as_a_query() {
 }
 
 #[tokio::test]
+async fn a_preflight_request_is_answered_without_work() {
+    let server = Server::ready().await;
+    let answer = reqwest::Client::new()
+        .request(
+            reqwest::Method::OPTIONS,
+            format!("{}/api/v1/query", server.base),
+        )
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 204);
+    assert_eq!(
+        answer.headers()["access-control-allow-methods"],
+        "GET, POST, OPTIONS"
+    );
+}
+
+#[tokio::test]
 async fn labels_and_series_are_listed() {
     let server = Server::ready().await;
     for (path, data) in [
