@@ -274,10 +274,7 @@ async fn a_post_form_is_as_good_as_a_query() {
 async fn a_preflight_request_is_answered_without_work() {
     let server = Server::ready().await;
     let answer = reqwest::Client::new()
-        .request(
-            reqwest::Method::OPTIONS,
-            format!("{}/api/v1/query", server.base),
-        )
+        .request(Method::OPTIONS, format!("{}/api/v1/query", server.base))
         .send()
         .await
         .unwrap();
