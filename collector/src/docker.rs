@@ -234,6 +234,7 @@ impl Docker {
                 .values()
                 .for_each(|c| c.put_state(&mut pass));
         }
+        pass.put("container_scrape_error", &[], f64::from(u8::from(!up)));
         put_machine(&self.roots, &mut pass);
         let mut collected: Collected = pass.done();
         if self.was_up && !up {

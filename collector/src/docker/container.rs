@@ -311,6 +311,77 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
+    /// Names and labels of all samples.
+    #[derive(Default)]
+    struct Names(Vec<(String, Vec<String>)>);
+
+    impl Sink for Names {
+        fn put(&mut self, name: &str, labels: &[(&str, &str)], _: f64) {
+            let labels = labels.iter().map(|(n, _)| (*n).to_owned()).collect();
+            self.0.push((name.to_owned(), labels));
+        }
+    }
+
+    #[test]
+    fn names_and_labels_are_those_of_cadvisor() {
+        let Ok(list) = std::fs::read_to_string("../../shared/exporter-metrics/names.tsv") else {
+            eprintln!("SKIPPED: ../shared/exporter-metrics is not there");
+            return;
+        };
+        let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+        for line in list.lines() {
+            let columns: Vec<&str> = line.split('\t').collect();
+            if let [_, name, _, labels, source, ..] = columns[..]
+                && source.contains("cAdvisor")
+            {
+                known.insert(name, labels);
+            }
+        }
+        let one = Some(1.0);
+        let usage = Usage {
+            cpu: super::super::cgroup::Cpu {
+                usage: one,
+                user: one,
+                system: one,
+                periods: one,
+                throttled_periods: one,
+                throttled: one,
+                quota: one,
+                period: one,
+                shares: one,
+            },
+            memory: super::super::cgroup::Memory {
+                usage: one,
+                working_set: one,
+                limit: one,
+                page_faults: one,
+                ..Default::default()
+            },
+            blocks: vec![Default::default()],
+            pids: one,
+            networks: vec![Default::default()],
+            pressure: vec![("cpu", one, one), ("io", one, one), ("memory", one, one)],
+        };
+        let mut names = Names::default();
+        Container::new(detail(RUNNING)).put_usage(&usage, 1.0, &mut names);
+        assert!(names.0.len() > 30);
+        let common = ["id", "image", "name"];
+        for (name, labels) in names.0 {
+            let Some(expected) = known.get(name.as_str()) else {
+                // Listed by pattern or not at all.
+                assert!(name.starts_with("container_"), "{name}");
+                eprintln!("not in the reference: {name}");
+                continue;
+            };
+            for label in labels {
+                let fine = expected.contains(&label)
+                    || common.contains(&label.as_str())
+                    || label.starts_with("container_label_");
+                assert!(fine, "{name} has {label}, cAdvisor has {expected}");
+            }
+        }
+    }
+
     #[derive(Default)]
     struct Collect(BTreeMap<String, f64>);
 

@@ -20,6 +20,12 @@ pub(super) fn collect(host: &Host, pass: &mut Pass<'_>) -> io::Result<()> {
     ];
     let labels = labels.each_ref().map(|(n, v)| (*n, v.as_str()));
     pass.put("node_uname_info", &labels, 1.0);
+    // Dashboards find hosts by it; the branch says who really answers.
+    let build = [
+        ("branch", "stackwatch"),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ];
+    pass.put("node_exporter_build_info", &build, 1.0);
     Ok(())
 }
 
