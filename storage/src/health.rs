@@ -69,24 +69,27 @@ impl Watch {
         ));
     }
 
-    /// A damaged piece was found and set aside or skipped.
+    /// A damaged piece was found and set aside or skipped. Every query may meet it again:
+    /// it is logged and counted once, as long as its notice is kept.
     pub(crate) fn corrupt(&self, kind: FileKind, path: &Path, what: impl Display) {
-        let labels = KindLabels { kind };
-        self.telemetry.corruptions.get_or_create(&labels).inc();
-        tracing::error!(path = %path.display(), %what, "found damaged data");
-        self.notice(format!("damaged data in {}: {what}", path.display()));
+        if self.notice(format!("damaged data in {}: {what}", path.display())) {
+            let labels = KindLabels { kind };
+            self.telemetry.corruptions.get_or_create(&labels).inc();
+            tracing::error!(path = %path.display(), %what, "found damaged data");
+        }
     }
 
-    fn notice(&self, text: String) {
+    /// Whether `text` was not among the notices yet.
+    fn notice(&self, text: String) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // A reader meets the same bad chunk again and again.
         if state.notices.contains(&text) {
-            return;
+            return false;
         }
         if state.notices.len() == NOTICES_MAX {
             state.notices.pop_front();
         }
         state.notices.push_back(text);
+        true
     }
 
     pub(crate) fn health(&self) -> Health {
