@@ -86,8 +86,9 @@ impl Evaluator<'_> {
                     self.q.note(annotations::invalid_ratio(*v, capped), at);
                 }
             } else if *v >= i64::MAX as f64 || *v <= i64::MIN as f64 {
+                let direction = if *v > 0.0 { "overflows" } else { "underflows" };
                 return Err(EvalError::Failed(format!(
-                    "Scalar value {} overflows int64",
+                    "Scalar value {} {direction} int64",
                     model::number::format_sprint(*v)
                 )));
             }
