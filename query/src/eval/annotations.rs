@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Expr;
-use crate::promql::lexer::go_quote;
+use crate::promql::quote::go_quote;
 
 /// Collected texts, distinct by message; the position of the first is kept.
 #[derive(Debug, Default)]

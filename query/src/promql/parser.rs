@@ -12,6 +12,7 @@ use model::Matcher;
 use super::ast::{Aggregate, Call, Expr, ExprKind, Number, Span, Unary};
 use super::error::ParseError;
 use super::lexer::{self, Keyword, Kind, Token};
+use super::quote::{go_quote, unquote};
 use super::{functions, types};
 
 /// Longest text accepted, in bytes.
@@ -163,15 +164,15 @@ impl<'a> Parser<'a> {
         let shortened = || {
             if text.chars().count() > 10 {
                 let head: String = text.chars().take(10).collect();
-                format!("{}...", lexer::go_quote(&head))
+                format!("{}...", go_quote(&head))
             } else {
-                lexer::go_quote(text)
+                go_quote(text)
             }
         };
         match &token.kind {
             Kind::End => "end of input".to_owned(),
-            Kind::Identifier => format!("identifier {}", lexer::go_quote(text)),
-            Kind::MetricIdentifier => format!("metric identifier {}", lexer::go_quote(text)),
+            Kind::Identifier => format!("identifier {}", go_quote(text)),
+            Kind::MetricIdentifier => format!("metric identifier {}", go_quote(text)),
             Kind::Number => format!("number {}", shortened()),
             Kind::Duration => format!("duration {}", shortened()),
             Kind::String => format!("string {}", shortened()),
@@ -293,7 +294,7 @@ impl<'a> Parser<'a> {
 
     /// The text of a quoted token; bytes that are not UTF-8 become U+FFFD.
     fn string(&self, span: Span) -> String {
-        let bytes = lexer::unquote(self.slice(span)).unwrap_or_default();
+        let bytes = unquote(self.slice(span)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -312,7 +313,7 @@ impl<'a> Parser<'a> {
                 span,
                 format!(
                     "error parsing number: strconv.ParseFloat: parsing {}: value out of range",
-                    lexer::go_quote(text)
+                    go_quote(text)
                 ),
             )
         })?;
@@ -327,7 +328,7 @@ impl<'a> Parser<'a> {
         let function = function.ok_or_else(|| {
             self.error(
                 name_span,
-                format!("unknown function with name {}", lexer::go_quote(name)),
+                format!("unknown function with name {}", go_quote(name)),
             )
         })?;
         self.node(

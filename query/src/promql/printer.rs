@@ -10,7 +10,7 @@ use super::ast::{
     Aggregate, At, Binary, Cardinality, DurationExpr, DurationKind, Expr, ExprKind, Extension,
     Number, Selector,
 };
-use super::lexer::go_quote;
+use super::quote::go_quote;
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

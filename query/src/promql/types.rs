@@ -4,7 +4,7 @@ use model::labels::METRIC_NAME;
 
 use super::ast::{Aggregate, Binary, Call, Cardinality, Expr, ExprKind, Selector, Span, ValueType};
 use super::functions::Variadic;
-use super::lexer::go_quote;
+use super::quote::go_quote;
 
 type Checked = Result<(), (Span, String)>;
 

@@ -7,7 +7,7 @@ use model::{Histogram, Labels, is_stale};
 use super::series::Item;
 use crate::eval::{PointValue, SeriesPoints, VectorSample};
 use crate::histogram;
-use crate::promql::lexer::go_quote;
+use crate::promql::quote::go_quote;
 
 /// Relative difference that still counts as equal.
 const TOLERANCE: f64 = 1e-6;

@@ -2,7 +2,7 @@
 
 use model::Regex;
 
-use crate::promql::lexer::unquote;
+use crate::promql::quote::unquote;
 
 /// A text to find among errors or annotations.
 #[derive(Clone, Debug)]

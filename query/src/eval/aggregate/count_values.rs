@@ -5,7 +5,7 @@ use crate::eval::EvalError;
 use crate::eval::evaluator::Evaluator;
 use crate::eval::series::{FastMap, Point, Series};
 use crate::promql::ast::{Aggregate, Expr};
-use crate::promql::lexer::{go_quote_bytes, unquote};
+use crate::promql::quote::{go_quote_bytes, unquote};
 use model::{FPoint, Labels, number};
 
 /// The label must be valid UTF-8, which only the source text can still tell, and not empty.

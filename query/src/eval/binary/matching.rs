@@ -9,7 +9,7 @@ use crate::eval::evaluator::Evaluator;
 use crate::eval::series::{FastMap, Point, Points, Series, is_metadata, without_metadata};
 use crate::eval::{EvalError, PointValue};
 use crate::promql::ast::{Binary, Cardinality, Expr, Matching};
-use crate::promql::lexer::go_quote;
+use crate::promql::quote::go_quote;
 
 /// Numbers for the distinct label sets by which two sides match.
 #[derive(Default)]

@@ -166,7 +166,7 @@ impl Parser<'_> {
                         span,
                         format!(
                             "invalid label name for grouping: {}",
-                            crate::promql::lexer::go_quote(&label)
+                            crate::promql::quote::go_quote(&label)
                         ),
                     ));
                 }

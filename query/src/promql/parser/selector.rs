@@ -8,7 +8,8 @@ use crate::promql::ast::{
     At, BinaryOp, Expr, ExprKind, Extension, RangeSelector, Selector, Span, Subquery,
 };
 use crate::promql::error::ParseError;
-use crate::promql::lexer::{Keyword, Kind, go_quote};
+use crate::promql::lexer::{Keyword, Kind};
+use crate::promql::quote::go_quote;
 
 impl Parser<'_> {
     pub(super) fn bare_selector(&mut self) -> Result<Expr, ParseError> {
@@ -123,7 +124,7 @@ impl Parser<'_> {
     }
 
     fn utf8_string(&self, span: Span) -> Result<String, ParseError> {
-        let bytes = crate::promql::lexer::unquote(self.slice(span)).unwrap_or_default();
+        let bytes = crate::promql::quote::unquote(self.slice(span)).unwrap_or_default();
         String::from_utf8(bytes)
             .map_err(|_| self.error(span, "invalid UTF-8 in a label name or value"))
     }
