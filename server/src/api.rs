@@ -7,12 +7,12 @@ mod alertmanager;
 mod health;
 mod home;
 mod json;
-mod listener;
 mod loki;
 mod metrics;
 mod params;
 mod prometheus;
 mod reload;
+mod serve;
 mod work;
 
 use std::sync::{Arc, OnceLock, RwLock};
@@ -29,7 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 pub use health::{Component, Probe, State as ComponentState};
-pub use listener::Limited;
+pub use serve::serve;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -37,9 +37,6 @@ use crate::reload::Reloader;
 use crate::telemetry::HttpMetrics;
 use prometheus::envelope::{ErrorType, Failure};
 use work::Workshop;
-
-/// Largest request body accepted, in bytes: alerts posted by others are the largest.
-const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// What handlers share. Cloning shares it.
 #[derive(Clone)]
@@ -161,7 +158,8 @@ pub fn router(api: Api) -> Router {
         .merge(data)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        // `serve` has bounded the body before it comes here.
+        .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(middleware::from_fn(cors))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())

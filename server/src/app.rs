@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use rules::{GroupDefaults, Groups, RuleFile};
 use scrub::Scrubber;
@@ -134,11 +135,12 @@ impl App {
         let mut registry = Registry::default();
         let metrics = AppMetrics::new(&mut registry);
         let http = HttpMetrics::new(&mut registry);
+        let evicted = http.evicted();
         let (reloader, reload_requests) = Reloader::new();
         let clock: Clock = clock::wall;
         let api = Api::new(Arc::clone(&config), clock, http, reloader.clone());
         let (stop_server, stopped) = oneshot::channel();
-        let server = serve(listener, api.clone(), stopped);
+        let server = serve(listener, api.clone(), evicted, stopped);
         tracing::info!(%address, "listening");
 
         let starting = Starting {
@@ -413,19 +415,16 @@ async fn listen(address: &str) -> Result<TcpListener, RunError> {
         .map_err(|e| listen_error(address, e))
 }
 
-fn serve(listener: TcpListener, api: Api, stopped: oneshot::Receiver<()>) -> JoinHandle<()> {
-    let router = api::router(api);
-    tokio::spawn(async move {
-        let served = axum::serve(api::Limited::new(listener), router)
-            .with_graceful_shutdown(async {
-                // A dropped sender means the same as a message.
-                let _ = stopped.await;
-            })
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the HTTP server ended");
-        }
-    })
+fn serve(
+    listener: TcpListener,
+    api: Api,
+    evicted: Counter,
+    stopped: oneshot::Receiver<()>,
+) -> JoinHandle<()> {
+    tokio::spawn(api::serve(listener, api::router(api), evicted, async {
+        // A dropped sender means the same as a message.
+        let _ = stopped.await;
+    }))
 }
 
 async fn open_storage(
@@ -477,6 +476,10 @@ struct StoredPositions(Storage);
 impl collector::Positions for StoredPositions {
     fn get(&self, source: &str) -> Option<Vec<u8>> {
         self.0.log_position(source)
+    }
+
+    fn sources(&self) -> Vec<String> {
+        self.0.log_sources()
     }
 
     fn forget(&self, source: &str) {

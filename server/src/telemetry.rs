@@ -43,6 +43,7 @@ struct Handler {
 pub struct HttpMetrics {
     requests: Family<HandlerCode, Counter>,
     durations: Family<Handler, Histogram, fn() -> Histogram>,
+    evicted: Counter,
 }
 
 impl HttpMetrics {
@@ -53,6 +54,7 @@ impl HttpMetrics {
             durations: Family::new_with_constructor(|| {
                 Histogram::new([0.005, 0.025, 0.1, 0.5, 2.0, 10.0])
             }),
+            evicted: Counter::default(),
         };
         registry.register(
             "stackwatch_http_requests",
@@ -64,7 +66,17 @@ impl HttpMetrics {
             "Time until the answer was ready, by handler",
             metrics.durations.clone(),
         );
+        registry.register(
+            "stackwatch_http_connections_evicted",
+            "Idle connections closed because all seats were taken and another client waited",
+            metrics.evicted.clone(),
+        );
         metrics
+    }
+
+    /// Counts connections that lost their seat.
+    pub(crate) fn evicted(&self) -> Counter {
+        self.evicted.clone()
     }
 
     pub(crate) fn record(&self, handler: &str, status: StatusCode, took: Duration) {

@@ -1,0 +1,433 @@
+//! The HTTP server: so many connections at a time, and none of them for free.
+//!
+//! A client that sends nothing, or slowly, or does not read its answer holds a seat only until
+//! its time is over, and only while nobody else wants it: when all seats are taken, a newcomer
+//! gets the seat of the connection that has been idle longest.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
+
+/// Connections at a time. A browser with a dashboard holds six; each costs a file descriptor
+/// and some kilobytes.
+const CONNECTIONS_MAX: usize = 256;
+/// Until a request's head must be complete, counted from the connection's start or the answer
+/// before; so also how long an idle connection is kept.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// Largest head of a request, in bytes: a query fits into a URL. Four pipelined ones, at most.
+const HEAD_BYTES_MAX: usize = 400 << 10;
+/// Until a request's body must be complete.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Largest request body accepted, in bytes: alerts posted by others are the largest.
+const BODY_BYTES_MAX: usize = 4 << 20;
+/// Bytes of all request bodies held at once; further ones wait.
+const BODIES_BYTES_MAX: usize = 32 << 20;
+/// How long a client may leave an answer unread.
+const UNREAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// A connection keeps its seat at least this long, so that its request has time to arrive.
+const IDLE_MIN: Duration = Duration::from_millis(250);
+/// Pause after `accept` fails, which it does when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Serves `router` until `stopped` is done, then finishes requests in progress. `evicted` counts
+/// connections that lost their seat to another.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    evicted: Counter,
+    stopped: impl Future<Output = ()>,
+) {
+    let hall = Arc::new(Hall {
+        seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+        idle: Mutex::default(),
+        evicted,
+    });
+    let (stop, stopping) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut stopped = pin!(stopped);
+    let mut ordinal = 0;
+    loop {
+        let arrival = async {
+            let stream = accept(&listener).await;
+            (stream, hall.seat().await)
+        };
+        let (stream, seat) = tokio::select! {
+            () = &mut stopped => break,
+            arrived = arrival => arrived,
+        };
+        while connections.try_join_next().is_some() {}
+        ordinal += 1;
+        let visit = Visit::new(Arc::clone(&hall), ordinal);
+        let (router, stopping) = (router.clone(), stopping.clone());
+        connections.spawn(async move {
+            let _seat = seat;
+            converse(stream, router, visit, stopping).await;
+        });
+    }
+    drop((listener, stop));
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are written in one go; waiting for more only delays the last packet.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            // The peer has gone already.
+            Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One connection, to its end.
+async fn converse(
+    stream: TcpStream,
+    router: Router,
+    visit: Arc<Visit>,
+    mut stopping: watch::Receiver<()>,
+) {
+    let io = Patient {
+        stream,
+        visit: Arc::clone(&visit),
+        stalled: None,
+    };
+    let service = {
+        let (router, visit) = (TowerToHyperService::new(router), Arc::clone(&visit));
+        service_fn(move |request| respond(router.clone(), Arc::clone(&visit), request))
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    let mut finishing = false;
+    loop {
+        tokio::select! {
+            // How a connection ends is its client's affair.
+            _ = connection.as_mut() => return,
+            () = visit.evicted.notified() => return,
+            // The sender never sends: this is its end.
+            _ = stopping.changed(), if !finishing => {
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+async fn respond(
+    router: TowerToHyperService<Router>,
+    visit: Arc<Visit>,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let (head, body) = request.into_parts();
+    let hall = &visit.hall;
+    let (body, _held) = match tokio::time::timeout(BODY_TIME_MAX, hall.read(body)).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(status)) => return Ok(status.into_response()),
+        Err(_) => return Ok(StatusCode::REQUEST_TIMEOUT.into_response()),
+    };
+    // From here to the answer the connection is ours to wait for, not its client's.
+    let _busy = visit.busy();
+    let request = Request::from_parts(head, Body::from(body));
+    router.call(request).await
+}
+
+/// What connections share.
+struct Hall {
+    seats: Arc<Semaphore>,
+    /// A permit per byte of a request's body.
+    bodies: Arc<Semaphore>,
+    /// Connections that wait for their client, the longest first.
+    idle: Mutex<BTreeMap<(Instant, u64), Arc<Visit>>>,
+    evicted: Counter,
+}
+
+impl Hall {
+    /// A seat, taken from an idle connection when there is none.
+    async fn seat(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
+                return Some(seat);
+            }
+            let free = Arc::clone(&self.seats).acquire_owned();
+            let patience = self.evict(Instant::now());
+            if let Ok(seat) = tokio::time::timeout(patience, free).await {
+                // The semaphore is never closed; without a seat it would merely go uncounted.
+                return seat.ok();
+            }
+        }
+    }
+
+    /// Shows the longest idle connection the door; how long to wait before the next try.
+    fn evict(&self, now: Instant) -> Duration {
+        let mut idle = self.idle();
+        let Some(entry) = idle.first_entry() else {
+            return IDLE_MIN;
+        };
+        let age = now.saturating_duration_since(entry.key().0);
+        if age < IDLE_MIN {
+            return IDLE_MIN - age;
+        }
+        entry.remove().evicted.notify_one();
+        self.evicted.inc();
+        IDLE_MIN
+    }
+
+    /// A whole body, and its claim on [`BODIES_BYTES_MAX`].
+    async fn read(
+        &self,
+        body: Incoming,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), StatusCode> {
+        if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let mut body = pin!(body);
+        let mut read = Vec::new();
+        let mut held: Option<OwnedSemaphorePermit> = None;
+        while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+            // Trailers say nothing to us.
+            let Ok(piece) = frame.into_data() else {
+                continue;
+            };
+            if read.len() + piece.len() > BODY_BYTES_MAX {
+                return Err(StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            let claim = Arc::clone(&self.bodies).acquire_many_owned(bytes).await;
+            let claim = claim.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+            match &mut held {
+                Some(held) => held.merge(claim),
+                None => held = Some(claim),
+            }
+            read.extend_from_slice(&piece);
+        }
+        Ok((read.into(), held))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), Arc<Visit>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection, as the hall sees it.
+struct Visit {
+    hall: Arc<Hall>,
+    ordinal: u64,
+    /// Since when it waits for its client; `None` while its client waits for us.
+    since: Mutex<Option<Instant>>,
+    evicted: Notify,
+}
+
+impl Visit {
+    fn new(hall: Arc<Hall>, ordinal: u64) -> Arc<Visit> {
+        let visit = Arc::new(Visit {
+            hall,
+            ordinal,
+            since: Mutex::new(None),
+            evicted: Notify::new(),
+        });
+        visit.waits(Some(Instant::now()));
+        visit
+    }
+
+    fn waits(self: &Arc<Self>, since: Option<Instant>) {
+        let mut own = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.hall.idle();
+        if let Some(before) = std::mem::replace(&mut *own, since) {
+            idle.remove(&(before, self.ordinal));
+        }
+        if let Some(since) = since {
+            idle.insert((since, self.ordinal), Arc::clone(self));
+        }
+    }
+
+    fn busy(self: &Arc<Self>) -> Busy {
+        self.waits(None);
+        Busy(Arc::clone(self))
+    }
+
+    /// Some of an answer has left.
+    fn progressed(self: &Arc<Self>) {
+        let waiting = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_some() {
+            drop(waiting);
+            self.waits(Some(Instant::now()));
+        }
+    }
+}
+
+/// Ends with the handler.
+struct Busy(Arc<Visit>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.waits(Some(Instant::now()));
+    }
+}
+
+/// A stream that gives up a write nobody reads.
+struct Patient {
+    stream: TcpStream,
+    visit: Arc<Visit>,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        self.visit.waits(None);
+    }
+}
+
+impl Patient {
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            self.visit.progressed();
+            return written;
+        }
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(UNREAD_TIME_MAX)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn started() -> (std::net::SocketAddr, Counter) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/", get(|| async { "here" }))
+            .route("/", post(|body: String| async move { body }));
+        let evicted = Counter::default();
+        let counted = evicted.clone();
+        tokio::spawn(serve(listener, router, counted, std::future::pending()));
+        (address, evicted)
+    }
+
+    /// What comes back for `request` until the server closes.
+    async fn ask(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+    #[tokio::test]
+    async fn idle_connections_do_not_keep_others_out() {
+        let (address, evicted) = started().await;
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
+            idle.push(stream);
+        }
+        assert!(ask(address, GET).await.ends_with("here"));
+        assert_eq!(evicted.get(), 1);
+        // It was the one that had waited longest; unread bytes make its end a reset.
+        assert!(matches!(idle[0].read(&mut [0; 8]).await, Ok(0) | Err(_)));
+    }
+
+    #[tokio::test]
+    async fn bodies_are_read_whole_or_refused() {
+        let (address, _) = started().await;
+        let post = |length: usize, body: &str| {
+            format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+        };
+        assert!(ask(address, &post(5, "12345")).await.ends_with("12345"));
+        let refused = ask(address, &post(BODY_BYTES_MAX + 1, "")).await;
+        assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+        let chunked = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+        let refused = ask(address, chunked).await;
+        assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    }
+}
