@@ -301,7 +301,7 @@ fn split_port(address: &str) -> (&str, &str) {
 
 fn strip_domain(address: &str) -> String {
     let (host, port) = split_port(address);
-    let is_ip = host.parse::<std::net::IpAddr>().is_ok();
+    let is_ip = host.parse::<core::net::IpAddr>().is_ok();
     let short = if is_ip {
         host
     } else {
