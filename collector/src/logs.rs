@@ -102,8 +102,14 @@ async fn run(context: Context) {
     let mut tails = Tails::new(Arc::new(context));
     loop {
         let Err(error) = watch(&mut tails).await;
-        if status.set_source("logs", Err(error.to_string())) {
-            tracing::warn!(%error, "watching containers' logs failed, trying again");
+        let news = status.set_source("logs", Err(error.to_string()));
+        match error {
+            _ if !news => {}
+            // Whoever watches containers warns of this, and says which socket.
+            EngineError::NoSocket(_) | EngineError::Denied(_) => {
+                tracing::info!("containers' logs wait for docker");
+            }
+            error => tracing::warn!(%error, "watching containers' logs failed, trying again"),
         }
         // Tails go on by themselves meanwhile.
         tokio::time::sleep(RETRY_INTERVAL).await;
