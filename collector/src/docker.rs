@@ -27,6 +27,9 @@ use events::Change;
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// Time between two attempts to reach an engine that does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+/// How far back requests to stop are asked for at the start: as long as a dead container is news.
+/// The engine remembers its last few hundred events only.
+const REQUESTS_KNOWN: Duration = Duration::from_secs(86_400);
 /// Containers watched; those behind are left out with a warning.
 const CONTAINERS_MAX: usize = 2000;
 
@@ -56,6 +59,8 @@ pub(crate) struct Docker {
     was_up: bool,
     /// Newest event seen, nanoseconds since the epoch: where to go on after a break.
     last_event_ns: Option<i64>,
+    /// When it first answered, nanoseconds since the epoch: what happened before is known by asking.
+    connected_ns: Option<i64>,
     /// Samples of a series must not go back in time.
     last_at: Timestamp,
 }
@@ -72,6 +77,7 @@ impl Docker {
             events: None,
             was_up: false,
             last_event_ns: None,
+            connected_ns: None,
             last_at: Timestamp::MIN,
         })
     }
@@ -79,11 +85,13 @@ impl Docker {
     /// Opens the event stream, then asks for everything: what happens in between comes as an event.
     async fn connect(&mut self) -> Result<(), EngineError> {
         self.version = self.engine.version().await?;
+        let now = clock::now();
         let since = self
             .last_event_ns
-            .map_or_else(|| clock::now().nanos(), |ns| ns + 1);
+            .map_or_else(|| now.minus(REQUESTS_KNOWN).nanos(), |ns| ns + 1);
         let events = self.engine.events(&events::FILTERS, Some(since)).await?;
         self.reconcile().await?;
+        self.connected_ns.get_or_insert(now.nanos());
         self.events = Some(events);
         Ok(())
     }
@@ -138,7 +146,12 @@ impl Docker {
     ) -> Result<Option<SampleBatch>, EngineError> {
         self.last_event_ns = self.last_event_ns.max(Some(event.time_ns));
         let id = event.actor.id.as_str();
-        let change = events::change(event);
+        let past = self.connected_ns.is_some_and(|ns| event.time_ns < ns);
+        let change = match events::change(event) {
+            // Who asked for the end of a container is all that the engine does not tell now.
+            change if past && change != Change::StopRequested => Change::Nothing,
+            change => change,
+        };
         match change {
             Change::Nothing => return Ok(None),
             Change::Removed => {
@@ -152,6 +165,11 @@ impl Docker {
                     self.inspect(id).await?;
                 } else if let Some(container) = self.containers.get_mut(id) {
                     container.oom_killed();
+                }
+            }
+            Change::StopRequested => {
+                if let Some(container) = self.containers.get_mut(id) {
+                    container.stop_requested(event.time_ns as f64 / 1e9);
                 }
             }
             Change::Inspect => self.inspect(id).await?,

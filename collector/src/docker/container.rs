@@ -17,6 +17,8 @@ pub(super) struct Container {
     exit_code: Option<i64>,
     finished: Option<f64>,
     started: Option<f64>,
+    /// When somebody last asked for its end, in seconds since the epoch.
+    stop_requested: Option<f64>,
     oom: OomCount,
     /// `host` and `container:…` networks are counted elsewhere.
     pub(super) own_network: bool,
@@ -24,7 +26,7 @@ pub(super) struct Container {
     pub(super) places: Option<(u32, Places)>,
 }
 
-const LABELS: usize = 5;
+const LABELS: usize = 6;
 
 /// Kills by the kernel, over all runs. The engine's events and the cgroup's own count see the
 /// same kills from two sides, and either may miss some: a cgroup goes with its container, an
@@ -59,6 +61,7 @@ impl Container {
             exit_code: None,
             finished: None,
             started: None,
+            stop_requested: None,
             oom: OomCount::default(),
             own_network: true,
             places: None,
@@ -120,6 +123,11 @@ impl Container {
         self.oom.events += 1;
     }
 
+    /// Somebody asked for its end: `docker stop`, `kill`, `restart`, Compose.
+    pub(super) fn stop_requested(&mut self, at_seconds: f64) {
+        self.stop_requested = Some(at_seconds);
+    }
+
     /// Kills that its cgroup counted in this run.
     pub(super) fn saw_oom_kills(&mut self, count: f64) {
         self.oom.cgroup = self.oom.cgroup.max(count as u64);
@@ -142,6 +150,7 @@ impl Container {
         let flag = |on: bool| f64::from(u8::from(on));
         let runs = self.state.running && !self.state.restarting;
         put("container_running", flag(runs));
+        put("container_restarting", flag(self.state.restarting));
         put("container_restarts_total", self.restarts as f64);
         put("container_oom_events_total", self.oom.total() as f64);
         if let Some(code) = self.exit_code {
@@ -150,8 +159,15 @@ impl Container {
         if let Some(finished) = self.finished {
             put("container_finished_time_seconds", finished);
         }
-        if let (Some(started), true) = (self.started, runs) {
-            put("container_start_time_seconds", started);
+        if let Some(at) = self.stop_requested {
+            put("container_stop_requested_time_seconds", at);
+        }
+        if let Some(started) = self.started {
+            // Of the run that ended too: cAdvisor's name is for running containers only.
+            put("container_started_time_seconds", started);
+            if runs {
+                put("container_start_time_seconds", started);
+            }
         }
         if runs {
             let health = self.state.health.as_ref().map(|h| h.status);
@@ -284,7 +300,13 @@ impl Usage {
 
 fn labels(detail: &ContainerDetail) -> [(&'static str, String); LABELS] {
     let label = |name: &str| detail.config.labels.get(name).cloned().unwrap_or_default();
+    // Every container of Compose carries it; only `True`, of `docker compose run`, tells anything.
+    let oneoff = Some(label("com.docker.compose.oneoff")).filter(|v| v == "True");
     [
+        (
+            "container_label_com_docker_compose_oneoff",
+            oneoff.unwrap_or_default(),
+        ),
         (
             "container_label_com_docker_compose_project",
             label("com.docker.compose.project"),
@@ -418,11 +440,36 @@ mod tests {
         check(&container, "container_health_starting", Some(1.0));
         check(&container, "container_exit_code", None);
         check(&container, "container_finished_time_seconds", None);
-        check(
-            &container,
-            "container_start_time_seconds",
-            Some(1_767_225_610.0),
-        );
+        let started = Some(1_767_225_610.0);
+        check(&container, "container_start_time_seconds", started);
+        check(&container, "container_started_time_seconds", started);
+    }
+
+    #[test]
+    fn a_stopped_container_tells_when_its_last_run_began() {
+        let container = Container::new(detail(EXITED));
+        check(&container, "container_start_time_seconds", None);
+        let started = Some(1_767_225_610.0);
+        check(&container, "container_started_time_seconds", started);
+        let never = Container::new(detail(
+            r#"{"Status":"created","StartedAt":"0001-01-01T00:00:00Z"}"#,
+        ));
+        check(&never, "container_started_time_seconds", None);
+    }
+
+    #[test]
+    fn only_a_one_off_container_is_labelled_so() {
+        let check = |value: &str, expect: &str| {
+            let detail = serde_json::from_str(&format!(
+                r#"{{"Id":"ab","Name":"/web","Config":{{"Labels":{{"com.docker.compose.oneoff":"{value}"}}}},"State":{RUNNING}}}"#
+            ));
+            let found = labels(&detail.unwrap());
+            let oneoff = found.iter().find(|(n, _)| n.ends_with("_oneoff"));
+            assert_eq!(oneoff.unwrap().1, expect, "{value}");
+        };
+        check("True", "True");
+        check("False", "");
+        check("", "");
     }
 
     #[test]

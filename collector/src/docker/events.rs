@@ -10,6 +10,7 @@ pub(super) const FILTERS: [(&str, &[&str]); 2] = [
         &[
             "create",
             "start",
+            "kill",
             "die",
             "oom",
             "health_status",
@@ -31,6 +32,8 @@ pub(super) enum Change {
         /// As the event says.
         exit_code: Option<i64>,
     },
+    /// Somebody asked for its end.
+    StopRequested,
     /// The kernel killed one of its processes.
     OomKilled,
     /// It is no more.
@@ -55,10 +58,20 @@ pub(super) fn change(event: &Event) -> Change {
                 .get("exitCode")
                 .and_then(|c| c.parse().ok()),
         },
+        "kill" if ends(event) => Change::StopRequested,
         "oom" => Change::OomKilled,
         "destroy" => Change::Removed,
         _ => Change::Nothing,
     }
+}
+
+/// Whether the signal of a `kill` event ends a process that does not expect it: hang-up,
+/// user-defined and window signals are how daemons are asked to reload.
+fn ends(event: &Event) -> bool {
+    /// SIGINT, SIGQUIT, SIGKILL and SIGTERM, and what some images set as STOPSIGNAL for systemd.
+    const ENDING: [&str; 5] = ["2", "3", "9", "15", "37"];
+    let signal = event.actor.attributes.get("signal");
+    signal.is_some_and(|s| ENDING.contains(&s.as_str()))
 }
 
 #[cfg(test)]
@@ -79,6 +92,14 @@ mod tests {
             r#"{"Type":"container","Action":"health_status: unhealthy","Actor":{"ID":"a"}}"#,
             Change::Inspect,
         );
+        let kill = |signal: &str| {
+            format!(
+                r#"{{"Type":"container","Action":"kill","Actor":{{"ID":"a","Attributes":{{"signal":"{signal}"}}}}}}"#
+            )
+        };
+        check(&kill("15"), Change::StopRequested);
+        check(&kill("9"), Change::StopRequested);
+        check(&kill("1"), Change::Nothing);
         check(
             r#"{"Type":"container","Action":"exec_start: sh"}"#,
             Change::Nothing,

@@ -91,7 +91,8 @@ impl FakeEngine {
 
     fn event(&self, action: &str, exit_code: &str) {
         let event = format!(
-            r#"{{"Type":"container","Action":"{action}","Actor":{{"ID":"c1","Attributes":{{"exitCode":"{exit_code}"}}}},"timeNano":1700000000000000000}}"#
+            r#"{{"Type":"container","Action":"{action}","Actor":{{"ID":"c1","Attributes":{{"exitCode":"{exit_code}"}}}},"timeNano":{}}}"#,
+            clock::now().nanos()
         );
         self.events.send(event).unwrap();
     }
@@ -202,6 +203,40 @@ async fn a_container_lives_dies_and_is_removed() {
     engine.answer("/containers/json?all=1", "[]");
     engine.event("destroy", "");
     wait_for(&mut received, "container_running", None).await;
+}
+
+#[tokio::test]
+async fn a_container_that_somebody_stopped_says_so() {
+    let engine = FakeEngine::start();
+    engine.container("running", RUNNING);
+    let (mut received, _stop, _status) = engine.watch();
+    let batch = wait_for(&mut received, "container_running", Some(1.0)).await;
+    assert!(!batch.contains_key("container_stop_requested_time_seconds"));
+    // Before we came: a death of a run before, which is not news.
+    let old = r#"{"Type":"container","Action":"die","Actor":{"ID":"c1","Attributes":{"exitCode":"9"}},"timeNano":1600000000000000000}"#;
+    engine.events.send(old.to_owned()).unwrap();
+    engine.container("exited", EXITED);
+    engine.events.send(r#"{"Type":"container","Action":"kill","Actor":{"ID":"c1","Attributes":{"signal":"15"}},"timeNano":1700000000000000000}"#.to_owned()).unwrap();
+    engine.event("die", "137");
+    let update = wait_for(&mut received, "container_running", Some(0.0)).await;
+    let asked = update["container_stop_requested_time_seconds"];
+    assert_eq!(asked, Some(1_700_000_000.0));
+    assert_eq!(update["container_exit_code"], Some(137.0));
+    assert_eq!(update["container_restarting"], Some(0.0));
+}
+
+#[tokio::test]
+async fn a_container_that_docker_starts_again_is_restarting() {
+    let engine = FakeEngine::start();
+    engine.container("running", RUNNING);
+    let (mut received, _stop, _status) = engine.watch();
+    wait_for(&mut received, "container_restarting", Some(0.0)).await;
+    let restarting = format!(r#""Running":true,"Restarting":true,{EXITED}"#);
+    engine.container("restarting", &restarting);
+    engine.event("die", "3");
+    let update = wait_for(&mut received, "container_restarting", Some(1.0)).await;
+    assert_eq!(update["container_running"], Some(0.0));
+    assert_eq!(update["container_exit_code"], Some(3.0));
 }
 
 #[tokio::test]
