@@ -253,6 +253,18 @@ fn host_memory() {
         vec![(host!("node_vmstat_oom_kill"), step(600.0, 3.0, 4.0))],
         vec![(host!("node_vmstat_oom_kill"), always(3.0))],
     );
+    // The victim was a container, which ContainerOomKilled reports.
+    quiet(
+        "HostOomKill",
+        20,
+        vec![
+            (host!("node_vmstat_oom_kill"), step(600.0, 3.0, 4.0)),
+            (
+                container!("container_oom_events_total"),
+                step(595.0, 0.0, 1.0),
+            ),
+        ],
+    );
 }
 
 #[test]
@@ -290,8 +302,21 @@ fn host_disks() {
             (disk!("node_filesystem_readonly"), always(0.0)),
         ]
     };
-    check("HostDiskFillsIn24h", 240, falling(3e9), falling(0.1e9));
+    check("HostDiskFillsIn24h", 300, falling(3e9), falling(0.1e9));
     quiet("HostDiskFillsIn24h", 90, falling(3e9));
+    // An image was pulled.
+    quiet(
+        "HostDiskFillsIn24h",
+        600,
+        vec![
+            (
+                disk!("node_filesystem_avail_bytes"),
+                Box::new(|t| Some(30e9 - ((t - 14_400.0) * 1e7).clamp(0.0, 6e9))),
+            ),
+            (disk!("node_filesystem_size_bytes"), always(100e9)),
+            (disk!("node_filesystem_readonly"), always(0.0)),
+        ],
+    );
     let inodes = |free: f64, all: f64| -> Vec<Line> {
         vec![
             (disk!("node_filesystem_files_free"), always(free)),
@@ -342,11 +367,20 @@ fn docker_engine() {
         10,
         vec![(
             "docker_engine_up{job=\"cadvisor\",instance=\"h\"}",
-            always(0.0),
+            step(60.0, 1.0, 0.0),
         )],
         vec![(
             "docker_engine_up{job=\"cadvisor\",instance=\"h\"}",
             always(1.0),
+        )],
+    );
+    // A host without Docker.
+    quiet(
+        "DockerDaemonUnreachable",
+        10,
+        vec![(
+            "docker_engine_up{job=\"cadvisor\",instance=\"h\"}",
+            always(0.0),
         )],
     );
 }
@@ -355,10 +389,15 @@ fn docker_engine() {
 fn ended(code: f64) -> Vec<Line> {
     vec![
         (container!("container_running"), step(300.0, 1.0, 0.0)),
+        (container!("container_restarting"), always(0.0)),
         (container!("container_exit_code"), from(300.0, code)),
         (
             container!("container_finished_time_seconds"),
             from(300.0, BASE + 300.0),
+        ),
+        (
+            container!("container_started_time_seconds"),
+            always(BASE - 60.0),
         ),
     ]
 }
@@ -401,10 +440,25 @@ fn a_container_that_dies_is_reported_and_one_that_ends_well_is_not() {
             ),
         ],
     );
-    // Docker restarts it again and again.
+    // Docker is about to start it again.
     let mut looping = ended(1.0);
-    looping.push((container!("container_restarts_total"), rate(1.0 / 60.0)));
+    looping[1].1 = step(300.0, 0.0, 1.0);
     quiet("ContainerDied", 10, looping);
+    // `docker stop` of what ignores SIGTERM; and one that was stopped, started, and then died.
+    let requested = container!("container_stop_requested_time_seconds");
+    let mut asked = ended(137.0);
+    asked.push((requested, from(300.0, BASE + 290.0)));
+    quiet("ContainerDied", 10, asked);
+    // We were restarted meanwhile and have forgotten who asked.
+    let mut asked = ended(137.0);
+    asked.push((
+        requested,
+        Box::new(|t| (300.0..400.0).contains(&t).then_some(BASE + 290.0)),
+    ));
+    quiet("ContainerDied", 20, asked);
+    let mut later = ended(137.0);
+    later.push((requested, always(BASE - 61.0)));
+    fires("ContainerDied", 10, later);
     // It was removed: the alert ends.
     let removed: Vec<Line> = vec![
         (container!("container_running"), until(180.0, 0.0)),
@@ -421,14 +475,15 @@ fn a_container_that_dies_is_reported_and_one_that_ends_well_is_not() {
 fn stopped(code: f64, ran: f64) -> Vec<Line> {
     vec![
         (service!("container_running"), step(300.0, 1.0, 0.0)),
+        (service!("container_restarting"), always(0.0)),
         (service!("container_exit_code"), from(300.0, code)),
         (
             service!("container_finished_time_seconds"),
             from(300.0, BASE + 300.0),
         ),
         (
-            service!("container_start_time_seconds"),
-            until(300.0, BASE + 300.0 - ran),
+            service!("container_started_time_seconds"),
+            always(BASE + 300.0 - ran),
         ),
     ]
 }
@@ -453,31 +508,71 @@ fn a_service_without_a_running_container_is_down_and_a_job_that_is_done_is_not()
     let mut recreated = vec![
         (service!("container_running"), until(300.0, 1.0)),
         (
-            service!("container_start_time_seconds"),
+            service!("container_started_time_seconds"),
             until(300.0, BASE - 9000.0),
         ),
+        (service!("container_restarting"), until(300.0, 0.0)),
         (service!("container_running", "2"), from(330.0, 1.0)),
+        (service!("container_restarting", "2"), from(330.0, 0.0)),
     ];
     quiet("ContainerDown", 10, std::mem::take(&mut recreated));
     // Another replica still runs.
     let mut replicas = stopped(0.0, 7200.0);
     replicas.push((service!("container_running", "2"), always(1.0)));
+    replicas.push((service!("container_restarting", "2"), always(0.0)));
     quiet("ContainerDown", 10, replicas);
+    // Stopped on request: down soon after, whatever the code, and not dead.
+    for code in [0.0, 137.0] {
+        let mut asked = stopped(code, 200.0);
+        let requested = service!("container_stop_requested_time_seconds");
+        asked.push((requested, from(300.0, BASE + 290.0)));
+        fires("ContainerDown", 10, asked);
+    }
+    // Docker waits before it starts it again.
+    let mut looping = stopped(1.0, 200.0);
+    looping[1].1 = step(300.0, 0.0, 1.0);
+    quiet("ContainerDown", 10, looping);
+    // Stopped weeks before anybody watched.
+    let finished = BASE - 14.0 * 86_400.0;
+    quiet(
+        "ContainerDown",
+        10,
+        vec![
+            (service!("container_running"), always(0.0)),
+            (service!("container_restarting"), always(0.0)),
+            (service!("container_exit_code"), always(137.0)),
+            (
+                service!("container_finished_time_seconds"),
+                always(finished),
+            ),
+            (
+                service!("container_started_time_seconds"),
+                always(finished - 86_400.0),
+            ),
+        ],
+    );
 }
 
 #[test]
 fn container_trouble() {
+    let restarts = |restarting: f64, count: Curve| -> Vec<Line> {
+        vec![
+            (container!("container_restarts_total"), count),
+            (container!("container_running"), always(0.0)),
+            (container!("container_restarting"), always(restarting)),
+        ]
+    };
     check(
         "ContainerRestartLoop",
         20,
-        vec![(
-            container!("container_restarts_total"),
-            Box::new(|t| Some((t / 120.0).floor())),
-        )],
-        vec![(
-            container!("container_restarts_total"),
-            step(300.0, 0.0, 1.0),
-        )],
+        restarts(1.0, Box::new(|t| Some((t / 120.0).floor()))),
+        restarts(1.0, step(300.0, 0.0, 2.0)),
+    );
+    // Docker gave up: ContainerDied reports it.
+    quiet(
+        "ContainerRestartLoop",
+        20,
+        restarts(0.0, step(300.0, 0.0, 5.0)),
     );
     let health = |state: f64, starting: f64| -> Vec<Line> {
         vec![
@@ -534,6 +629,13 @@ fn container_trouble() {
         memory(50.0, 100.0),
     );
     quiet("ContainerMemoryNearLimit", 10, memory(95.0, 0.0));
+    // Most of it is file cache.
+    let mut cached = memory(95.0, 100.0);
+    cached.push((
+        container!("container_memory_total_active_file_bytes"),
+        always(60.0),
+    ));
+    quiet("ContainerMemoryNearLimit", 10, cached);
     let throttled = |share: f64| -> Vec<Line> {
         vec![
             (
@@ -551,6 +653,9 @@ fn the_monitoring_itself() {
     fires("Watchdog", 1, vec![]);
     let up = |v: f64| -> Vec<Line> { vec![("up{job=\"j\",instance=\"i\"}", always(v))] };
     check("ScrapeTargetDown", 5, up(0.0), up(1.0));
+    let mut docker = up(0.0);
+    docker.push(("docker_engine_up{job=\"j\",instance=\"i\"}", always(0.0)));
+    quiet("ScrapeTargetDown", 5, docker);
     macro_rules! grows {
         ($alert:literal, $series:literal) => {
             check(
