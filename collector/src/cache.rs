@@ -19,6 +19,8 @@ pub(crate) struct SeriesCache {
     pass: u64,
     /// The last pass that succeeded; 0 when the last one failed or there was none.
     alive: u64,
+    /// Keys that the last successful pass saw.
+    usual: usize,
 }
 
 struct Slot {
@@ -53,6 +55,7 @@ impl SeriesCache {
             by_labels: HashMap::new(),
             pass: 1,
             alive: 0,
+            usual: 0,
         }
     }
 
@@ -115,7 +118,7 @@ impl SeriesCache {
         }
         self.alive = self.pass;
         self.pass += 1;
-        self.evict();
+        self.usual = self.evict(self.alive, 0);
     }
 
     /// Ends a pass that failed: every series of the last successful one vanishes.
@@ -130,6 +133,8 @@ impl SeriesCache {
             }
         }
         self.alive = 0;
+        // What keeps failing must not grow with each try either.
+        self.evict(self.pass, self.usual);
         self.pass += 1;
     }
 
@@ -155,12 +160,12 @@ impl SeriesCache {
         }
     }
 
-    /// Forgets what the last pass did not see, once that is most of what is kept.
-    fn evict(&mut self) {
-        let live = self.alive;
+    /// Forgets what the pass `live` did not see, once that is most of what is kept and of what
+    /// is `usual`. The number of keys seen.
+    fn evict(&mut self, live: u64, usual: usize) -> usize {
         let seen = self.by_key.values().filter(|(_, at)| *at == live).count();
-        if self.by_key.len() <= 2 * seen + IDLE_KEYS {
-            return;
+        if self.by_key.len() <= 2 * seen.max(usual) + IDLE_KEYS {
+            return seen;
         }
         let mut moved = vec![None; self.slots.len()];
         let mut kept = Vec::with_capacity(seen);
@@ -185,6 +190,7 @@ impl SeriesCache {
         });
         self.by_key.shrink_to_fit();
         self.by_labels.shrink_to_fit();
+        seen
     }
 }
 
@@ -258,6 +264,20 @@ mod tests {
         }
         assert!(cache.by_key.len() <= 1300, "{} keys", cache.by_key.len());
         assert_eq!(pass(&mut cache, &["m49_7"], true).0, Vec::<String>::new());
+    }
+
+    #[test]
+    fn churn_that_fails_does_not_grow_the_cache() {
+        let mut cache = SeriesCache::new();
+        pass(&mut cache, &["a", "b"], true);
+        for round in 0..50 {
+            let names: Vec<String> = (0..100).map(|i| format!("m{round}_{i}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            pass(&mut cache, &names, false);
+        }
+        assert!(cache.by_key.len() <= 1300, "{} keys", cache.by_key.len());
+        assert!(cache.slots.len() <= 1300, "{} series", cache.slots.len());
+        assert_eq!(pass(&mut cache, &["a"], true).0, ["a"]);
     }
 
     #[test]

@@ -7,6 +7,10 @@ use model::labels::METRIC_NAME;
 
 use super::Kind;
 
+/// Most labels of one series. Exporters have a dozen, Kubernetes' some dozens; what is gone through
+/// for each label is all the others.
+const LABELS_MAX: usize = 512;
+
 /// Reads `name{label="value", …}` or `{"quoted name", …}`. Label values keep any UTF-8.
 /// The result may lack a name; an empty value means that the label is absent.
 ///
@@ -14,7 +18,12 @@ use super::Kind;
 /// What is wrong, without a line number.
 pub fn parse(text: &str) -> Result<LabelsBuilder, String> {
     let mut labels = LabelsBuilder::default();
+    let mut count = 0;
     walk(text, |name, value| {
+        count += 1;
+        if count > LABELS_MAX {
+            return Err(format!("more than {LABELS_MAX} labels"));
+        }
         // Prometheus counts an empty label as absent, so it can not repeat one.
         if labels.get(name).is_some() {
             return Err(format!("label {name:?} is repeated"));
@@ -154,6 +163,17 @@ fn format_bound(v: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_series_of_endless_labels_is_refused() {
+        let text = |n: usize| {
+            let labels: Vec<String> = (0..n).map(|i| format!("l{i}=\"v\"")).collect();
+            format!("{{{}}}", labels.join(","))
+        };
+        assert!(parse(&text(LABELS_MAX)).is_ok());
+        let refused = parse(&text(50_000)).err();
+        assert_eq!(refused.as_deref(), Some("more than 512 labels"));
+    }
 
     #[test]
     fn bounds_are_written_as_prometheus_3_stores_them() {

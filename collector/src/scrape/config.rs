@@ -77,7 +77,7 @@ pub struct ScrapeConfig {
     /// Most bytes of an answer, uncompressed. A larger one fails the scrape. 0: the built-in bound.
     #[serde(default, deserialize_with = "bytes")]
     pub body_size_limit: u64,
-    /// Most samples after relabelling. 0: no limit.
+    /// Most samples after relabelling. 0: the built-in bound of 100,000.
     #[serde(default)]
     pub sample_limit: usize,
     /// Most labels per series. 0: no limit.

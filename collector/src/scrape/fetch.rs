@@ -99,7 +99,8 @@ impl Fetcher {
         url: &str,
         timeout: Duration,
     ) -> Result<(Vec<u8>, Format), FetchError> {
-        let http = |e: reqwest::Error| FetchError::Http(chain(&e));
+        // The address, which may hold a token, is shown beside the error anyway.
+        let http = |e: reqwest::Error| FetchError::Http(chain(&e.without_url()));
         let mut request = self
             .client
             .get(url)

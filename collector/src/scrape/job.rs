@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::{SampleBatch, Timestamp};
+use tokio::runtime::RuntimeFlavor;
 use tokio::time::Instant;
 
 use super::fetch::Fetcher;
@@ -11,6 +12,12 @@ use crate::exposition::{Format, Item, Kind, ParseError, Parser, series};
 use crate::relabel::Relabel;
 use crate::source::Source;
 use crate::target::{Pass, Target};
+
+/// Samples of one scrape unless the job sets a limit: more than a server of this size has room
+/// for (the store's head holds some 60,000 series), so only a broken target reaches it.
+const SAMPLES_MAX: usize = 100_000;
+/// A larger exposition is parsed aside, so that others are scraped meanwhile.
+const PARSED_ASIDE_BYTES: usize = 256 << 10;
 
 /// What the targets of one job share.
 pub(crate) struct Job {
@@ -74,7 +81,8 @@ impl Source for Scraper {
             relabel: &job.metric_relabel,
             target: pass.target_labels(),
         };
-        match parse_into(&mut pass, &body, format, &rules) {
+        let parsed = aside(body.len(), || parse_into(&mut pass, &body, format, &rules));
+        match parsed {
             Ok(()) => {
                 let collected = pass.done();
                 target.finish(at, started.elapsed(), Ok(collected))
@@ -84,6 +92,17 @@ impl Source for Scraper {
                 target.finish(at, started.elapsed(), Err(&e.to_string()))
             }
         }
+    }
+}
+
+/// Runs `work` on what may take long, where the runtime has other threads for the rest.
+fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let flavor = tokio::runtime::Handle::try_current().map(|h| h.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) if bytes > PARSED_ASIDE_BYTES => {
+            tokio::task::block_in_place(work)
+        }
+        _ => work(),
     }
 }
 
@@ -98,6 +117,10 @@ pub(crate) fn parse_into(
     rules: &SeriesRules<'_>,
 ) -> Result<(), ParseError> {
     let config = rules.config;
+    let samples_max = match config.sample_limit {
+        0 => SAMPLES_MAX,
+        limit => limit,
+    };
     let mut parser = Parser::new(body, format)?;
     let (mut family, mut kind) = ("", Kind::Unknown);
     while let Some(item) = parser.next() {
@@ -131,8 +154,8 @@ pub(crate) fn parse_into(
             make,
         )
         .map_err(|message: String| parser.error(message))?;
-        if config.sample_limit > 0 && pass.kept > config.sample_limit {
-            return Err(parser.error(format!("sample limit exceeded ({})", config.sample_limit)));
+        if pass.kept > samples_max {
+            return Err(parser.error(format!("sample limit exceeded ({samples_max})")));
         }
     }
     Ok(())
