@@ -50,6 +50,8 @@ pub struct Outputs {
 pub trait Positions: Send + Sync {
     /// The last stored position of a source.
     fn get(&self, source: &str) -> Option<Vec<u8>>;
+    /// All sources that have a position.
+    fn sources(&self) -> Vec<String>;
     /// Drops the position of a source that is gone for good.
     fn forget(&self, source: &str);
 }

@@ -15,6 +15,10 @@ impl Positions for NoPositions {
         None
     }
 
+    fn sources(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn forget(&self, _: &str) {}
 }
 

@@ -135,6 +135,11 @@ impl LogStore {
         self.lock().positions.get(source).cloned()
     }
 
+    /// See [`crate::Storage::log_sources`].
+    pub(crate) fn sources(&self) -> Vec<String> {
+        self.lock().positions.keys().cloned().collect()
+    }
+
     /// See [`crate::Storage::forget_log_position`].
     pub(crate) fn forget(&self, source: &str) {
         let mut state = self.lock();

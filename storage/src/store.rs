@@ -54,7 +54,7 @@ struct Inner {
     disk_bytes: Mutex<u64>,
     stop: Mutex<bool>,
     stopped: Condvar,
-    _lock: DirLock,
+    lock: DirLock,
 }
 
 impl Storage {
@@ -107,7 +107,7 @@ impl Storage {
             disk_bytes: Mutex::new(0),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
-            _lock: lock,
+            lock,
         });
         inner.maintain(now);
         let for_thread = Arc::clone(&inner);
@@ -163,6 +163,12 @@ impl Storage {
     #[must_use]
     pub fn log_position(&self, source: &str) -> Option<Vec<u8>> {
         self.shared.inner.logs.position(source)
+    }
+
+    /// All sources that have a position.
+    #[must_use]
+    pub fn log_sources(&self) -> Vec<String> {
+        self.shared.inner.logs.sources()
     }
 
     /// Forgets the position of a source that is gone.
@@ -293,6 +299,21 @@ impl Inner {
         self.metrics.maintain(now);
         self.logs.maintain(now);
         self.control.maintain();
+        self.check_place();
+        self.watch.settle();
+    }
+
+    fn check_place(&self) {
+        const TOPIC: &str = "data directory";
+        if self.lock.is_in_place() {
+            self.watch.solved(TOPIC);
+        } else {
+            let dir = self.config.dir.display();
+            let text = format!(
+                "{dir} was removed or replaced while running; what is written now is lost: restart"
+            );
+            self.watch.failed(TOPIC, &text);
+        }
     }
 
     fn retain(&self, now: Timestamp) {

@@ -71,6 +71,11 @@ pub(crate) fn source(container_id: &str, stream: Stream) -> String {
     format!("docker/{container_id}/{}", stream.as_str())
 }
 
+/// The container that a source belongs to, if it is one of ours.
+pub(crate) fn container_of(source: &str) -> Option<&str> {
+    Some(source.strip_prefix("docker/")?.split_once('/')?.0)
+}
+
 impl Reader {
     /// Reads the container with that id; `labels` are its streams' but for `stream`,
     /// `positions` what was stored last.

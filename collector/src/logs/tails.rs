@@ -1,6 +1,6 @@
 //! Which containers are tailed: one task each.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::config::Filter;
 use super::container::{self, End};
 use super::frame::Stream;
-use super::reader::source;
+use super::reader::{container_of, source};
 use super::{Container, Context};
 use crate::engine::{ContainerSummary, Event};
 
@@ -25,6 +25,8 @@ pub(super) struct Tails {
     own_id: Option<String>,
     tasks: JoinSet<End>,
     containers: HashMap<String, Tail>,
+    /// Whether stored positions were compared with the engine's containers.
+    positions_checked: bool,
 }
 
 struct Tail {
@@ -48,6 +50,7 @@ impl Tails {
             context,
             tasks: JoinSet::new(),
             containers: HashMap::new(),
+            positions_checked: false,
         }
     }
 
@@ -86,6 +89,17 @@ impl Tails {
             .filter(|id| !listed.contains(id.as_str()));
         for id in gone.cloned().collect::<Vec<_>>() {
             self.removed(&id);
+        }
+        if !std::mem::replace(&mut self.positions_checked, true) {
+            let stored = self.context.positions.sources();
+            for id in removed_meanwhile(&stored, &listed) {
+                self.containers.entry(id).or_insert_with_key(|id| Tail {
+                    container: Container::new(id, "", &BTreeMap::new()),
+                    task: None,
+                    again: false,
+                    removed: Some(Instant::now()),
+                });
+            }
         }
         self.forget();
     }
@@ -188,6 +202,14 @@ impl Tails {
     }
 }
 
+/// Containers that have positions and were removed while nobody watched.
+fn removed_meanwhile(stored: &[String], listed: &HashSet<&str>) -> HashSet<String> {
+    let ids = stored.iter().filter_map(|source| container_of(source));
+    ids.filter(|id| !listed.contains(id))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The name without a slash inside; links add names with one.
 fn own_name(names: &[String]) -> &str {
     let plain = |name: &&String| !name.trim_start_matches('/').contains('/');
@@ -234,6 +256,15 @@ mod tests {
         let host =
             format!("1 2 8:1 / /var/lib/docker/containers/{id}/mounts/shm rw - tmpfs shm rw");
         assert_eq!(own_id_of(&host), None);
+    }
+
+    #[test]
+    fn positions_of_containers_removed_meanwhile_are_found() {
+        let mut stored: Vec<_> = Stream::ALL.map(|stream| source("gone", stream)).into();
+        stored.push(source("there", Stream::ALL[0]));
+        stored.push("file/gone".to_owned());
+        let gone = removed_meanwhile(&stored, &HashSet::from(["there", "new"]));
+        assert_eq!(gone, HashSet::from(["gone".to_owned()]));
     }
 
     #[test]
