@@ -63,10 +63,14 @@ impl Control {
     }
 
     /// Writes a fresh copy if anything changed since the last one; tries to open the file
-    /// when that failed before.
+    /// and to write when that failed before.
     pub(crate) fn maintain(&self) {
         if self.suspect.load(Ordering::Acquire) {
             self.reopen();
+        }
+        if self.watch.is_failing("control") {
+            // Whoever failed may not come back; what comes of it is in health.
+            let _ = self.commit(Vec::new());
         }
         self.back_up();
     }
@@ -97,9 +101,14 @@ impl Control {
         }
         // redb locks its file: the old handle goes first.
         *slot = None;
-        let existed = self.path.exists();
+        // A power cut may leave the name without content, which redb takes for a new file.
+        let bytes = fs::metadata(&self.path).map(|m| m.len()).ok();
+        let mut from_copy = bytes.is_none_or(|bytes| bytes == 0);
+        if bytes == Some(0) {
+            self.watch
+                .corrupt(FileKind::Control, &self.path, "empty file");
+        }
         let mut opened = open_checked(&self.path);
-        let mut from_copy = !existed;
         if let Err(OpenFailure::Damaged(what)) = &opened {
             self.watch.corrupt(FileKind::Control, &self.path, what);
             let mut aside = self.path.clone().into_os_string();
@@ -117,13 +126,15 @@ impl Control {
                 }
                 *slot = Some(database);
                 self.suspect.store(false, Ordering::Release);
-                self.watch.solved("control");
+                // A disk that is full lets a file be opened: whether writing works shows at
+                // the next commit.
+                self.watch.solved("control file");
             }
             Err(OpenFailure::Damaged(what) | OpenFailure::Unavailable(what)) => {
                 let e = std::io::Error::other(what);
                 let error = WriteError::from_io("open", &self.path, e);
                 self.watch
-                    .write_failed("control", FileKind::Control, &error);
+                    .write_failed("control file", FileKind::Control, &error);
             }
         }
     }
@@ -385,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_replaced_by_its_copy() {
-        for damage in ["cut", "zero", "garbage", "gone"] {
+        for damage in ["cut", "zero", "garbage", "empty", "gone"] {
             let dir = tempfile::tempdir().unwrap();
             let control = open(dir.path());
             control.commit(vec![put("a", b"1")]).unwrap();
@@ -395,6 +406,7 @@ mod tests {
             let mut bytes = fs::read(&path).unwrap();
             match damage {
                 "cut" => bytes.truncate(5000),
+                "empty" => bytes.clear(),
                 "zero" => bytes.fill(0),
                 "garbage" => bytes.iter_mut().for_each(|b| *b = b.wrapping_mul(7) ^ 0x5a),
                 _ => {}

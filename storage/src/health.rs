@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::Health;
 use crate::error::WriteError;
@@ -11,6 +12,11 @@ use crate::telemetry::{FileKind, KindLabels, Telemetry};
 
 /// Notices kept; older ones are only in the log and the metrics.
 const NOTICES_MAX: usize = 20;
+/// A topic that fails again this soon after it worked is flapping: a disk that is all but
+/// full takes small writes and refuses large ones.
+const RELAPSE: Duration = Duration::from_secs(60);
+/// Only after this long without a failure is a flapping topic believed to work.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// Telemetry and health, shared by all parts of the store.
 pub(crate) struct Watch {
@@ -20,8 +26,18 @@ pub(crate) struct Watch {
 
 #[derive(Default)]
 struct State {
-    problems: BTreeMap<&'static str, String>,
+    problems: BTreeMap<&'static str, Problem>,
+    /// When topics were solved, for [`RELAPSE`].
+    solved: BTreeMap<&'static str, Instant>,
     notices: VecDeque<String>,
+}
+
+struct Problem {
+    text: String,
+    failed_at: Instant,
+    flapping: bool,
+    /// It worked since; believed at once unless it is flapping.
+    works: bool,
 }
 
 impl Watch {
@@ -42,18 +58,74 @@ impl Watch {
     pub(crate) fn write_failed(&self, topic: &'static str, kind: FileKind, error: &WriteError) {
         let labels = KindLabels { kind };
         self.telemetry.write_errors.get_or_create(&labels).inc();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.problems.insert(topic, error.to_string()).is_none() {
+        if self.failed_at(topic, error.to_string(), Instant::now()) {
             tracing::error!(topic, %error, "storage cannot write");
         }
     }
 
+    /// Something else than a write is wrong with `topic` until [`Watch::solved`].
+    pub(crate) fn failed(&self, topic: &'static str, text: &str) {
+        if self.failed_at(topic, text.to_owned(), Instant::now()) {
+            tracing::error!(topic, problem = text, "storage is in trouble");
+        }
+    }
+
+    /// Whether that is news.
+    fn failed_at(&self, topic: &'static str, text: String, now: Instant) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = state.problems.get_mut(topic) {
+            known.text = text;
+            known.failed_at = now;
+            known.works = false;
+            return false;
+        }
+        let solved = state.solved.remove(topic);
+        let problem = Problem {
+            text,
+            failed_at: now,
+            flapping: solved.is_some_and(|at| now.duration_since(at) < RELAPSE),
+            works: false,
+        };
+        state.problems.insert(topic, problem);
+        true
+    }
+
     /// `topic` works (again).
     pub(crate) fn solved(&self, topic: &'static str) {
+        self.solved_at(topic, Instant::now());
+    }
+
+    fn solved_at(&self, topic: &'static str, now: Instant) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.problems.remove(topic).is_some() {
-            tracing::info!(topic, "storage writes again");
+        let Some(problem) = state.problems.get_mut(topic) else {
+            return false;
+        };
+        problem.works = true;
+        if problem.flapping && now.duration_since(problem.failed_at) < STEADY {
+            return false;
         }
+        state.problems.remove(topic);
+        state.solved.insert(topic, now);
+        drop(state);
+        tracing::info!(topic, "storage works again");
+        true
+    }
+
+    /// Believes flapping topics that have worked for long enough by now.
+    pub(crate) fn settle(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let working = state.problems.iter().filter(|(_, problem)| problem.works);
+        let working: Vec<&'static str> = working.map(|(topic, _)| *topic).collect();
+        drop(state);
+        for topic in working {
+            self.solved(topic);
+        }
+    }
+
+    /// Whether `topic` is in trouble.
+    pub(crate) fn is_failing(&self, topic: &'static str) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.problems.contains_key(topic)
     }
 
     /// Bytes of an unfinished write were found at the end of a file and ignored.
@@ -99,9 +171,33 @@ impl Watch {
             problems: state
                 .problems
                 .iter()
-                .map(|(topic, text)| format!("{topic}: {text}"))
+                .map(|(topic, problem)| format!("{topic}: {}", problem.text))
                 .collect(),
             notices: state.notices.iter().cloned().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flapping_is_told_once_and_believed_to_be_over_late() {
+        let watch = Watch::for_test();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let fails = |seconds| watch.failed_at("log", "full".to_owned(), at(seconds));
+        let works = |seconds| watch.solved_at("log", at(seconds));
+        assert!(fails(0) && !fails(1));
+        assert!(works(2) && !works(3));
+        assert!(fails(4));
+        for seconds in 5..20 {
+            assert!(!works(seconds) && !fails(seconds), "{seconds}");
+        }
+        assert!(!works(28) && watch.is_failing("log"));
+        assert!(works(29) && watch.health().ok);
+        // Long after, it is a new story.
+        assert!(fails(100) && works(101) && watch.health().ok);
     }
 }

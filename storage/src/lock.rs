@@ -2,13 +2,29 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::OpenError;
 
 /// Holds the lock until dropped; the system releases it when the process dies.
 pub(crate) struct DirLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+}
+
+impl DirLock {
+    /// Whether the directory is still the one that was locked: somebody may have removed it,
+    /// or put another in its place, and what is written to open files is then lost.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let identity = |about: fs::Metadata| (about.dev(), about.ino());
+        let held = self.file.metadata().map(identity);
+        match (held, fs::metadata(&self.path).map(identity)) {
+            (Ok(held), Ok(there)) => held == there,
+            (_, Err(e)) => e.kind() != std::io::ErrorKind::NotFound,
+            (Err(_), _) => true,
+        }
+    }
 }
 
 /// Makes `dir`, checks that it can be read and written, and locks it.
@@ -44,5 +60,5 @@ pub(crate) fn acquire(dir: &Path) -> Result<DirLock, OpenError> {
     let _ = file
         .set_len(0)
         .and_then(|()| writeln!(&file, "SWLK1 pid {}", std::process::id()));
-    Ok(DirLock { _file: file })
+    Ok(DirLock { file, path })
 }

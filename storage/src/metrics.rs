@@ -8,6 +8,7 @@ mod block_writer;
 mod chunk;
 mod column;
 mod cursor;
+mod directory;
 mod flush;
 mod head;
 mod postings;
@@ -28,13 +29,14 @@ use model::{
     Labels, Matcher, ReadError, SampleBatch, SelectedSeries, Selection, TimeRange, Timestamp,
 };
 
-use self::block::{Block, BlockError};
+use self::block::Block;
 use self::cursor::{Cursor, Source};
+use self::directory::{block_path, open_blocks, remove_file};
 use self::flush::{early_flush_end, flush_in_place, write_block};
 use self::head::{Head, Outcome, WINDOW_MS};
 use self::replay::Replay;
 use self::wal_record::NumberedSample;
-use crate::disk::{Disk, quarantine};
+use crate::disk::Disk;
 use crate::error::WriteError;
 use crate::health::Watch;
 use crate::retention::{Piece, PieceKind};
@@ -44,6 +46,9 @@ use crate::{AppendReport, FUTURE_MAX, SERIES_BYTES_ASSUMED};
 
 /// A window is flushed this long after its end, so that what was on the way arrives.
 const FLUSH_DELAY_MS: i64 = 10 * 60 * 1000;
+/// The topic in health while new series are refused.
+const SERIES_LIMIT: &str = "series limit";
+
 /// The metric half of the store.
 pub(crate) struct MetricStore {
     disk: Arc<dyn Disk>,
@@ -56,6 +61,8 @@ pub(crate) struct MetricStore {
     state: RwLock<State>,
     /// One flush at a time; taken before `writer`.
     flusher: Mutex<Flusher>,
+    /// Samples of new series refused since the last maintenance.
+    series_refused: AtomicU64,
     /// How often the log could not be synced, and how many of these failures have been made
     /// good by bringing everything to a block.
     syncs_failed: AtomicU64,
@@ -130,6 +137,7 @@ impl MetricStore {
             }),
             state: RwLock::new(state),
             flusher: Mutex::new(Flusher { next_number }),
+            series_refused: AtomicU64::new(0),
             syncs_failed: AtomicU64::new(0),
             syncs_redeemed: AtomicU64::new(0),
         })
@@ -151,6 +159,8 @@ impl MetricStore {
                 telemetry.refuse(Refusal::TooOld, report.too_old);
                 telemetry.refuse(Refusal::TooFarFuture, report.too_far_future);
                 telemetry.refuse(Refusal::SeriesLimit, report.series_limit);
+                self.series_refused
+                    .fetch_add(report.series_limit, Ordering::AcqRel);
                 if report.appended > 0 {
                     self.watch.solved("metrics log");
                 }
@@ -320,10 +330,28 @@ impl MetricStore {
             }
         }
         drop(flusher);
+        self.report_refused_series();
         let state = self.read();
         let telemetry = &self.watch.telemetry;
         telemetry.series.set(state.head.series_count() as i64);
         telemetry.head_bytes.set(state.head.bytes() as i64);
+    }
+
+    /// Says in health who fills the memory when samples of new series were refused.
+    fn report_refused_series(&self) {
+        let refused = self.series_refused.swap(0, Ordering::AcqRel);
+        if refused == 0 {
+            self.watch.solved(SERIES_LIMIT);
+            return;
+        }
+        let max = self.series_max;
+        let most = self.read().head.most_series();
+        let most = most.map_or_else(String::new, |(what, count)| {
+            format!("; {count} of them are {what}")
+        });
+        let text =
+            format!("all {max} series are in use, {refused} samples of new ones refused{most}");
+        self.watch.failed(SERIES_LIMIT, &text);
     }
 
     fn flush_if_over_budget(&self) {
@@ -549,50 +577,5 @@ impl AppendReport {
             Outcome::OutOfOrder => self.out_of_order += 1,
             Outcome::TooOld => self.too_old += 1,
         }
-    }
-}
-
-fn open_blocks(disk: &dyn Disk, watch: &Watch, dir: &Path) -> io::Result<(Vec<Arc<Block>>, u64)> {
-    let mut blocks = Vec::new();
-    let mut next_number = 1;
-    for entry in disk.list(dir)? {
-        let path = dir.join(&entry.name);
-        if entry.name.ends_with(".tmp") {
-            remove_file(disk, &path);
-            continue;
-        }
-        let number = entry.name.split('.').next().and_then(|n| n.parse().ok());
-        next_number = next_number.max(number.unwrap_or(0) + 1);
-        if !entry.name.ends_with(".blk") {
-            continue;
-        }
-        match disk
-            .open(&path)
-            .map_err(BlockError::Io)
-            .and_then(|f| Block::open(f, &path))
-        {
-            Ok(block) => blocks.push(Arc::new(block)),
-            Err(BlockError::Corrupt(what)) => {
-                watch.corrupt(FileKind::Block, &path, what);
-                quarantine(disk, &path);
-            }
-            Err(BlockError::Io(e)) => watch.corrupt(FileKind::Block, &path, e),
-        }
-    }
-    blocks.sort_by_key(|b| b.start_t);
-    Ok((blocks, next_number))
-}
-
-fn block_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:010}.blk"))
-}
-
-fn remove_file(disk: &dyn Disk, path: &Path) {
-    let removed = disk.remove(path).and_then(|()| match path.parent() {
-        Some(dir) => disk.sync_dir(dir),
-        None => Ok(()),
-    });
-    if let Err(error) = removed {
-        tracing::warn!(path = %path.display(), %error, "cannot remove a file");
     }
 }

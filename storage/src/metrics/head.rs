@@ -66,6 +66,17 @@ impl Head {
         self.ids.len()
     }
 
+    /// The metric name and job with the most series, as a selector, and how many these are.
+    pub(crate) fn most_series(&self) -> Option<(String, usize)> {
+        let mut counts: HashMap<(&str, &str), usize, RandomState> = HashMap::default();
+        for labels in self.ids.keys() {
+            let job = labels.get("job").unwrap_or("");
+            *counts.entry((labels.metric_name(), job)).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(who, count)| (*count, *who));
+        most.map(|((name, job), count)| (format!("{name}{{job={job:?}}}"), count))
+    }
+
     /// Estimated memory.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -134,6 +134,12 @@ fn new_series_beyond_the_limit_are_refused_and_known_ones_go_on() {
     assert_eq!((report.appended, report.series_limit), (10, 5));
     let report = append(&store, (0..15).map(|i| (i, 2_000, 1.0)));
     assert_eq!((report.appended, report.series_limit), (10, 5));
+    store.maintain(Timestamp::from_millis(2_000));
+    let problem = "series limit: all 10 series are in use, 10 samples of new ones refused; \
+                   2 of them are m2{job=\"node\"}";
+    assert_eq!(store.watch.health().problems, [problem]);
+    store.maintain(Timestamp::from_millis(3_000));
+    assert!(store.watch.health().ok);
 }
 
 #[test]

@@ -205,3 +205,21 @@ fn retention_by_size_removes_the_oldest_and_counts_everything() {
         assert!(text.contains(name), "{name} missing in\n{text}");
     }
 }
+
+#[test]
+fn a_directory_removed_while_running_shows_in_health() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    let config = Config {
+        dir: dir.clone(),
+        ..Config::default()
+    };
+    let now = Timestamp::from_millis(0);
+    let storage = Storage::open(config, now, &mut Registry::default()).unwrap();
+    assert!(storage.health().ok);
+    std::fs::remove_dir_all(&dir).unwrap();
+    storage.maintain(now);
+    let problems = storage.health().problems;
+    let told = |text: &String| text.contains("was removed or replaced while running");
+    assert!(problems.iter().any(told), "{problems:?}");
+}
