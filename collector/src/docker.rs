@@ -180,7 +180,6 @@ impl Docker {
                     if let Ok(Some(detail)) = detail {
                         container.update(detail);
                     }
-                    // A restart may have been quicker than our question; its own event follows.
                     container.died(exit_code, event.time_ns as f64 / 1e9);
                 }
             }

@@ -110,6 +110,10 @@ impl Container {
         if self.finished.is_none_or(|f| (f - at_seconds).abs() > 2.0) {
             self.finished = Some(at_seconds);
         }
+        // The engine was asked after the event: it may have started the container again already.
+        if self.state.running && self.started.is_some_and(|s| s > at_seconds) {
+            return;
+        }
         self.state.running = false;
         if self.state.status == "running" {
             "exited".clone_into(&mut self.state.status);
@@ -492,6 +496,17 @@ mod tests {
         check(&container, "container_oom_events_total", Some(1.0));
         container.saw_oom_kills(2.0);
         check(&container, "container_oom_events_total", Some(3.0));
+    }
+
+    #[test]
+    fn a_container_that_was_started_again_before_we_asked_runs() {
+        let mut container = Container::new(detail(AGAIN));
+        container.died(Some(3), 1_767_225_620.5);
+        check(&container, "container_running", Some(1.0));
+        check(&container, "container_exit_code", Some(3.0));
+        container.died(Some(4), 1_767_225_640.0);
+        check(&container, "container_running", Some(0.0));
+        check(&container, "container_exit_code", Some(4.0));
     }
 
     #[test]
