@@ -21,7 +21,8 @@ use tracing_subscriber::filter::LevelFilter;
 pub(crate) use run::install_tls;
 
 use crate::app::{RunError, Settings};
-use crate::config::{ConfigError, DEFAULT_FILE, Overrides};
+use crate::config::expand::ProcessSurroundings;
+use crate::config::{ClientConfig, ConfigError, DEFAULT_FILE, Overrides};
 
 /// One small binary that watches a whole Docker stack.
 #[derive(Parser)]
@@ -37,7 +38,13 @@ struct Cli {
 #[derive(Args)]
 struct Shared {
     /// Configuration file [default: stackwatch.yml when it is there]
-    #[arg(long, global = true, env = "STACKWATCH_CONFIG", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        env = "STACKWATCH_CONFIG",
+        value_name = "FILE"
+    )]
     config: Option<PathBuf>,
     /// Where data are stored [default: ./data]
     #[arg(long, global = true, env = "STACKWATCH_DATA_DIR", value_name = "DIR")]
@@ -46,6 +53,7 @@ struct Shared {
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         env = "STACKWATCH_LISTEN",
         value_name = "HOST:PORT"
     )]
@@ -54,6 +62,7 @@ struct Shared {
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         env = "STACKWATCH_EXTERNAL_URL",
         value_name = "URL"
     )]
@@ -62,6 +71,7 @@ struct Shared {
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         env = "STACKWATCH_LOG_LEVEL",
         value_name = "LEVEL",
         default_value = "info"
@@ -166,20 +176,28 @@ pub fn main() -> ExitCode {
 }
 
 impl Shared {
-    /// Where the configuration comes from. A file that was named must exist; the default one may not.
+    /// The configuration file. One that was named must exist; the default one may not.
+    fn config_file(&self) -> Result<Option<PathBuf>, Failure> {
+        match &self.config {
+            Some(named) if !named.exists() => Err(Failure::Usage(format!(
+                "{}: no such configuration file",
+                named.display()
+            ))),
+            Some(named) => Ok(Some(named.clone())),
+            None => Ok(Some(PathBuf::from(DEFAULT_FILE)).filter(|f| f.exists())),
+        }
+    }
+
+    /// What a sub-command beside a running stackwatch needs of the configuration.
+    fn client_config(&self) -> Result<ClientConfig, Failure> {
+        let file = self.config_file()?;
+        Ok(ClientConfig::load(file.as_deref(), &ProcessSurroundings)?)
+    }
+
+    /// Where the configuration comes from.
     fn settings(&self) -> Result<Settings, Failure> {
-        let config_file = match &self.config {
-            Some(named) if !named.exists() => {
-                return Err(Failure::Usage(format!(
-                    "{}: no such configuration file",
-                    named.display()
-                )));
-            }
-            Some(named) => Some(named.clone()),
-            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|f| f.exists()),
-        };
         Ok(Settings {
-            config_file,
+            config_file: self.config_file()?,
             overrides: Overrides {
                 listen: self.listen.clone(),
                 data_dir: self.data_dir.clone(),

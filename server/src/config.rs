@@ -3,6 +3,7 @@
 //! Each section is the `Config` of the crate it steers or is mapped onto it here. Environment
 //! variables and secret files are read in [`expand`] and nowhere else.
 
+mod client;
 pub mod diagnostic;
 pub mod expand;
 pub mod glob;
@@ -19,6 +20,7 @@ use model::Labels;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+pub use client::ClientConfig;
 pub use diagnostic::{ConfigError, Diagnostic};
 use expand::Surroundings;
 use values::{Bytes, Filled, Span, Switch};
@@ -214,12 +216,22 @@ struct LogsSection {
     scrub: Option<Spanned<ScrubSection>>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Clone, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct ScrubSection {
     disabled: Vec<String>,
     secret_keys: Vec<String>,
     plain_keys: Vec<String>,
+}
+
+impl From<ScrubSection> for scrub::Config {
+    fn from(section: ScrubSection) -> Self {
+        scrub::Config {
+            disabled: section.disabled,
+            secret_keys: section.secret_keys,
+            plain_keys: section.plain_keys,
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -357,11 +369,7 @@ impl LogsSection {
         let Some(section) = &self.scrub else {
             return scrub::Config::default();
         };
-        let config = scrub::Config {
-            disabled: section.value.disabled.clone(),
-            secret_keys: section.value.secret_keys.clone(),
-            plain_keys: section.value.plain_keys.clone(),
-        };
+        let config = scrub::Config::from(section.value.clone());
         if let Err(problem) = scrub::Scrubber::new(&config) {
             findings.add(yaml::position(section.referenced), problem.to_string());
         }

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use super::{Failure, Shared};
-use crate::config::Config;
-use crate::config::expand::ProcessSurroundings;
 
 /// A connection that takes longer than this has nobody at its other end.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,20 +16,24 @@ pub(super) struct Url {
 }
 
 impl Url {
-    /// The base address, without a slash at its end.
+    /// The base address, without a slash at its end. The configuration is read only when
+    /// neither `--url` nor `--listen` tells.
     pub(super) fn base(&self, shared: &Shared) -> Result<String, Failure> {
-        if let Some(url) = &self.url {
-            return Ok(url.trim_end_matches('/').to_owned());
+        if let Some(url) = self.url.as_deref().filter(|url| !url.is_empty()) {
+            let url = url.trim_end_matches('/');
+            let has_scheme = url.starts_with("http://") || url.starts_with("https://");
+            return Ok(if has_scheme {
+                url.to_owned()
+            } else {
+                format!("http://{url}")
+            });
         }
-        let settings = shared.settings()?;
-        let config = Config::load(
-            settings.config_file.as_deref(),
-            &settings.overrides,
-            &ProcessSurroundings,
-        )?;
+        let listen = match &shared.listen {
+            Some(listen) => listen.clone(),
+            None => shared.client_config()?.listen,
+        };
         // Listening on every address includes this machine's own.
-        let address = config
-            .listen
+        let address = listen
             .replace("0.0.0.0:", "127.0.0.1:")
             .replace("[::]:", "[::1]:");
         Ok(format!("http://{address}"))
@@ -87,6 +89,13 @@ pub(super) fn get_json(
         Some(value) => Err(Failure::Other(
             value["error"].as_str().unwrap_or(&body).to_owned(),
         )),
+        None if status == 503 => Err(Failure::Other(format!(
+            "{base} is starting, try again in a moment"
+        ))),
+        // Loki's errors are plain text; a page is somebody else's server.
+        None if body.trim_start().starts_with('<') => Err(Failure::Other(format!(
+            "{base} answered {status} with a page: is that stackwatch?"
+        ))),
         None => Err(Failure::Other(body.trim().to_owned())),
     }
 }

@@ -18,14 +18,15 @@ const FOLLOW_OVERLAP_NS: i64 = 10_000_000_000;
 
 #[derive(Args)]
 pub(super) struct LogsArgs {
-    /// Stream selector with line filters: '{container="web"} |= "error"'; a bare word is a service name
+    /// Stream selector with line filters: '{container="web"} |= "error"'; a bare word is the name
+    /// of a service or container. Labels: service_name, container, compose_project, stream, host
     selector: String,
     /// How far back
     #[arg(long, default_value = "1h")]
     since: String,
-    /// Most lines, the newest ones
-    #[arg(long, default_value_t = 1000)]
-    limit: usize,
+    /// Most lines, the newest ones; 5000 at most
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    limit: u32,
     /// Go on with new lines as they come
     #[arg(long, short)]
     follow: bool,
@@ -43,16 +44,22 @@ pub(super) fn logs(args: &LogsArgs, shared: &Shared) -> Result<(), Failure> {
     let base = args.url.base(shared)?;
     let since = model::number::parse_duration(&args.since)
         .map_err(|e| Failure::Usage(format!("--since: {e}")))?;
-    let selector = if args.selector.trim_start().starts_with('{') {
-        args.selector.clone()
-    } else {
-        format!("{{service_name={}}}", model::labels::Quoted(&args.selector))
-    };
+    let selectors = selectors(&args.selector);
     let now = clock::wall();
     let mut start_ns = now.minus(since).nanos();
     let mut seen: HashSet<(i64, String, String)> = HashSet::new();
+    let mut first = true;
     loop {
-        let lines = fetch(&base, &selector, start_ns, args.limit)?;
+        let mut lines = Vec::new();
+        for selector in &selectors {
+            lines = fetch(&base, selector, start_ns, args.limit)?;
+            if !lines.is_empty() {
+                break;
+            }
+        }
+        if std::mem::take(&mut first) {
+            remark(&base, args, lines.len())?;
+        }
         let newest = lines.last().map(|l| l.at_ns);
         let mut out = std::io::stdout().lock();
         for line in lines {
@@ -75,8 +82,48 @@ pub(super) fn logs(args: &LogsArgs, shared: &Shared) -> Result<(), Failure> {
     }
 }
 
+/// What is asked, in this order until something answers.
+fn selectors(written: &str) -> Vec<String> {
+    if written.contains('{') {
+        return vec![written.to_owned()];
+    }
+    let quoted = model::labels::Quoted(written);
+    vec![
+        format!("{{service_name={quoted}}}"),
+        format!("{{container={quoted}}}"),
+    ]
+}
+
+/// Says on standard error what the lines themselves cannot: that there are none, or that there
+/// are more.
+fn remark(base: &str, args: &LogsArgs, found: usize) -> Result<(), Failure> {
+    let mut err = std::io::stderr().lock();
+    if found == args.limit as usize {
+        writeln!(err, "only the newest {found} lines are shown (--limit)")?;
+    }
+    if found == 0 {
+        let known = get_json(base, "/loki/api/v1/label/container/values", &[])?;
+        let known: Vec<&str> = known["data"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let containers = match known.as_slice() {
+            [] => "no container has logged yet".to_owned(),
+            names => format!("containers with logs: {}", names.join(", ")),
+        };
+        writeln!(
+            err,
+            "no lines match {} in the last {}; {containers}",
+            args.selector, args.since
+        )?;
+    }
+    Ok(())
+}
+
 /// The newest `limit` lines from `start_ns` on, oldest first.
-fn fetch(base: &str, selector: &str, start_ns: i64, limit: usize) -> Result<Vec<Line>, Failure> {
+fn fetch(base: &str, selector: &str, start_ns: i64, limit: u32) -> Result<Vec<Line>, Failure> {
     let end_ns = clock::wall().plus(FOLLOW_INTERVAL).nanos();
     let params = [
         ("query", selector.to_owned()),

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, Shared};
-use crate::config::Config;
-use crate::config::expand::ProcessSurroundings;
 
 #[derive(Args)]
 pub(super) struct ScrubArgs {
@@ -16,12 +14,7 @@ pub(super) struct ScrubArgs {
 }
 
 pub(super) fn scrub(args: &ScrubArgs, shared: &Shared) -> Result<(), Failure> {
-    let settings = shared.settings()?;
-    let config = Config::load(
-        settings.config_file.as_deref(),
-        &settings.overrides,
-        &ProcessSurroundings,
-    )?;
+    let config = shared.client_config()?;
     let scrubber =
         scrub::Scrubber::new(&config.scrub).map_err(|e| Failure::Usage(e.to_string()))?;
     let input: Box<dyn Read> = match &args.file {
@@ -50,7 +43,7 @@ pub(super) fn scrub(args: &ScrubArgs, shared: &Shared) -> Result<(), Failure> {
 fn summary(lines: u64, counts: &[(&'static str, u64)]) -> Result<(), Failure> {
     let mut err = std::io::stderr().lock();
     let total: u64 = counts.iter().map(|(_, n)| n).sum();
-    writeln!(err, "{lines} lines, {total} replacements")?;
+    writeln!(err, "lines: {lines}, replacements: {total}")?;
     for (detector, count) in counts.iter().filter(|(_, n)| *n > 0) {
         writeln!(err, "  {detector}: {count}")?;
     }
