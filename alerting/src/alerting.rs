@@ -173,7 +173,9 @@ impl Shared {
     }
 }
 
-/// The part that runs: timers and senders.
+/// The part that runs: timers and senders. Cloning shares the state, so that a run that panicked
+/// can be followed by another; there must be one at a time.
+#[derive(Clone)]
 pub struct Alerting {
     shared: Arc<Shared>,
 }
@@ -222,6 +224,8 @@ impl Alerting {
     /// Flushes groups when they are due and sends what the outbox holds. Runs until dropped;
     /// whatever was accepted by then is on disk and continues after the next start.
     pub async fn run(self) {
+        // The attempts of a run that ended before this one ended with it.
+        self.shared.core().dispatcher.outbox.abandon();
         let mut attempts: JoinSet<()> = JoinSet::new();
         loop {
             let shared = self.shared.clone();

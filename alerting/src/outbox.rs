@@ -309,6 +309,17 @@ impl Outbox {
         Some(row.clone())
     }
 
+    /// Makes attempts whose sender is gone due again.
+    pub(crate) fn abandon(&mut self) {
+        self.busy.clear();
+        for row in self.rows.values_mut() {
+            if row.status == Status::Attempting {
+                row.status = Status::Waiting;
+                self.counts.ambiguous += 1;
+            }
+        }
+    }
+
     /// Notes how an attempt ended.
     pub(crate) fn finish(
         &mut self,
@@ -525,6 +536,17 @@ mod tests {
         let again = back.begin(ordinal, &mut changes).unwrap();
         assert_eq!((again.id, again.payload), (before.id, before.payload));
         assert_eq!(again.attempts, 2);
+    }
+
+    #[test]
+    fn an_attempt_whose_sender_is_gone_is_due_again() {
+        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
+        add(&mut outbox, "a", "g1", false, &mut changes);
+        outbox.begin(0, &mut changes);
+        assert_eq!(outbox.choose(at(0)), Vec::<u64>::new());
+        outbox.abandon();
+        assert_eq!(outbox.choose(at(0)), [0]);
+        assert_eq!(outbox.counts.ambiguous, 1);
     }
 
     #[test]

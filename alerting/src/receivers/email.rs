@@ -1,15 +1,22 @@
 //! Mail over SMTP. The message is built once, `Date`, `Message-Id` and boundary included, and
 //! every attempt sends the same bytes; many clients show equal `Message-Id`s once.
 
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use lettre::address::{Address, Envelope};
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::client::{
+    AsyncSmtpConnection, AsyncTokioStream, Certificate, TlsParameters,
+};
 use lettre::transport::smtp::extension::ClientId;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::config::{EmailConfig, SmtpSecurity, Threading};
 use crate::notification::Notification;
@@ -17,6 +24,10 @@ use crate::notify_log::hash_id;
 use crate::outbox::{Outcome, Payload};
 use crate::templates::{EMAIL_SUBJECT, Expansion};
 
+/// Most that a mail server may say in one attempt, in bytes; certificates are the largest part.
+const ANSWERS_BYTES_MAX: usize = 1 << 20;
+/// How long a server that has taken the message may take to say goodbye.
+const GOODBYE_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest subject, in characters.
 const SUBJECT_CHARS_MAX: usize = 250;
 
@@ -184,31 +195,69 @@ async fn attempt(
     let to: Result<Vec<Address>, _> = to.iter().map(|a| a.parse()).collect();
     let envelope =
         Envelope::new(Some(from), to.map_err(|e| refused(&e))?).map_err(|e| refused(&e))?;
-    let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
-        .port(config.port)
-        .timeout(Some(timeout))
-        .tls(tls(config)?);
-    if !config.hello.is_empty() {
-        transport = transport.hello_name(ClientId::Domain(config.hello.clone()));
-    }
+    let mut connection = connect(config, timeout).await?;
     if !config.username.is_empty() {
         let password = match &config.password {
             Some(source) => super::http::read(source)?,
             None => String::new(),
         };
-        transport = transport
-            .credentials(Credentials::new(config.username.clone(), password))
-            .authentication(vec![Mechanism::Plain, Mechanism::Login]);
+        let credentials = Credentials::new(config.username.clone(), password);
+        connection
+            .auth(&[Mechanism::Plain, Mechanism::Login], &credentials)
+            .await
+            .map_err(|e| verdict(&e))?;
     }
-    let transport: AsyncSmtpTransport<Tokio1Executor> = transport.build();
-    transport
-        .send_raw(&envelope, message.as_bytes())
+    connection
+        .send(&envelope, message.as_bytes())
         .await
-        .map(|_| ())
-        .map_err(|e| verdict(&e))
+        .map_err(|e| verdict(&e))?;
+    // The message is theirs. Whether they say goodbye must not decide about sending it again.
+    let _ = tokio::time::timeout(GOODBYE_TIME_MAX, connection.quit()).await;
+    Ok(())
 }
 
-fn tls(config: &EmailConfig) -> Result<Tls, Outcome> {
+/// A connection that has said hello and is as secure as configured.
+async fn connect(config: &EmailConfig, timeout: Duration) -> Result<AsyncSmtpConnection, Outcome> {
+    let hello = match config.hello.as_str() {
+        "" => ClientId::default(),
+        name => ClientId::Domain(name.to_owned()),
+    };
+    let server = (config.host.as_str(), config.port);
+    let parameters = tls(config)?;
+    if config.security == SmtpSecurity::Implicit {
+        return AsyncSmtpConnection::connect_tokio1(
+            server,
+            Some(timeout),
+            &hello,
+            Some(parameters),
+            None,
+        )
+        .await
+        .map_err(|e| verdict(&e));
+    }
+    let stream = TcpStream::connect(server)
+        .await
+        .map_err(|e| Outcome::Retry {
+            after: None,
+            error: format!("connection error: {e}"),
+        })?;
+    let stream = Bounded {
+        stream,
+        left: ANSWERS_BYTES_MAX,
+    };
+    let mut connection = AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello)
+        .await
+        .map_err(|e| verdict(&e))?;
+    if config.security == SmtpSecurity::Required || connection.can_starttls() {
+        connection
+            .starttls(parameters, &hello)
+            .await
+            .map_err(|e| verdict(&e))?;
+    }
+    Ok(connection)
+}
+
+fn tls(config: &EmailConfig) -> Result<TlsParameters, Outcome> {
     let mut parameters = TlsParameters::builder(config.host.clone())
         .dangerous_accept_invalid_certs(config.tls.insecure_skip_verify);
     if let Some(authority) = &config.tls.authority {
@@ -216,12 +265,56 @@ fn tls(config: &EmailConfig) -> Result<Tls, Outcome> {
         let certificate = Certificate::from_pem(pem.as_bytes()).map_err(|e| refused(&e))?;
         parameters = parameters.add_root_certificate(certificate);
     }
-    let parameters = parameters.build().map_err(|e| refused(&e))?;
-    Ok(match config.security {
-        SmtpSecurity::Implicit => Tls::Wrapper(parameters),
-        SmtpSecurity::Required => Tls::Required(parameters),
-        SmtpSecurity::Opportunistic => Tls::Opportunistic(parameters),
-    })
+    parameters.build().map_err(|e| refused(&e))
+}
+
+/// A stream that ends with an error when the other side says more than any mail server does:
+/// the client would keep a line without an end in memory.
+#[derive(Debug)]
+struct Bounded {
+    stream: TcpStream,
+    left: usize,
+}
+
+impl AsyncTokioStream for Bounded {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
+    }
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = buf.filled().len() - before;
+        match self.left.checked_sub(read) {
+            Some(left) => self.left = left,
+            None => return Poll::Ready(Err(io::Error::other("the server's answers do not end"))),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 fn refused(error: &dyn std::fmt::Display) -> Outcome {
@@ -335,5 +428,65 @@ mod tests {
         assert!(first.is_some());
         assert_eq!(first, later);
         assert_ne!(first, refers(mail(on, "s", 86_400_000)));
+    }
+
+    /// A server that speaks its lines whatever it is told, then the `last` one for ever.
+    async fn sent_to(lines: &'static [&'static str], last: &'static str) -> Outcome {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (read, mut write) = stream.into_split();
+            let mut heard = tokio::io::BufReader::new(read).lines();
+            for line in lines {
+                write.write_all(line.as_bytes()).await.unwrap();
+                let until = if line.starts_with("354") { "." } else { "" };
+                while let Ok(Some(line)) = heard.next_line().await {
+                    if until.is_empty() || line == until {
+                        break;
+                    }
+                }
+            }
+            while !last.is_empty() && write.write_all(last.as_bytes()).await.is_ok() {}
+            std::future::pending::<()>().await;
+        });
+        let yaml = format!(
+            "global: {{smtp_require_tls: false}}\nroute: {{receiver: a}}\nreceivers:\n- name: a\n  email_configs:\n  - {{to: b@example.org, from: sw@example.net, smarthost: '127.0.0.1:{port}'}}\n"
+        );
+        let config = Config::parse("t.yml", &yaml).unwrap();
+        let IntegrationKind::Email(email) = &config.receivers[0].integrations[0].kind else {
+            panic!("no mail");
+        };
+        let to = ["b@example.org".to_owned()];
+        send(
+            email,
+            "sw@example.net",
+            &to,
+            "Subject: x\r\n\r\ny",
+            Duration::from_secs(20),
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_say_goodbye_has_the_message() {
+        let lines = &[
+            "220 hi\r\n",
+            "250 me\r\n",
+            "250 ok\r\n",
+            "250 ok\r\n",
+            "354 go\r\n",
+            "250 taken\r\n",
+        ];
+        assert_eq!(sent_to(lines, "").await, Outcome::Delivered);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_given_up() {
+        let Outcome::Retry { error, .. } = sent_to(&[], "2222222222222222").await else {
+            panic!("no retry");
+        };
+        assert!(error.contains("do not end"), "{error}");
     }
 }

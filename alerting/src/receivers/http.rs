@@ -6,6 +6,7 @@ use model::Timestamp;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
+use reqwest::redirect;
 
 use crate::config::{HttpConfig, SecretSource};
 use crate::outbox::Outcome;
@@ -14,6 +15,11 @@ use crate::outbox::Outcome;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Most of an answer that is quoted in an error.
 const QUOTED_CHARS_MAX: usize = 200;
+
+/// Redirects followed.
+const REDIRECTS_MAX: usize = 10;
+/// Shorter pieces are words rather than secrets.
+const SECRET_BYTES_MIN: usize = 6;
 
 /// A request that is the same at each attempt.
 pub(super) struct Post<'a> {
@@ -36,6 +42,7 @@ pub(super) async fn post(
     now: Timestamp,
 ) -> Result<Answer, Outcome> {
     let client = client(config)?;
+    let mut secrets = address_parts(post.url);
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     for (name, value) in post.headers {
@@ -43,6 +50,7 @@ pub(super) async fn post(
     }
     if let Some((scheme, credentials)) = &config.authorization {
         let secret = read(credentials)?;
+        secrets.push(secret.clone());
         let mut value = header_value(&format!("{scheme} {secret}"))?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
@@ -53,6 +61,7 @@ pub(super) async fn post(
         .body(post.body.to_owned());
     if let Some((user, password)) = &config.basic_auth {
         let password = password.as_ref().map(read).transpose()?;
+        secrets.extend(password.clone());
         request = request.basic_auth(user, password);
     }
     let mut response = request.send().await.map_err(network)?;
@@ -75,7 +84,8 @@ pub(super) async fn post(
             break;
         }
     }
-    let body = String::from_utf8_lossy(&body).into_owned();
+    // Some servers repeat what they were asked.
+    let body = mask(String::from_utf8_lossy(&body).into_owned(), secrets);
     if status.is_success() {
         return Ok(Answer { is_json, body });
     }
@@ -105,9 +115,10 @@ fn client(config: &HttpConfig) -> Result<reqwest::Client, Outcome> {
         .user_agent(concat!("stackwatch/", env!("CARGO_PKG_VERSION")))
         .no_proxy()
         .tls_danger_accept_invalid_certs(config.tls.insecure_skip_verify);
-    if !config.follow_redirects {
-        builder = builder.redirect(reqwest::redirect::Policy::none());
-    }
+    builder = builder.redirect(match config.follow_redirects {
+        true => redirect::Policy::custom(keep_method),
+        false => redirect::Policy::none(),
+    });
     if let Some(proxy) = &config.proxy_url {
         let proxy = reqwest::Proxy::all(read(proxy)?).map_err(refused)?;
         builder = builder.proxy(proxy);
@@ -119,6 +130,43 @@ fn client(config: &HttpConfig) -> Result<reqwest::Client, Outcome> {
         builder = builder.tls_certs_merge(certificates);
     }
     builder.build().map_err(refused)
+}
+
+/// Follows only redirects that keep the method. The others turn a post into a get without a body,
+/// and its answer would count as a delivery that never was.
+fn keep_method(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    if !matches!(attempt.status().as_u16(), 307 | 308) {
+        attempt.stop()
+    } else if attempt.previous().len() > REDIRECTS_MAX {
+        attempt.error("too many redirects")
+    } else {
+        attempt.follow()
+    }
+}
+
+/// What of an address may be a secret: its password, and pieces of path and query that are no words.
+fn address_parts(url: &str) -> Vec<String> {
+    let mut parts = vec![url.to_owned()];
+    if let Ok(url) = reqwest::Url::parse(url) {
+        parts.extend(url.password().map(str::to_owned));
+        parts.extend(url.query().map(str::to_owned));
+        parts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        parts.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
+    }
+    parts
+}
+
+/// Takes secrets out of a text.
+fn mask(mut text: String, mut secrets: Vec<String>) -> String {
+    secrets.retain(|s| s.len() >= SECRET_BYTES_MIN);
+    // A secret may be part of another.
+    secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
+    for secret in secrets {
+        if text.contains(&secret) {
+            text = text.replace(&secret, "<secret>");
+        }
+    }
+    text
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, Outcome> {
@@ -159,7 +207,8 @@ fn explain(error: reqwest::Error) -> String {
 /// `Retry-After`: seconds, or a date.
 fn retry_after(text: &str, now: Timestamp) -> Option<std::time::Duration> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse::<u32>() {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        let seconds = text.parse::<u32>().unwrap_or(u32::MAX);
         return Some(std::time::Duration::from_secs(seconds.into()));
     }
     let parser = jiff::fmt::rfc2822::DateTimeParser::new();
@@ -186,5 +235,78 @@ mod tests {
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some(7));
         check("Sun, 06 Nov 1994 08:00:00 GMT", Some(0));
         check("soon", None);
+        check("99999999999999999999", Some(u32::MAX.into()));
+    }
+
+    #[test]
+    fn an_answer_that_repeats_the_request_does_not_give_it_away() {
+        let check = |url: &str, text: &str, expect: &str| {
+            let secrets = [address_parts(url), vec!["bearer-x".to_owned()]].concat();
+            assert_eq!(mask(text.to_owned(), secrets), expect);
+        };
+        let slack = "https://hooks.example/services/T0000000/B0000000/abcdefgh";
+        check(
+            slack,
+            "no /services/T0000000/B0000000/abcdefgh",
+            "no /<secret>/<secret>/<secret>/<secret>",
+        );
+        check(slack, "bad token bearer-x", "bad token <secret>");
+        check(
+            "http://u:hunter22@h/p?token=s3cr3t&a=b",
+            "GET /p?token=s3cr3t&a=b by hunter22, s3cr3t",
+            "GET /p?<secret> by <secret>, <secret>",
+        );
+        check("http://h/api/v2", "no /api/v2 here", "no /api/v2 here");
+    }
+
+    /// Answers the first request with `answer` and a 200 to any after it; how many came.
+    async fn posted(answer: &'static str) -> (Result<(), Outcome>, usize) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (came, mut requests) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            for answer in std::iter::once(answer).chain(std::iter::repeat("200 OK\r\n")) {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut bytes = vec![0; 4096];
+                let read = stream.read(&mut bytes).await.unwrap();
+                came.send(bytes[..read].to_vec()).unwrap();
+                let head =
+                    format!("HTTP/1.1 {answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.unwrap();
+            }
+        });
+        let yaml =
+            "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: 'http://h/'}]}]";
+        let parsed = crate::Config::parse("t.yml", yaml).unwrap();
+        let crate::config::IntegrationKind::Webhook(config) =
+            &parsed.receivers[0].integrations[0].kind
+        else {
+            panic!("no webhook");
+        };
+        let request = Post {
+            url: &url,
+            body: "{}",
+            headers: Vec::new(),
+        };
+        let outcome = post(&config.http, request, Timestamp::default()).await;
+        let mut count = 0;
+        while requests.try_recv().is_ok() {
+            count += 1;
+        }
+        (outcome.map(|_| ()), count)
+    }
+
+    #[tokio::test]
+    async fn a_redirect_that_loses_the_body_is_no_delivery() {
+        let (outcome, count) = posted("302 Found\r\nLocation: /\r\n").await;
+        assert!(
+            matches!(outcome, Err(Outcome::Refused { .. })),
+            "{outcome:?}"
+        );
+        assert_eq!(count, 1);
+        let (outcome, count) = posted("307 Temporary Redirect\r\nLocation: /\r\n").await;
+        assert_eq!((outcome, count), (Ok(()), 2));
     }
 }
