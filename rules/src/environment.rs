@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::{Alert, Labels, SampleBatch, SeriesReader};
+use query::Limits;
 
 /// The store, the alerting half and our own address, as one evaluation sees them.
 pub trait Environment: Send + Sync {
@@ -28,5 +29,10 @@ pub trait Environment: Send + Sync {
     /// A monotonic reading for evaluation times; zero when nobody measures.
     fn elapsed(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// What each expression may use; its `cancel` is how an evaluation is ended from outside.
+    fn limits(&self) -> Limits {
+        Limits::default()
     }
 }

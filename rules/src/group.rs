@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use foldhash::{HashSet, HashSetExt as _};
 use model::{ControlStore, ControlWrite, Labels, STALE_NAN, Sample, SampleBatch, Timestamp};
-use query::{Engine, Expr, Limits, Value};
+use query::{Engine, Expr, Value};
 
 use crate::alert_rule::{AlertRule, RuleError};
 use crate::alert_state::{ActiveAlert, TABLE};
@@ -403,7 +403,7 @@ impl Round<'_> {
     ) -> Result<Vec<(Labels, f64)>, RuleError> {
         let evaluation = self
             .engine
-            .instant(expr, self.env.reader(), at, &Limits::default())
+            .instant(expr, self.env.reader(), at, &self.env.limits())
             .map_err(|e| RuleError::Query(e.to_string()))?;
         match evaluation.value {
             Value::Scalar { value, .. } => Ok(vec![(Labels::empty(), value)]),

@@ -275,10 +275,8 @@ impl Starting {
                 .map_err(RunError::Thread)?,
             ingest.logs(logs_queue).map_err(RunError::Thread)?,
         ];
-        let alerting_task = {
-            let mut once = Some(alerting);
-            tasks.spawn("alerting", move || once.take().map(alerting::Alerting::run))
-        };
+        // Its state is durable and shared, so a new run goes on where one that panicked ended.
+        let alerting_task = tasks.spawn("alerting", move || Some(alerting.clone().run()));
         let (collector_config, seen_config) = watch::channel(Arc::clone(&config.collector));
         let outputs = collector::Outputs { samples, logs };
         let collector_task = {
@@ -307,6 +305,8 @@ impl Starting {
             external_labels: config.rules.external_labels.clone(),
             clock,
             started: Instant::now(),
+            samples_max: config.query.samples_max,
+            late: Arc::default(),
         })));
         let (rules_commands, commands) = mpsc::sync_channel(1);
         let rules_thread = {

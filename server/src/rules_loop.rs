@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,11 @@ use crate::clock::Clock;
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Pause after a panic, so that a rule that always panics does not spin.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
+/// Longest evaluation of a group, unless its interval is shorter: one slow rule must not keep
+/// the others from firing. What is left of the group fails and is tried again in its next slot.
+const EVALUATION_MAX: Duration = Duration::from_secs(30);
+/// Shortest time a group gets, however short its interval.
+const EVALUATION_MIN: Duration = Duration::from_secs(1);
 const NAME: &str = "rules";
 
 /// What can be told to the loop.
@@ -36,6 +42,10 @@ pub(crate) struct RuleEnvironment {
     pub(crate) external_labels: Labels,
     pub(crate) clock: Clock,
     pub(crate) started: Instant,
+    /// Samples one expression may hold in memory, as for queries.
+    pub(crate) samples_max: usize,
+    /// Set while the group in evaluation has used up its time.
+    pub(crate) late: Arc<AtomicBool>,
 }
 
 impl Environment for RuleEnvironment {
@@ -68,6 +78,13 @@ impl Environment for RuleEnvironment {
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
+
+    fn limits(&self) -> query::Limits {
+        query::Limits {
+            samples_max: self.samples_max,
+            cancel: Some(Arc::clone(&self.late)),
+        }
+    }
 }
 
 /// The environment in force; a reload puts another in its place.
@@ -83,6 +100,7 @@ pub(crate) fn run(
     tasks: &Tasks,
 ) {
     tasks.set(NAME, TaskState::Running);
+    let watchdog = Watchdog::start();
     let mut due: HashMap<(String, String), Timestamp> = HashMap::new();
     loop {
         let now = clock();
@@ -102,7 +120,10 @@ pub(crate) fn run(
         };
         due.insert(key(group), group.next_eval(at.max(now)));
         let environment = Arc::clone(&environment.lock().unwrap_or_else(PoisonError::into_inner));
+        let allowed = group.interval().clamp(EVALUATION_MIN, EVALUATION_MAX);
+        let guard = watchdog.watch(Arc::clone(&environment.late), allowed);
         let done = catch_unwind(AssertUnwindSafe(|| group.eval(at, engine, &*environment)));
+        drop(guard);
         match done {
             Ok(_) => tasks.set(NAME, TaskState::Running),
             Err(panic) => {
@@ -110,6 +131,73 @@ pub(crate) fn run(
                 std::thread::sleep(PANIC_PAUSE);
             }
         }
+    }
+}
+
+/// Raises a flag when an evaluation takes too long. One thread, which sleeps until it is needed.
+struct Watchdog(Option<SyncSender<Watch>>);
+
+/// An evaluation's flag, its time, and the line that is cut when it is done.
+struct Watch {
+    late: Arc<AtomicBool>,
+    allowed: Duration,
+    done: Receiver<()>,
+}
+
+/// An evaluation under watch; dropping it ends the watch and lowers the flag.
+struct Watched {
+    late: Arc<AtomicBool>,
+    done: Option<SyncSender<()>>,
+}
+
+impl Watchdog {
+    /// Without a thread there is no limit; the log says so.
+    fn start() -> Watchdog {
+        let (watch, watches) = sync_channel::<Watch>(0);
+        let started = std::thread::Builder::new()
+            .name("rules-watchdog".to_owned())
+            .spawn(move || {
+                for watch in watches {
+                    let ended = watch.done.recv_timeout(watch.allowed);
+                    if ended == Err(RecvTimeoutError::Timeout) {
+                        watch.late.store(true, Ordering::Relaxed);
+                        // Until the evaluation has noticed, so that the flag is lowered after.
+                        let _ = watch.done.recv();
+                    }
+                }
+            });
+        match started {
+            Ok(_) => Watchdog(Some(watch)),
+            Err(error) => {
+                tracing::warn!(%error, "rules are evaluated without a time limit");
+                Watchdog(None)
+            }
+        }
+    }
+
+    fn watch(&self, late: Arc<AtomicBool>, allowed: Duration) -> Watched {
+        let (done, line) = sync_channel(0);
+        if let Some(watches) = &self.0 {
+            let _ = watches.send(Watch {
+                late: Arc::clone(&late),
+                allowed,
+                done: line,
+            });
+        }
+        // The thread has taken this watch, so it has done with the one before, which may have
+        // ended just when its time was over.
+        late.store(false, Ordering::Relaxed);
+        Watched {
+            late,
+            done: Some(done),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.done = None;
+        self.late.store(false, Ordering::Relaxed);
     }
 }
 
@@ -137,4 +225,25 @@ fn choose<'g>(
 
 fn key(group: &Group) -> (String, String) {
     (group.file().to_owned(), group.name().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_is_told_when_its_time_is_over_and_the_next_starts_afresh() {
+        let watchdog = Watchdog::start();
+        let late = Arc::new(AtomicBool::new(false));
+        for _ in 0..2 {
+            let guard = watchdog.watch(Arc::clone(&late), Duration::from_millis(50));
+            while !late.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            drop(guard);
+            let next = watchdog.watch(Arc::clone(&late), Duration::from_secs(600));
+            assert!(!late.load(Ordering::Relaxed));
+            drop(next);
+        }
+    }
 }

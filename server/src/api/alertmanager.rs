@@ -73,10 +73,9 @@ fn handle(api: &Api) -> Result<alerting::Handle, Refused> {
 fn read_time(text: Option<&str>) -> Result<Option<Timestamp>, Refused> {
     match text {
         None | Some("" | "0001-01-01T00:00:00Z" | "0001-01-01T00:00:00.000Z") => Ok(None),
-        Some(text) => text
-            .parse::<jiff::Timestamp>()
-            .map(|t| Some(Timestamp::from_millis(t.as_millisecond())))
-            .map_err(|_| Refused::bad(format!("{text:?} is not an RFC 3339 time"))),
+        Some(text) => crate::clock::parse_rfc3339(text)
+            .map(Some)
+            .ok_or_else(|| Refused::bad(format!("{text:?} is not an RFC 3339 time"))),
     }
 }
 

@@ -96,9 +96,8 @@ pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
         "292277025-08-18T07:12:54.999999999Z" => return Ok(Timestamp::MAX),
         _ => {}
     }
-    text.parse::<jiff::Timestamp>()
-        .map(|t| Timestamp::from_millis(t.as_millisecond()))
-        .map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))
+    crate::clock::parse_rfc3339(text)
+        .ok_or_else(|| format!("cannot parse {text:?} to a valid timestamp"))
 }
 
 /// Float seconds or a Prometheus duration.
@@ -152,6 +151,7 @@ mod tests {
             ("1.5", 1500),
             ("1970-01-01T00:00:01Z", 1000),
             ("1970-01-01T01:00:00.25+01:00", 250),
+            ("9999-12-31T23:59:59Z", 253_402_207_200_999),
         ] {
             assert_eq!(
                 parse_time(text),

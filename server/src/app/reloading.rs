@@ -113,6 +113,8 @@ impl Reloading {
             external_labels: config.rules.external_labels.clone(),
             clock: environment.clock,
             started: environment.started,
+            samples_max: config.query.samples_max,
+            late: Arc::default(),
         });
         drop(environment);
         self.collector.send_if_modified(|current| {

@@ -96,12 +96,20 @@ fn group(g: &GroupStatus, filter: &Filter<'_>) -> Option<Value> {
     Some(json!({
         "name": g.name,
         "file": g.file,
-        "interval": g.interval.as_secs_f64(),
+        "interval": seconds(g.interval),
         "limit": g.limit,
         "rules": rules,
         "evaluationTime": g.evaluation_time.as_secs_f64(),
         "lastEvaluation": g.last_evaluation.map_or_else(|| NEVER.to_owned(), rfc3339),
     }))
+}
+
+/// As Go writes a float: whole seconds without a point.
+fn seconds(d: std::time::Duration) -> Value {
+    match d.subsec_nanos() {
+        0 => json!(d.as_secs()),
+        _ => json!(d.as_secs_f64()),
+    }
 }
 
 fn rule(r: &RuleStatus, with_alerts: bool) -> Value {
@@ -127,8 +135,8 @@ fn rule(r: &RuleStatus, with_alerts: bool) -> Value {
         } => {
             shown["type"] = json!("alerting");
             shown["state"] = json!(state.as_str());
-            shown["duration"] = json!(hold.as_secs_f64());
-            shown["keepFiringFor"] = json!(keep_firing_for.as_secs_f64());
+            shown["duration"] = seconds(*hold);
+            shown["keepFiringFor"] = seconds(*keep_firing_for);
             shown["annotations"] = json!(label_map(annotations));
             let alerts: Vec<Value> = alerts.iter().filter(|_| with_alerts).map(alert).collect();
             shown["alerts"] = json!(alerts);
