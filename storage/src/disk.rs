@@ -158,6 +158,14 @@ impl Disk for RealDisk {
     }
 }
 
+/// The number in the name of one of our files, ten digits before the first dot. Others put
+/// files with larger numbers there, and counting on from those would end.
+pub(crate) fn number_in(name: &str) -> Option<u64> {
+    let (digits, _) = name.split_once('.')?;
+    let ours = digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit());
+    ours.then(|| digits.parse().ok()).flatten()
+}
+
 /// Renames a bad file to `<name>.corrupt` so that nobody reads it again but a person.
 /// Gives the new name.
 pub(crate) fn quarantine(disk: &dyn Disk, path: &Path) -> PathBuf {
@@ -182,4 +190,23 @@ pub(crate) fn bytes_under(disk: &dyn Disk, dir: &Path) -> u64 {
             false => e.bytes,
         })
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_ours_have_numbers() {
+        for (name, number) in [
+            ("0000000012.wal", Some(12)),
+            ("0000000012.blk.corrupt", Some(12)),
+            ("18446744073709551615.wal", None),
+            ("12.wal", None),
+            ("+000000012.wal", None),
+            ("0000000012", None),
+        ] {
+            assert_eq!(number_in(name), number, "{name}");
+        }
+    }
 }

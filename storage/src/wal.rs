@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bytes::Malformed;
-use crate::disk::{Disk, DiskFile, quarantine};
+use crate::disk::{Disk, DiskFile, number_in, quarantine};
 use crate::error::WriteError;
 use crate::health::Watch;
 use crate::telemetry::FileKind;
@@ -474,7 +474,8 @@ fn segment_numbers(disk: &dyn Disk, dir: &Path) -> std::io::Result<Vec<u64>> {
     let mut numbers: Vec<u64> = disk
         .list(dir)?
         .iter()
-        .filter_map(|e| e.name.strip_suffix(".wal")?.parse().ok())
+        .filter(|e| e.name.ends_with(".wal"))
+        .filter_map(|e| number_in(&e.name))
         .collect();
     numbers.sort_unstable();
     Ok(numbers)

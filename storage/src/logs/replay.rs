@@ -13,7 +13,7 @@ use super::frame::Header;
 use super::state::{IndexedFile, Stream};
 use super::wal_record::{self, FORGET, LINES, POSITIONS};
 use crate::bytes::Malformed;
-use crate::disk::{Disk, quarantine};
+use crate::disk::{Disk, number_in, quarantine};
 use crate::health::Watch;
 use crate::telemetry::FileKind;
 
@@ -98,10 +98,17 @@ pub(super) fn open_files(
             continue;
         };
         let day_dir = dir.join(&entry.name);
-        for entry in disk.list(&day_dir)? {
+        let entries = match disk.list(&day_dir) {
+            Ok(entries) => entries,
+            Err(e) => {
+                watch.corrupt(FileKind::Frames, &day_dir, e);
+                continue;
+            }
+        };
+        for entry in entries {
             let path = day_dir.join(&entry.name);
-            let number = entry.name.split('.').next().and_then(|n| n.parse().ok());
-            next_number = next_number.max(number.unwrap_or(0) + 1);
+            let number = number_in(&entry.name);
+            next_number = next_number.max(number.map_or(0, |n| n + 1));
             if !entry.name.ends_with(".frames") {
                 continue;
             }

@@ -1,7 +1,8 @@
 //! An immutable file with the samples of a range of time. Bytes: `docs/formats/block.md`.
 //!
-//! In memory stay only the file handle and one entry per index page (128 series);
-//! pages and columns are read, checked and decoded when asked for.
+//! In memory stay only the file handle and where the page table is: however many series and
+//! blocks there are, they cost no memory. The table (one entry per 128 series), pages and
+//! columns are read, checked and decoded when asked for.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,15 @@ pub(crate) struct Block {
     /// All samples are before it, and everything before it is in blocks.
     pub(crate) end_t: i64,
     pub(crate) bytes: u64,
-    pub(crate) pages: Vec<Page>,
+    table: TableRef,
+}
+
+/// Where the page table is, as the trailer says.
+#[derive(Clone, Copy)]
+struct TableRef {
+    offset: u64,
+    bytes: u32,
+    crc: u32,
 }
 
 /// Where to find 128 series.
@@ -81,7 +90,7 @@ impl From<Malformed> for BlockError {
 }
 
 impl Block {
-    /// Reads the page table.
+    /// Checks that the file is whole as far as its ends tell.
     pub(crate) fn open(file: Arc<dyn DiskFile>, path: &Path) -> Result<Block, BlockError> {
         let len = file.len()?;
         if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
@@ -99,32 +108,15 @@ impl Block {
         {
             return Err(BlockError::Corrupt("trailer"));
         }
-        let table = read(file.as_ref(), offset, bytes as usize)?;
-        if crc32fast::hash(&table) != crc {
-            return Err(BlockError::Corrupt("page table"));
-        }
-        let mut r = Reader::new(&table);
-        let (start_t, end_t) = (r.signed()?, r.signed()?);
-        let _series = r.varint()?;
-        let _samples = r.varint()?;
-        let count = r.count(9)?;
-        let mut pages = Vec::with_capacity(count);
-        for _ in 0..count {
-            pages.push(Page {
-                offset: r.varint()?,
-                bytes: r.u32()?,
-                raw_bytes: r.u32()?,
-                crc: r.u32()?,
-                names: (Box::from(r.text()?), Box::from(r.text()?)),
-            });
-        }
+        let table = TableRef { offset, bytes, crc };
+        let (start_t, end_t, _) = read_table(file.as_ref(), table)?;
         Ok(Block {
             path: path.to_owned(),
             file,
             start_t,
             end_t,
             bytes: len,
-            pages,
+            table,
         })
     }
 
@@ -145,7 +137,15 @@ impl Block {
             .iter()
             .find(|m| m.name() == model::labels::METRIC_NAME && m.op() == MatchOp::Equal)
             .map(Matcher::value);
-        for page in &self.pages {
+        let pages = match read_table(self.file.as_ref(), self.table) {
+            Ok((_, _, pages)) => pages,
+            Err(BlockError::Io(e)) => return Err(e),
+            Err(BlockError::Corrupt(what)) => {
+                damaged(what);
+                return Ok(());
+            }
+        };
+        for page in &pages {
             if name.is_some_and(|n| n < &*page.names.0 || n > &*page.names.1) {
                 continue;
             }
@@ -228,6 +228,30 @@ fn read(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; bytes];
     file.read_at(&mut buffer, offset)?;
     Ok(buffer)
+}
+
+/// First instant, end and pages of a block.
+fn read_table(file: &dyn DiskFile, table: TableRef) -> Result<(i64, i64, Vec<Page>), BlockError> {
+    let bytes = read(file, table.offset, table.bytes as usize)?;
+    if crc32fast::hash(&bytes) != table.crc {
+        return Err(BlockError::Corrupt("page table"));
+    }
+    let mut r = Reader::new(&bytes);
+    let (start_t, end_t) = (r.signed()?, r.signed()?);
+    let _series = r.varint()?;
+    let _samples = r.varint()?;
+    let count = r.count(9)?;
+    let mut pages = Vec::with_capacity(count);
+    for _ in 0..count {
+        pages.push(Page {
+            offset: r.varint()?,
+            bytes: r.u32()?,
+            raw_bytes: r.u32()?,
+            crc: r.u32()?,
+            names: (Box::from(r.text()?), Box::from(r.text()?)),
+        });
+    }
+    Ok((start_t, end_t, pages))
 }
 
 fn read_entry<'a>(

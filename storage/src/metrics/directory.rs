@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::block::{Block, BlockError};
-use crate::disk::{Disk, quarantine};
+use crate::disk::{Disk, number_in, quarantine};
 use crate::health::Watch;
 use crate::telemetry::FileKind;
 
@@ -23,9 +23,9 @@ pub(super) fn open_blocks(
             remove_file(disk, &path);
             continue;
         }
-        let number = entry.name.split('.').next().and_then(|n| n.parse().ok());
-        next_number = next_number.max(number.unwrap_or(0) + 1);
-        if !entry.name.ends_with(".blk") {
+        let number = number_in(&entry.name);
+        next_number = next_number.max(number.map_or(0, |n| n + 1));
+        if number.is_none() || !entry.name.ends_with(".blk") {
             continue;
         }
         match disk
