@@ -211,6 +211,26 @@ fn text() -> impl Strategy<Value = String> {
     })
 }
 
+/// Days of summing in one series, were it not stopped.
+#[test]
+fn a_query_is_stopped_in_the_middle_of_a_series() {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let limits = Limits {
+        cancel: Some(Arc::clone(&cancel)),
+        ..Limits::default()
+    };
+    let stopper = std::thread::spawn(move || {
+        std::thread::yield_now();
+        cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let text = "sum_over_time(sum_over_time(vector(1)[20d:1s])[20d:1s])";
+    let expr = crate::parse(text).unwrap();
+    let at = Timestamp::from_millis(0);
+    let stopped = Engine::default().instant(&expr, &reader(&[]), at, &limits);
+    stopper.join().unwrap();
+    assert!(matches!(stopped, Err(EvalError::Canceled)));
+}
+
 proptest! {
     #[test]
     fn no_expression_panics_at_any_time(

@@ -9,6 +9,9 @@ use crate::eval::series::Series;
 use crate::eval::{EvalError, PointValue};
 use crate::promql::ast::{Call, Expr, ExprKind, Extension, ValueType};
 
+/// Points gone through between two looks at whether anybody still waits: some milliseconds' worth.
+const POINTS_BETWEEN_CHECKS: usize = 1 << 20;
+
 /// One series' window at one step.
 pub(super) struct Window<'a> {
     pub(super) floats: &'a [FPoint],
@@ -143,8 +146,15 @@ impl Evaluator<'_> {
             self.q.check_cancel()?;
             let mut result = Series::new(series.labels.clone(), series.drop_name);
             let metric = series.labels.metric_name();
+            let mut unchecked = 0;
             for (i, t) in self.times().enumerate() {
                 let (mut floats, mut histograms) = series.slice(t);
+                // One series can take minutes: windows of a subquery overlap.
+                unchecked += floats.len() + histograms.len();
+                if unchecked > POINTS_BETWEEN_CHECKS {
+                    self.q.check_cancel()?;
+                    unchecked = 0;
+                }
                 let (start, end) = series.shape.bounds(t);
                 let extension = series.shape.extension;
                 if extension != Extension::None && !rated {
