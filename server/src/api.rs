@@ -5,10 +5,10 @@
 
 mod alertmanager;
 mod health;
-mod home;
 mod json;
 mod loki;
 mod metrics;
+mod pages;
 mod params;
 mod prometheus;
 mod reload;
@@ -152,7 +152,7 @@ pub fn router(api: Api) -> Router {
         .merge(metrics::routes())
         .layer(middleware::from_fn_with_state(api.clone(), require_ready));
     Router::new()
-        .merge(home::routes())
+        .merge(pages::routes())
         .merge(health::routes())
         .merge(reload::routes())
         .merge(data)

@@ -13,6 +13,11 @@ use model::{TimeRange, Timestamp};
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
+    /// A single parameter.
+    pub(crate) fn one(name: &str, value: &str) -> Params {
+        Params(vec![(name.to_owned(), value.to_owned())])
+    }
+
     /// The first value of `name`; empty counts as absent, as everywhere in Prometheus.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0

@@ -47,3 +47,12 @@ pub(super) fn result_json(value: &::query::Value) -> Result<String, envelope::Fa
         .map(|(data, _)| data)
         .map_err(|e| envelope::Failure::new(envelope::ErrorType::Execution, e.to_string()))
 }
+
+/// The `data` of an instant query now, for a page; or the sentence that says why not.
+pub(super) async fn value_now(api: &Api, expr: &str) -> Result<serde_json::Value, String> {
+    let params = super::params::Params::one("query", expr);
+    let success = query::instant(axum::extract::State(api.clone()), params)
+        .await
+        .map_err(|failure| failure.message)?;
+    serde_json::from_str(&success.data).map_err(|e| e.to_string())
+}
