@@ -184,10 +184,11 @@ async fn require_ready(State(api): State<Api>, request: Request, next: Next) -> 
     }
 }
 
-/// Prometheus' cross-origin answers: pages from anywhere may call the APIs.
+/// Prometheus' cross-origin answers: pages from anywhere may read. `/api/v2` can silence a page,
+/// so a browser may not be sent there by somebody else's.
 async fn cors(request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if !path.starts_with("/api/") && !path.starts_with("/loki/") {
+    if !path.starts_with("/api/v1/") && !path.starts_with("/loki/") {
         return next.run(request).await;
     }
     let mut response = if request.method() == Method::OPTIONS {

@@ -14,6 +14,8 @@ const WORKERS: usize = 2;
 const BLOCKING_MAX: usize = 16;
 /// Blocking threads that idle this long end and give their memory back.
 const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Open files asked for; more than all bounds together can need.
+const OPEN_FILES: u64 = 16_384;
 /// What is left of tasks after the orderly stop gets this long.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
@@ -21,6 +23,7 @@ pub(super) fn run(shared: &Shared) -> Result<(), Failure> {
     let settings = shared.settings()?;
     telemetry::start_logging(shared.log_level);
     log_panics();
+    raise_open_files();
     install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -60,6 +63,23 @@ pub(super) fn run(shared: &Shared) -> Result<(), Failure> {
 pub(crate) fn install_tls() {
     // An error only says that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Raises the soft limit of open files to the hard one, at most [`OPEN_FILES`]: each block of
+/// stored samples is one, and the usual soft limit of 1,024 dates from `select`.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
 }
 
 /// Panics go to the log, in one line, like everything else.
