@@ -37,8 +37,19 @@ const FORMS: &[Form] = &[
     // Slack, Telegram, SendGrid.
     form("xox[a-z]-", "[A-Za-z0-9-]", 10),
     form("xapp-", "[A-Za-z0-9-]", 20),
-    form("[0-9]{8,10}:AA", "[A-Za-z0-9_-]", 33),
+    form("(?:bot)?[0-9]{8,10}:AA", "[A-Za-z0-9_-]", 33),
     form(r"SG\.[A-Za-z0-9_-]{16,32}\.", "[A-Za-z0-9_-]", 16),
+    // Addresses that are keys: who knows one may post there.
+    form(
+        r"hooks\.slack\.com/(?:services|workflows|triggers)/T",
+        "[A-Za-z0-9/_-]",
+        20,
+    ),
+    form(
+        r"discord(?:app)?\.com/api/webhooks/[0-9]{15,20}/",
+        "[A-Za-z0-9_-]",
+        40,
+    ),
     // Stripe.
     form("[sr]k_(?:live|test|prod)_", "[A-Za-z0-9]", 10),
     form("whsec_", "[A-Za-z0-9+/=_-]", 20),
@@ -111,6 +122,9 @@ mod tests {
             key("dop_v1_", "0a", 32),
             key("sbp_", "0a", 20),
             key("sb_secret_", "a1B2_", 5),
+            key("bot123456789:AA", "Hd_", 11),
+            key("hooks.slack.com/services/T", "0A/B0C", 6),
+            key("discord.com/api/webhooks/123456789012345678/", "a1B_", 16),
         ] {
             check(&format!("using {key}."), "using <key>.");
             check(&format!(r#"{{"m":"x\n{key}"}}"#), r#"{"m":"x\n<key>"}"#);
