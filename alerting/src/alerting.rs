@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, Job};
-use crate::outbox::Outcome;
+use crate::outbox::{Outcome, Trouble};
 use crate::receivers;
 use crate::silence::{Silence, SilenceError, SilenceSpec, SilenceState};
 use crate::telemetry::{Destination, Telemetry, raise};
@@ -25,10 +25,8 @@ use crate::view::{AlertView, GroupView, Health, OutboxView, Received, ReceiverVi
 
 /// Longest sleep of the loop: a clock that was set back is noticed after this long.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
-/// A notification that waits longer than this is a problem worth telling.
-const STUCK_AFTER: Duration = Duration::from_secs(5 * 60);
-/// How long a notification that was given up counts as a problem.
-const DEAD_IS_NEWS: Duration = Duration::from_secs(24 * 60 * 60);
+/// Where operators find more about a warning in health.
+const MORE: &str = "more in the log and in docs/runbooks/NotificationsStuck.md";
 
 /// What alerting needs besides its configuration.
 pub struct Options {
@@ -123,12 +121,15 @@ impl Core {
         };
         let t = &self.telemetry;
         t.notifications.get_or_create(&destination).inc();
+        // Both start at zero with the first attempt, so that an increase shows from the first on.
+        let failed = t.notifications_failed.get_or_create_owned(&destination);
+        let latency = t
+            .notification_latency_seconds
+            .get_or_create_owned(&destination);
         match outcome {
             Outcome::Delivered => {
                 let waited = now.since(Timestamp::from_millis(job.row.created_at));
-                t.notification_latency_seconds
-                    .get_or_create(&destination)
-                    .observe(waited.as_secs_f64());
+                latency.observe(waited.as_secs_f64());
                 tracing::info!(
                     receiver = job.row.receiver,
                     integration = job.row.integration,
@@ -138,7 +139,7 @@ impl Core {
                 );
             }
             Outcome::Retry { error, .. } | Outcome::Refused { error } => {
-                t.notifications_failed.get_or_create(&destination).inc();
+                failed.inc();
                 tracing::warn!(
                     receiver = job.row.receiver,
                     integration = job.row.integration,
@@ -399,20 +400,11 @@ impl Handle {
         if let Some(error) = &core.commit_error {
             problems.push(format!("alerting state cannot be written to disk: {error}"));
         }
-        if let Some(age) = outbox.oldest_age(now).filter(|age| *age > STUCK_AFTER) {
-            let rows = outbox.len();
-            problems.push(format!(
-                "{rows} notifications wait, the oldest for {} s",
-                age.as_secs()
-            ));
-        }
-        let dead = outbox.recently_dead(DEAD_IS_NEWS, now);
-        if dead > 0 {
-            problems.push(format!("{dead} notifications were given up within a day"));
-        }
+        let tell = |trouble: Trouble| format!("{trouble}; {MORE}");
         Health {
             ok: problems.is_empty(),
             problems,
+            warnings: outbox.troubles(now).into_iter().map(tell).collect(),
             alerts: core.dispatcher.alert_count(now),
             outbox_rows: outbox.len(),
             dead_letters: outbox.dead_letters(),

@@ -6,6 +6,7 @@
 //! again under the same identity: webhooks see it as `Idempotency-Key`, mail as `Message-Id`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::time::Duration;
 
 use model::{ControlError, ControlStore, Timestamp};
@@ -33,6 +34,15 @@ pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 /// Longest `Retry-After` that is obeyed in full.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+/// A notification that waits longer than this is worth telling.
+const STUCK_AFTER: Duration = Duration::from_secs(5 * 60);
+/// So is one that failed this many attempts.
+const FAILED_ATTEMPTS_TOLD: u32 = 3;
+/// How long a notification that was given up is worth telling.
+const DEAD_IS_NEWS: Duration = Duration::from_secs(24 * 60 * 60);
+/// A waiting row is made due by the deliveries of its lane at most this often: one that is refused
+/// while others arrive must not be tried between each two of them.
+const HURRY_INTERVAL: Duration = Duration::from_secs(30);
 /// Longest error text that is kept, in bytes.
 const ERROR_BYTES_MAX: usize = 500;
 
@@ -116,12 +126,15 @@ pub(crate) struct Row {
     critical: bool,
     pub(crate) payload: Payload,
     pub(crate) created_at: i64,
-    attempts: u32,
+    pub(crate) attempts: u32,
     not_before: i64,
     status: Status,
     last_error: String,
     /// When it was given up.
     died_at: i64,
+    /// When a delivery in its lane made it due last.
+    #[serde(skip)]
+    hurried_at: i64,
 }
 
 impl Row {
@@ -131,6 +144,12 @@ impl Row {
 
     pub(crate) fn kind(&self) -> &str {
         self.integration.split('/').next().unwrap_or_default()
+    }
+
+    /// Attempts that are over.
+    fn failed_attempts(&self) -> u32 {
+        let under_way = self.status == Status::Attempting;
+        self.attempts.saturating_sub(under_way.into())
     }
 
     fn view(&self) -> OutboxView {
@@ -159,6 +178,41 @@ pub(crate) struct Draft<'a> {
     pub(crate) reason: NotifyReason,
     pub(crate) critical: bool,
     pub(crate) payload: Payload,
+}
+
+/// What a lane has not delivered, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    receiver: String,
+    integration: String,
+    /// Dead letters; otherwise they are still tried.
+    given_up: bool,
+    rows: usize,
+    oldest: Duration,
+    last_error: String,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.rows {
+            1 => "1 notification".to_owned(),
+            n => format!("{n} notifications"),
+        };
+        let to = format!("receiver {:?} ({})", self.receiver, self.integration);
+        if self.given_up {
+            write!(f, "{what} to {to} given up within a day")?;
+        } else {
+            let oldest = self.oldest.as_secs();
+            write!(
+                f,
+                "{what} to {to} not delivered yet, waiting for {oldest} s"
+            )?;
+        }
+        match self.last_error.as_str() {
+            "" => Ok(()),
+            error => write!(f, ", last error: {error}"),
+        }
+    }
 }
 
 /// What happened that metrics count.
@@ -260,6 +314,7 @@ impl Outbox {
             status: Status::Waiting,
             last_error: String::new(),
             died_at: 0,
+            hurried_at: 0,
         };
         self.next_ordinal += 1;
         changes.put(TABLE, row.id.clone(), &row);
@@ -339,6 +394,7 @@ impl Outbox {
                 changes.delete(TABLE, row.id.clone());
                 self.rows.remove(&ordinal);
                 self.held_until.remove(&lane);
+                self.hurry(&lane, now);
             }
             Outcome::Refused { error } => self.give_up(ordinal, error, now, changes),
             Outcome::Retry { after, error } => {
@@ -358,6 +414,23 @@ impl Outbox {
                 row.not_before = now.plus(delay).millis();
                 row.last_error = shorten(error);
                 changes.put(TABLE, row.id.clone(), row);
+            }
+        }
+    }
+
+    /// The lane works: what waits in it out of caution need not. A wait that the other side asked
+    /// for was over before anything in the lane was delivered. Not worth a write: after a restart
+    /// the old waits hold.
+    fn hurry(&mut self, lane: &Lane, now: Timestamp) {
+        for row in self.rows.values_mut() {
+            let hurried = Timestamp::from_millis(row.hurried_at);
+            if row.not_before > now.millis()
+                && row.status == Status::Waiting
+                && (&row.receiver, &row.integration) == (&lane.0, &lane.1)
+                && now.since(hurried) >= HURRY_INTERVAL
+            {
+                row.not_before = now.millis();
+                row.hurried_at = now.millis();
             }
         }
     }
@@ -403,10 +476,33 @@ impl Outbox {
         self.dead.len()
     }
 
-    /// Dead letters given up within the last `window`.
-    pub(crate) fn recently_dead(&self, window: Duration, now: Timestamp) -> usize {
-        let recent = |row: &&Row| now.since(Timestamp::from_millis(row.died_at)) <= window;
-        self.dead.values().filter(recent).count()
+    /// What people should know: per lane, what was given up lately and what does not get through.
+    pub(crate) fn troubles(&self, now: Timestamp) -> Vec<Trouble> {
+        let since = |millis: i64| now.since(Timestamp::from_millis(millis));
+        let dead = self.dead.values();
+        let dead = dead.filter(|row| since(row.died_at) <= DEAD_IS_NEWS);
+        let stuck = |row: &&Row| {
+            since(row.created_at) > STUCK_AFTER || row.failed_attempts() >= FAILED_ATTEMPTS_TOLD
+        };
+        let mut troubles: BTreeMap<(bool, Lane), Trouble> = BTreeMap::new();
+        for row in dead.chain(self.rows.values().filter(stuck)) {
+            let given_up = row.status == Status::Dead;
+            let trouble = troubles
+                .entry((given_up, row.lane()))
+                .or_insert_with(|| Trouble {
+                    receiver: row.receiver.clone(),
+                    integration: row.integration.clone(),
+                    given_up,
+                    rows: 0,
+                    oldest: since(row.created_at),
+                    last_error: String::new(),
+                });
+            trouble.rows += 1;
+            if !row.last_error.is_empty() {
+                trouble.last_error.clone_from(&row.last_error);
+            }
+        }
+        troubles.into_values().collect()
     }
 
     /// Forgets dead letters that nobody will look at any more.
@@ -455,136 +551,4 @@ fn shorten(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use model::control::MemoryControlStore;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1000)
-    }
-
-    fn add(
-        outbox: &mut Outbox,
-        receiver: &str,
-        group: &str,
-        critical: bool,
-        changes: &mut Changes,
-    ) {
-        let seq = outbox.next_ordinal;
-        let draft = Draft {
-            group_key: group,
-            receiver,
-            integration: "webhook/0",
-            reason: NotifyReason::First,
-            critical,
-            payload: Payload::Json {
-                url: None,
-                body: seq.to_string(),
-            },
-        };
-        let id = Outbox::row_id((group, receiver, "webhook/0"), seq, at(0));
-        outbox.add(id, draft, at(0), changes);
-    }
-
-    fn retry(after: Option<u64>) -> Outcome {
-        Outcome::Retry {
-            after: after.map(Duration::from_secs),
-            error: "503".to_owned(),
-        }
-    }
-
-    #[test]
-    fn lanes_are_independent_and_messages_about_one_group_stay_in_order() {
-        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
-        for (receiver, group) in [("a", "g1"), ("a", "g1"), ("a", "g2"), ("b", "g1")] {
-            add(&mut outbox, receiver, group, false, &mut changes);
-        }
-        assert_eq!(outbox.choose(at(0)), [0, 3]);
-        outbox.begin(0, &mut changes);
-        assert_eq!(outbox.choose(at(0)), [3]);
-        outbox.finish(0, &retry(None), at(0), &mut changes);
-        assert_eq!(outbox.choose(at(0)), [2, 3]); // g1 of a waits, g2 goes on
-        outbox.begin(2, &mut changes);
-        outbox.finish(2, &Outcome::Delivered, at(0), &mut changes);
-        outbox.begin(0, &mut changes);
-        outbox.finish(0, &Outcome::Delivered, at(2), &mut changes);
-        assert_eq!(outbox.choose(at(2)), [1, 3]);
-    }
-
-    #[test]
-    fn what_the_other_side_asks_for_holds_its_whole_lane() {
-        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
-        add(&mut outbox, "a", "g1", false, &mut changes);
-        add(&mut outbox, "a", "g2", false, &mut changes);
-        outbox.begin(0, &mut changes);
-        outbox.finish(0, &retry(Some(60)), at(0), &mut changes);
-        assert!(outbox.choose(at(59)).is_empty());
-        assert_eq!(outbox.next_due(), Some(at(60)));
-        assert_eq!(outbox.choose(at(60)), [0]);
-    }
-
-    #[test]
-    fn an_undecided_attempt_is_made_again_after_a_restart_with_the_same_bytes() {
-        let control = MemoryControlStore::default();
-        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
-        add(&mut outbox, "a", "g1", false, &mut changes);
-        let before = outbox.begin(0, &mut changes).unwrap();
-        changes.commit(&control).unwrap();
-        let mut back = Outbox::restore(&control).unwrap();
-        assert_eq!(back.counts.ambiguous, 1);
-        let ordinal = back.choose(at(0))[0];
-        let again = back.begin(ordinal, &mut changes).unwrap();
-        assert_eq!((again.id, again.payload), (before.id, before.payload));
-        assert_eq!(again.attempts, 2);
-    }
-
-    #[test]
-    fn an_attempt_whose_sender_is_gone_is_due_again() {
-        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
-        add(&mut outbox, "a", "g1", false, &mut changes);
-        outbox.begin(0, &mut changes);
-        assert_eq!(outbox.choose(at(0)), Vec::<u64>::new());
-        outbox.abandon();
-        assert_eq!(outbox.choose(at(0)), [0]);
-        assert_eq!(outbox.counts.ambiguous, 1);
-    }
-
-    #[test]
-    fn what_is_refused_becomes_a_dead_letter_that_survives() {
-        let control = MemoryControlStore::default();
-        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
-        add(&mut outbox, "a", "g1", false, &mut changes);
-        outbox.begin(0, &mut changes);
-        let error = "404 no such hook".to_owned();
-        outbox.finish(0, &Outcome::Refused { error }, at(1), &mut changes);
-        changes.commit(&control).unwrap();
-        let back = Outbox::restore(&control).unwrap();
-        assert_eq!((back.len(), back.dead_letters()), (0, 1));
-        assert_eq!(back.views()[0].last_error, "404 no such hook");
-    }
-
-    #[test]
-    fn a_full_outbox_gives_up_old_plain_rows_before_critical_ones() {
-        let (mut outbox, mut changes) = (Outbox::default(), Changes::default());
-        for i in 0..ROWS_MAX {
-            add(&mut outbox, "a", "g", i != 5, &mut changes);
-        }
-        add(&mut outbox, "a", "new", true, &mut changes);
-        assert_eq!(outbox.len(), ROWS_MAX);
-        assert!(outbox.dead.contains_key(&5));
-        add(&mut outbox, "a", "new", true, &mut changes);
-        assert!(outbox.dead.contains_key(&0));
-        assert_eq!(outbox.counts.dead, 2);
-    }
-
-    #[test]
-    fn delays_grow_to_their_bound() {
-        for attempts in 1..40 {
-            let delay = backoff("x", attempts);
-            assert!(delay <= BACKOFF_MAX, "{delay:?}");
-            assert!(delay >= BACKOFF_MIN / 10, "{delay:?}");
-        }
-        let distinct: HashSet<Duration> = (0..50).map(|i| backoff(&i.to_string(), 20)).collect();
-        assert!(distinct.len() > 40);
-    }
-}
+mod tests;

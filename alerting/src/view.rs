@@ -94,10 +94,14 @@ pub struct OutboxView {
 /// How alerting is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// No problem found.
+    /// What is accepted is on disk: nothing in `problems`.
     pub ok: bool,
-    /// One sentence per problem, for operators.
+    /// What a restart or an operator of this host must mend, one sentence each: state that cannot
+    /// be written.
     pub problems: Vec<String>,
+    /// Receivers that do not take notifications, one sentence each; no secrets. Nothing about this
+    /// process is wrong, so they do not count against `ok`.
+    pub warnings: Vec<String>,
     /// Alerts that have not ended.
     pub alerts: usize,
     /// Undelivered notifications.

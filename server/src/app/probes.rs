@@ -87,17 +87,14 @@ fn of_rules(groups: &Groups) -> Component {
         .with_details(json!({ "groups": groups.len(), "rules": rules().count() }))
 }
 
-/// Pages that do not arrive are a failure: nothing else in here matters more.
+/// A receiver that refuses is a warning: whoever restarts us because of it ends the retries and
+/// mends nothing. Only what cannot be written is a failure.
 fn of_alerting(alerting: &alerting::Handle, clock: Clock) -> Component {
     let health = alerting.health(clock());
-    let mut problems = health.problems;
-    if !health.ok && problems.is_empty() {
-        problems.push("does not notify".to_owned());
-    }
     let component = if health.ok {
-        Component::warning(problems)
+        Component::warning(health.warnings)
     } else {
-        Component::failing(problems)
+        Component::failing([health.problems, health.warnings].concat())
     };
     component.with_details(json!({
         "alerts": health.alerts,
