@@ -678,6 +678,27 @@ fn the_monitoring_itself() {
         "NotificationsFailing",
         "stackwatch_notifications_failed_total{receiver=\"r\",integration=\"slack\"}"
     );
+    // Fails for `minutes`, then delivers what waited; another receiver works all the time.
+    let failing = |minutes: f64| -> Vec<Line> {
+        let end = minutes * 60.0;
+        vec![
+            (
+                "stackwatch_notifications_failed_total{receiver=\"r\",integration=\"slack\"}",
+                Box::new(move |s| Some((s.min(end) / 20.0).floor())),
+            ),
+            (
+                "stackwatch_notification_latency_seconds_count{receiver=\"r\",integration=\"slack\"}",
+                step(end, 0.0, 1.0),
+            ),
+            (
+                "stackwatch_notification_latency_seconds_count{receiver=\"q\",integration=\"slack\"}",
+                rate(0.05),
+            ),
+        ]
+    };
+    quiet("NotificationsFailing", 40, failing(4.0));
+    let fired = play("NotificationsFailing", 40, &failing(20.0));
+    assert_eq!((fired.first(), fired.last()), (Some(&6), Some(&19)));
     grows!(
         "StorageWriteErrors",
         "stackwatch_storage_write_errors_total"
