@@ -9,5 +9,7 @@
 )]
 
 mod bad_input;
+mod disk_full;
+mod other_tools;
 mod restart;
 mod scrape_to_notification;

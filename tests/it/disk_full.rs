@@ -1,0 +1,85 @@
+//! A disk that fills: said at once, nothing damaged, and over when there is room again.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use stackwatch_tests::sink::Sink;
+use stackwatch_tests::stackwatch::Stackwatch;
+use stackwatch_tests::{eventually, skipped};
+
+/// A small file system of its own; unmounted on drop.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<SmallDisk> {
+        std::fs::create_dir_all(at).ok()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"])
+            .arg(at)
+            .output()
+            .ok()?;
+        mounted.status.success().then(|| SmallDisk(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_reported_and_collection_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir.path().join("data")) else {
+        return skipped("mounting a small file system takes root");
+    };
+    let target = Sink::start("app_requests_total 1\n");
+    let config = format!(
+        "collect:\n  interval: 1s\n  host: false\n  docker: false\n  scrape_configs:\n    - job_name: app\n      static_configs: [ {{ targets: [\"{}\"] }} ]\n",
+        target.address()
+    );
+    let mut stackwatch = Stackwatch::start(dir.path(), &config);
+    let count = "count_over_time(app_requests_total[1h])";
+    let limit = Duration::from_secs(30);
+    let before = eventually("samples", limit, || {
+        stackwatch.value(count).filter(|n| *n >= 3.0)
+    });
+
+    let hog = disk.0.join("somebody-elses-file");
+    let filled = Command::new("dd")
+        .args(["if=/dev/zero", "bs=64k"])
+        .arg(format!("of={}", hog.display()))
+        .output()
+        .unwrap();
+    assert!(!filled.status.success(), "the disk is full now");
+    let health = eventually("a health report of the full disk", limit, || {
+        let health = stackwatch.get("/health");
+        (health.status == 503).then_some(health)
+    });
+    assert!(
+        health.body.to_lowercase().contains("disk full"),
+        "{}",
+        health.body
+    );
+    assert!(
+        stackwatch.value(count).unwrap_or(0.0) >= before,
+        "reads go on"
+    );
+
+    std::fs::remove_file(&hog).unwrap();
+    eventually("health again", limit, || {
+        (stackwatch.get("/health").status == 200).then_some(())
+    });
+    let after = eventually("new samples", limit, || {
+        stackwatch.value(count).filter(|n| *n > before)
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    stackwatch.kill_and_restart();
+    assert!(
+        stackwatch.value(count).unwrap_or(0.0) >= after,
+        "what was stored after the trouble is durable"
+    );
+    stackwatch.kill();
+}
