@@ -5,6 +5,7 @@
 //! dispatcher that could fill up. Network I/O happens outside the lock, one attempt per
 //! integration at a time, so a receiver that hangs delays only itself.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, Job};
-use crate::outbox::{Outcome, Trouble};
+use crate::outbox::{Lane, Outcome, Row, Trouble};
 use crate::receivers;
 use crate::silence::{Silence, SilenceError, SilenceSpec, SilenceState};
 use crate::telemetry::{Destination, Telemetry, raise};
@@ -56,6 +57,8 @@ struct Core {
     telemetry: Telemetry,
     /// Why the last commit failed; `None` once one succeeds.
     commit_error: Option<String>,
+    /// Lanes that began to fail and have delivered nothing since: failed attempts so far.
+    failing: HashMap<Lane, u64>,
 }
 
 impl Core {
@@ -114,6 +117,37 @@ impl Core {
         }
     }
 
+    /// Logs that a lane began to fail; each further attempt is for those who look closer. What
+    /// stays without success is in health.
+    fn note_failure(&mut self, row: &Row, error: &str) {
+        let failing = self.failing.get_mut(&row.lane());
+        let news = failing.is_none() && row.attempts == 1;
+        if news {
+            tracing::warn!(
+                receiver = row.receiver,
+                integration = row.integration,
+                error,
+                "notification attempt failed, it will be made again"
+            );
+        } else {
+            tracing::debug!(
+                receiver = row.receiver,
+                integration = row.integration,
+                attempts = row.attempts,
+                error,
+                "notification attempt failed"
+            );
+        }
+        match failing {
+            Some(failed) => *failed += 1,
+            // A single message that is refused while others arrive is no news at each attempt.
+            None if news => {
+                self.failing.insert(row.lane(), 1);
+            }
+            None => {}
+        }
+    }
+
     fn finish(&mut self, job: &Job, outcome: &Outcome, now: Timestamp) {
         let destination = Destination {
             integration: job.row.kind().to_owned(),
@@ -130,6 +164,14 @@ impl Core {
             Outcome::Delivered => {
                 let waited = now.since(Timestamp::from_millis(job.row.created_at));
                 latency.observe(waited.as_secs_f64());
+                if let Some(failed) = self.failing.remove(&job.row.lane()) {
+                    tracing::info!(
+                        receiver = job.row.receiver,
+                        integration = job.row.integration,
+                        failed_attempts = failed,
+                        "the receiver takes notifications again"
+                    );
+                }
                 tracing::info!(
                     receiver = job.row.receiver,
                     integration = job.row.integration,
@@ -138,14 +180,13 @@ impl Core {
                     "notification delivered"
                 );
             }
-            Outcome::Retry { error, .. } | Outcome::Refused { error } => {
+            // That it was given up is logged with its error.
+            Outcome::Refused { .. } => {
                 failed.inc();
-                tracing::warn!(
-                    receiver = job.row.receiver,
-                    integration = job.row.integration,
-                    error,
-                    "notification attempt failed"
-                );
+            }
+            Outcome::Retry { error, .. } => {
+                failed.inc();
+                self.note_failure(&job.row, error);
             }
         }
         let d = &mut self.dispatcher;
@@ -208,6 +249,7 @@ impl Alerting {
             control: options.control,
             telemetry: Telemetry::new(registry),
             commit_error: None,
+            failing: HashMap::new(),
         };
         core.save();
         core.measure(now);
@@ -419,6 +461,9 @@ impl Handle {
         let renderer = renderer(&config, &self.base_dir)?;
         let mut core = self.shared.core();
         core.dispatcher.reconfigure(config, renderer, now);
+        let config = core.dispatcher.config.clone();
+        core.failing
+            .retain(|(receiver, _), _| config.receiver(receiver).is_some());
         core.save();
         core.measure(now);
         drop(core);

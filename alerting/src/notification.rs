@@ -7,6 +7,8 @@ use std::sync::Arc;
 use model::{AlertStatus, Labels, LabelsBuilder, Timestamp};
 use template::{Kv, Object, Time, Value};
 
+mod reading;
+
 use crate::notify_log::NotifyReason;
 
 /// An alert as it is told.
@@ -83,6 +85,10 @@ impl Notification {
             receiver: self.quoted_receiver(),
             status: self.status().as_str(),
             alerts: Value::object(AlertList(alerts)),
+            alerts_to_read: Value::list(
+                reading::in_order(&self.alerts).into_iter().map(alert_value),
+            ),
+            subject_details: reading::subject_details(self),
             group_labels: Value::object(Kv(self.group_labels.clone())),
             common_labels: Value::object(Kv(self.common_labels())),
             common_annotations: Value::object(Kv(self.common_annotations())),
@@ -121,6 +127,10 @@ struct Data {
     receiver: String,
     status: &'static str,
     alerts: Value,
+    /// For our own templates: see [`reading::in_order`].
+    alerts_to_read: Value,
+    /// For our own templates: see [`reading::subject_details`].
+    subject_details: String,
     group_labels: Value,
     common_labels: Value,
     common_annotations: Value,
@@ -139,6 +149,8 @@ impl Object for Data {
             "Receiver" => Value::from(self.receiver.as_str()),
             "Status" => Value::from(self.status),
             "Alerts" => self.alerts.clone(),
+            "AlertsToRead" => self.alerts_to_read.clone(),
+            "SubjectDetails" => Value::from(self.subject_details.as_str()),
             "GroupLabels" => self.group_labels.clone(),
             "CommonLabels" => self.common_labels.clone(),
             "CommonAnnotations" => self.common_annotations.clone(),
@@ -182,12 +194,15 @@ impl Object for AlertList {
 struct AlertData {
     told: Told,
     labels: Value,
+    /// For our own templates: see [`reading::shown`].
+    shown_labels: Value,
     annotations: Value,
 }
 
 fn alert_value(told: &Told) -> Value {
     Value::object(AlertData {
         labels: Value::object(Kv(told.labels.clone())),
+        shown_labels: Value::object(Kv(reading::shown(&told.labels))),
         annotations: Value::object(Kv(told.annotations.clone())),
         told: told.clone(),
     })
@@ -202,6 +217,7 @@ impl Object for AlertData {
         Some(match name {
             "Status" => Value::from(self.told.status.as_str()),
             "Labels" => self.labels.clone(),
+            "ShownLabels" => self.shown_labels.clone(),
             "Annotations" => self.annotations.clone(),
             "StartsAt" => Value::Time(Time::utc(self.told.starts_at)),
             "EndsAt" => Value::Time(self.told.ends_at.map_or_else(Time::zero, Time::utc)),

@@ -138,7 +138,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn lane(&self) -> Lane {
+    pub(crate) fn lane(&self) -> Lane {
         (self.receiver.clone(), self.integration.clone())
     }
 

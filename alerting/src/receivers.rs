@@ -48,11 +48,45 @@ pub(crate) async fn send(
             },
         }
     };
-    match tokio::time::timeout(integration.timeout, attempt).await {
+    let outcome = match tokio::time::timeout(integration.timeout, attempt).await {
         Ok(outcome) => outcome,
         Err(_) => Outcome::Retry {
             after: None,
             error: format!("no answer within {:?}", integration.timeout),
         },
+    };
+    let named = |error| match host(&integration.kind, payload) {
+        Some(host) => format!("{host}: {error}"),
+        None => error,
+    };
+    match outcome {
+        Outcome::Delivered => Outcome::Delivered,
+        Outcome::Retry { after, error } => Outcome::Retry {
+            after,
+            error: named(error),
+        },
+        Outcome::Refused { error } => Outcome::Refused {
+            error: named(error),
+        },
     }
+}
+
+/// Whom an attempt speaks to, for its error. Path, query and login of an address may be secrets;
+/// host and port are not.
+fn host(kind: &IntegrationKind, payload: &Payload) -> Option<String> {
+    let secret = match kind {
+        IntegrationKind::Email(config) => return Some(format!("{}:{}", config.host, config.port)),
+        IntegrationKind::Slack(config) => &config.url,
+        IntegrationKind::Webhook(config) => &config.url,
+    };
+    let url = match payload {
+        Payload::Json { url: Some(url), .. } => url.clone(),
+        _ => secret.read().ok()?.expose().to_owned(),
+    };
+    let url = reqwest::Url::parse(&url).ok()?;
+    let host = url.host_str()?;
+    Some(match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    })
 }

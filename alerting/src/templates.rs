@@ -333,6 +333,63 @@ mod tests {
     }
 
     #[test]
+    fn a_mail_tells_what_fires_first_and_leaves_out_what_is_for_machines() {
+        let n = sample(&[
+            (
+                &[
+                    ("alertname", "A"),
+                    ("id", "/docker/1"),
+                    ("image", "i"),
+                    ("name", "a"),
+                ],
+                &[("summary", "a is gone")],
+                true,
+            ),
+            (
+                &[
+                    ("alertname", "A"),
+                    ("container_label_x", "y"),
+                    ("name", "b"),
+                ],
+                &[("summary", "b is gone"), ("runbook_url", "http://run")],
+                false,
+            ),
+        ]);
+        check(
+            r#"{{ template "email.default.subject" . }}"#,
+            &n,
+            "[FIRING:1] A (b)",
+        );
+        check(
+            r#"{{ template "email.default.text" . }}"#,
+            &n,
+            "1 firing, 1 ended\n\n\
+             FIRING: b is gone\nSince: 2026-11-18 11:06:40 UTC\n  alertname = A\n  name = b\nRunbook: http://run\n\n\
+             ENDED: a is gone\nSince: 2026-11-18 11:06:40 UTC, until 2026-11-18 11:07:40 UTC\n  alertname = A\n  name = a\n\n\
+             http://am.example/#/alerts?receiver=team-X\n",
+        );
+    }
+
+    #[test]
+    fn what_calls_itself_no_trouble_is_not_red_in_slack() {
+        let color = |severity, ended| {
+            let yaml = "route: {receiver: a}\nreceivers: [{name: a, slack_configs: [{api_url: 'http://x'}]}]";
+            let config = Config::parse("t.yml", yaml).unwrap();
+            let IntegrationKind::Slack(slack) = &config.receivers[0].integrations[0].kind else {
+                panic!("no Slack");
+            };
+            let renderer = Renderer::new(&config, &Files::new()).unwrap();
+            let labels = [("alertname", "A"), ("severity", severity)];
+            let n = sample(&[(&labels, &[], ended)]);
+            renderer.expand(&n).value(&slack.color)
+        };
+        assert_eq!(color("critical", false), "danger");
+        assert_eq!(color("none", false), "#439fe0");
+        assert_eq!(color("info", false), "#439fe0");
+        assert_eq!(color("none", true), "good");
+    }
+
+    #[test]
     fn values_cannot_become_mentions_in_slack() {
         let n = sample(&[(
             &[("alertname", "A"), ("x", "<!channel>")],

@@ -256,6 +256,8 @@ async fn a_receiver_that_is_down_gets_the_message_when_it_is_up() {
         "{rows:?}"
     );
     assert!(!rows[0].last_error.contains("/hook"), "{rows:?}");
+    let host = format!("127.0.0.1:{port}: ");
+    assert!(rows[0].last_error.starts_with(&host), "{rows:?}");
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let mut seen = http_server(listener, &[OK]).await;
     assert_eq!(next(&mut seen).await.json()["status"], "firing");
@@ -454,6 +456,10 @@ async fn mail_is_not_sent_in_the_clear_when_tls_is_required() {
         rows[0].last_error.to_lowercase().contains("starttls"),
         "{rows:?}"
     );
+    let hint = "(set smtp_require_tls: false for a trusted relay)";
+    assert!(rows[0].last_error.contains(hint), "{rows:?}");
+    let host = format!("127.0.0.1:{port}: ");
+    assert!(rows[0].last_error.starts_with(&host), "{rows:?}");
     assert!(seen.try_recv().is_err());
 }
 

@@ -16,6 +16,8 @@ use super::{
 const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Where a Slack bot posts.
 const SLACK_APP_URL_DEFAULT: &str = "https://slack.com/api/chat.postMessage";
+/// Red for what fires, but for what calls itself no trouble.
+const SLACK_COLOR: &str = r##"{{ if ne .Status "firing" }}good{{ else if or (eq .CommonLabels.severity "none") (eq .CommonLabels.severity "info") }}#439fe0{{ else }}danger{{ end }}"##;
 const DIGEST_LOGIN: &str =
     "auth_secret needs CRAM-MD5, which is not supported: use auth_password over TLS";
 
@@ -383,10 +385,7 @@ fn slack(
         http,
         channel: file.channel.unwrap_or_default(),
         username: file.username.unwrap_or_else(|| named("username")),
-        color: texts(
-            file.color,
-            r#"{{ if eq .Status "firing" }}danger{{ else }}good{{ end }}"#,
-        ),
+        color: texts(file.color, SLACK_COLOR),
         title: file.title.unwrap_or_else(|| named("title")),
         title_link: file.title_link.unwrap_or_else(|| named("titlelink")),
         pretext: file.pretext.unwrap_or_else(|| named("pretext")),

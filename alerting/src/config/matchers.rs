@@ -23,7 +23,8 @@ pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, MatcherError> {
     let parts = match (modern, old) {
         (_, Ok(parts)) => parts,
         (Ok(parts), Err(_)) => parts,
-        (Err(reason), Err(_)) => {
+        (Err(new), Err(old)) => {
+            let reason = if old == SECOND_EQUALS { old } else { new };
             return Err(MatcherError {
                 text: text.to_owned(),
                 reason,
@@ -40,6 +41,10 @@ pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, MatcherError> {
         })
         .collect()
 }
+
+/// What is said of `a == b`. Alertmanager's classic grammar takes it for the value "= b", which
+/// nobody means and nothing matches; its UTF-8 grammar refuses it.
+const SECOND_EQUALS: &str = "unexpected \"=\" before the value: write \"is equal\" with a single =, and quote a value that starts with one";
 
 type Part = (String, MatchOp, String);
 
@@ -246,6 +251,9 @@ fn classic_one(piece: &str) -> Result<Part, String> {
     let raw = rest.trim();
     let mut body = raw;
     let quoted = raw.starts_with('"');
+    if raw.starts_with('=') {
+        return Err(SECOND_EQUALS.to_owned());
+    }
     if let Some(inner) = raw.strip_prefix('"') {
         body = inner
             .strip_suffix('"')
@@ -298,6 +306,16 @@ mod tests {
         check("{}", &[]);
         check(r#"a="\u00e9\n""#, &["a=\"\\\\u00e9\\n\""]); // classic wins on disagreement
         check(r#"é="\u00e9""#, &["é=\"é\""]);
+    }
+
+    #[test]
+    fn a_second_equals_sign_is_refused_with_a_hint() {
+        for bad in ["severity == critical", "severity==critical", "a!==b"] {
+            let error = parse_matchers(bad).unwrap_err();
+            assert!(error.reason.contains("single ="), "{bad}: {error}");
+        }
+        check(r#"a="=b""#, &[r#"a="=b""#]);
+        check("a=b=", &[r#"a="b=""#]);
     }
 
     #[test]

@@ -28,6 +28,8 @@ use crate::templates::{EMAIL_SUBJECT, Expansion};
 const ANSWERS_BYTES_MAX: usize = 1 << 20;
 /// How long a server that has taken the message may take to say goodbye.
 const GOODBYE_TIME_MAX: Duration = Duration::from_secs(1);
+const NO_STARTTLS: &str =
+    "the server does not offer STARTTLS (set smtp_require_tls: false for a trusted relay)";
 /// Longest subject, in characters.
 const SUBJECT_CHARS_MAX: usize = 250;
 
@@ -237,10 +239,7 @@ async fn connect(config: &EmailConfig, timeout: Duration) -> Result<AsyncSmtpCon
     }
     let stream = TcpStream::connect(server)
         .await
-        .map_err(|e| Outcome::Retry {
-            after: None,
-            error: format!("connection error: {e}"),
-        })?;
+        .map_err(|e| retry(e.to_string()))?;
     let stream = Bounded {
         stream,
         left: ANSWERS_BYTES_MAX,
@@ -248,7 +247,12 @@ async fn connect(config: &EmailConfig, timeout: Duration) -> Result<AsyncSmtpCon
     let mut connection = AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello)
         .await
         .map_err(|e| verdict(&e))?;
-    if config.security == SmtpSecurity::Required || connection.can_starttls() {
+    let can = connection.can_starttls();
+    if config.security == SmtpSecurity::Required && !can {
+        // A relay that learns it, or a new configuration, gets what waits.
+        return Err(retry(NO_STARTTLS.to_owned()));
+    }
+    if can {
         connection
             .starttls(parameters, &hello)
             .await
@@ -342,10 +346,11 @@ fn verdict(error: &lettre::transport::smtp::Error) -> Outcome {
     if error.is_permanent() && !about_login {
         return Outcome::Refused { error: text };
     }
-    Outcome::Retry {
-        after: None,
-        error: text,
-    }
+    retry(text)
+}
+
+fn retry(error: String) -> Outcome {
+    Outcome::Retry { after: None, error }
 }
 
 #[cfg(test)]
@@ -401,6 +406,9 @@ mod tests {
             assert!(message.contains(part), "{part} in {message}");
         }
         assert!(message.contains("disk &lt;full&gt;"), "{message}");
+        let (text, html) = message.split_once("Content-Type: text/html").unwrap();
+        assert!(!text.contains("http://p/graph"), "{text}"); // too long to read
+        assert!(html.contains("http://p/graph?g0"), "{html}");
         assert!(!message.contains("References"));
     }
 

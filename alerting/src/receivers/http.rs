@@ -194,14 +194,14 @@ fn network(error: reqwest::Error) -> Outcome {
 /// The error and its causes, without the address: it may be a secret.
 fn explain(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut text = error.to_string();
+    let mut texts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
+        texts.push(source.to_string());
         cause = source.source();
     }
-    text
+    // That the request could not be sent is said by its causes.
+    texts[usize::from(error.is_request() && texts.len() > 1)..].join(": ")
 }
 
 /// `Retry-After`: seconds, or a date.
