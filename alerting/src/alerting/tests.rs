@@ -256,8 +256,8 @@ async fn a_receiver_that_is_down_gets_the_message_when_it_is_up() {
         "{rows:?}"
     );
     assert!(!rows[0].last_error.contains("/hook"), "{rows:?}");
-    let host = format!("127.0.0.1:{port}: ");
-    assert!(rows[0].last_error.starts_with(&host), "{rows:?}");
+    let reason = format!("127.0.0.1:{port}: Connection refused");
+    assert!(rows[0].last_error.starts_with(&reason), "{rows:?}");
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let mut seen = http_server(listener, &[OK]).await;
     assert_eq!(next(&mut seen).await.json()["status"], "firing");

@@ -200,8 +200,13 @@ fn explain(error: reqwest::Error) -> String {
         texts.push(source.to_string());
         cause = source.source();
     }
-    // That the request could not be sent is said by its causes.
-    texts[usize::from(error.is_request() && texts.len() > 1)..].join(": ")
+    // That the request could not be sent is said by its causes; why there is no connection by the
+    // first of them.
+    let skipped = match texts.len() {
+        n if error.is_connect() => n - 1,
+        n => usize::from(error.is_request() && n > 1),
+    };
+    texts[skipped..].join(": ")
 }
 
 /// `Retry-After`: seconds, or a date.
