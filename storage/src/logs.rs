@@ -35,6 +35,10 @@ use crate::wal::{Unsynced, Wal};
 /// Lines stay in memory at most this long. Longer means fewer, better compressed frames and
 /// a longer write-ahead log to replay.
 const LINE_AGE_MAX_MS: i64 = 3600 * 1000;
+/// A write-ahead log longer than this many times the lines' memory makes every stream a frame,
+/// however little it has: one quiet stream would otherwise keep all that a loud one has written
+/// since, and a start would replay it.
+const WAL_PER_HEAD: u64 = 8;
 /// The log half of the store.
 pub(crate) struct LogStore {
     disk: Arc<dyn Disk>,
@@ -206,9 +210,13 @@ impl LogStore {
             }
         }
         let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = Cut::SeenBefore(now_ms.saturating_sub(LINE_AGE_MAX_MS));
+        let due = if self.lock().wal.bytes() > WAL_PER_HEAD * self.head_bytes_max as u64 {
+            Cut::All
+        } else {
+            Cut::SeenBefore(now_ms.saturating_sub(LINE_AGE_MAX_MS))
+        };
         // A failure is in health and is retried.
-        let _ = self.sync_and_cut(&mut cutter, old);
+        let _ = self.sync_and_cut(&mut cutter, due);
         drop(cutter);
         let state = self.lock();
         let head_bytes = state.head_bytes as i64;

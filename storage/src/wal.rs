@@ -267,6 +267,11 @@ impl Wal {
         WriteError::from_io("sync", path, e)
     }
 
+    /// Bytes of all segments, to be replayed at the next start.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.bytes).sum()
+    }
+
     /// The next record starts a new segment.
     pub(crate) fn close_segment(&mut self) {
         self.writable = false;

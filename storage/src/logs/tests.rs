@@ -460,3 +460,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_quiet_stream_does_not_keep_a_loud_ones_log() {
+    let disk = FaultyDisk::default();
+    let store = open_with(&disk, 1 << 20);
+    append(&store, 1, &[(1, "quiet")]);
+    let loud = "x".repeat(200_000);
+    // Two segments of the log.
+    for at in 2..90 {
+        append(&store, 2, &[(at, &loud)]);
+        store.sync().unwrap();
+    }
+    let kept = store.lock().wal.bytes();
+    assert!(kept > WAL_PER_HEAD << 20, "the quiet stream keeps it");
+    store.maintain(Timestamp::from_millis(1));
+    assert!(store.lock().wal.bytes() < kept);
+    assert_eq!(everything(&open(&disk.copy())).len(), 89);
+}
