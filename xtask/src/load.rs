@@ -16,7 +16,8 @@ use stackwatch_tests::stackwatch::free_address;
 use crate::machine;
 
 const CONTAINERS: usize = 20;
-const CHATTY: &str = "i=0; while :; do echo \"line=$i level=info user=u$i@example.com path=/api/orders/$i status=200 duration=12ms\"; i=$((i+1)); sleep 0.2; done";
+/// Ends by itself once told to: a death that somebody asked the engine for is none to page about.
+const CHATTY: &str = "i=0; while [ ! -e /die ]; do echo \"line=$i level=info user=u$i@example.com path=/api/orders/$i status=200 duration=12ms\"; i=$((i+1)); sleep 0.2; done; exit 7";
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let minutes: f64 = args
@@ -80,7 +81,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         .sum();
 
     let died = SystemTime::now();
-    containers[0].signal("KILL");
+    if docker::docker(&["exec", &containers[0].name, "sh", "-c", ": > /die"]).is_none() {
+        bail!("docker exec failed");
+    }
     let limit = Instant::now() + Duration::from_secs(90);
     let page = loop {
         let firing = |r: &stackwatch_tests::sink::Received| {
