@@ -105,17 +105,10 @@ pub enum RunError {
 /// A running stackwatch. Dropping it without [`App::stop`] leaves threads behind.
 pub struct App {
     address: std::net::SocketAddr,
-    storage: Storage,
     reloader: Reloader,
     server: JoinHandle<()>,
     stop_server: oneshot::Sender<()>,
-    collector: JoinHandle<()>,
-    alerting: JoinHandle<()>,
-    others: Vec<JoinHandle<()>>,
-    rules_commands: mpsc::SyncSender<Command>,
-    rules_thread: std::thread::JoinHandle<()>,
-    ingest_threads: Vec<std::thread::JoinHandle<()>>,
-    give_up: Arc<AtomicBool>,
+    running: Running,
 }
 
 impl App {
@@ -155,17 +148,10 @@ impl App {
         match starting.finish(reload_requests).await {
             Ok(running) => Ok(App {
                 address,
-                storage: running.storage,
                 reloader,
                 server,
                 stop_server,
-                collector: running.collector,
-                alerting: running.alerting,
-                others: running.others,
-                rules_commands: running.rules_commands,
-                rules_thread: running.rules_thread,
-                ingest_threads: running.ingest_threads,
-                give_up: running.give_up,
+                running,
             }),
             Err(e) => {
                 server.abort();
@@ -198,6 +184,7 @@ struct Starting {
     api: Api,
 }
 
+/// What works behind the listener.
 struct Running {
     storage: Storage,
     collector: JoinHandle<()>,

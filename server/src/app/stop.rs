@@ -36,15 +36,16 @@ impl App {
         }
 
         // No rule fires any more, no new data comes in.
-        let _ = self.rules_commands.try_send(Command::Stop);
-        self.collector.abort();
-        for task in &self.others {
+        let running = self.running;
+        let _ = running.rules_commands.try_send(Command::Stop);
+        running.collector.abort();
+        for task in &running.others {
             task.abort();
         }
         // Awaiting the aborted collector drops its senders, which ends the ingest threads.
-        let _ = self.collector.await;
-        let rules = join(self.rules_thread);
-        let ingest = join_all(self.ingest_threads);
+        let _ = running.collector.await;
+        let rules = join(running.rules_thread);
+        let ingest = join_all(running.ingest_threads);
         let drained = async {
             rules.await;
             ingest.await;
@@ -54,14 +55,14 @@ impl App {
             .await
             .is_err()
         {
-            self.give_up.store(true, Ordering::Relaxed);
+            running.give_up.store(true, Ordering::Relaxed);
             tracing::warn!("some batches were not stored in time");
         }
 
         // Pages that wait are in the outbox on disk.
-        self.alerting.abort();
+        running.alerting.abort();
 
-        let storage = self.storage;
+        let storage = running.storage;
         let closed = tokio::task::spawn_blocking(move || storage.close());
         match timeout_at(deadline, closed).await {
             Ok(Ok(Ok(()))) => {
