@@ -85,6 +85,9 @@ impl Docker {
             .arg(dir.join("data"))
             .arg("--exec-root")
             .arg(dir.join("exec"))
+            // An engine that was killed leaves its number in the usual place, where somebody else may have it now.
+            .arg("--pidfile")
+            .arg(dir.join("dockerd.pid"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
