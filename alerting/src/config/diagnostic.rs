@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use model::nearest;
 use serde_saphyr::Location;
 
 /// One finding in a configuration file.
@@ -94,27 +95,7 @@ impl<'a> Findings<'a> {
 
 /// The candidate a typist most probably meant, as a hint.
 pub(super) fn did_you_mean(wrong: &str, candidates: &[&str]) -> Option<String> {
-    let best = candidates
-        .iter()
-        .map(|c| (edit_distance(wrong, c), *c))
-        .min()?;
-    // A third of the letters wrong is a different word, not a slip.
-    (best.0 <= (wrong.len() / 3).max(1)).then(|| format!("did you mean {:?}?", best.1))
-}
-
-/// Levenshtein distance in bytes, two rows.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
+    nearest(wrong, candidates.iter().copied()).map(|near| format!("did you mean {near:?}?"))
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use query::{Expr, ValueType};
 use serde_saphyr::Spanned;
 use template::{Functions, TemplateSet};
 
-use super::hint::nearest;
 use super::{
     AlertSpec, Diagnostic, GroupSpec, RawFile, RawGroup, RawRule, RecordSpec, RuleFile, RuleSpec,
     place, position,
@@ -301,9 +300,9 @@ impl Checker<'_> {
         let near = if message.starts_with("function ") {
             let mut names: Vec<&str> = self.functions.names().collect();
             names.sort_unstable();
-            nearest(word, names)
+            model::nearest(word, names)
         } else if message.starts_with("undefined variable ") {
-            nearest(word, VARIABLES.iter().map(|(name, _)| *name))
+            model::nearest(word, VARIABLES.iter().map(|(name, _)| *name))
         } else {
             None
         };

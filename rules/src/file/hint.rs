@@ -1,37 +1,9 @@
-//! "Did you mean": the nearest known word, and YAML errors in our words.
+//! YAML errors in our words.
 
+use model::nearest;
 use serde_saphyr::Error;
 
 use super::{Diagnostic, place};
-
-/// The candidate at an edit distance of at most a third of the word's length.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let lower = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|c| (distance(&lower, &c.to_lowercase()), c))
-        .filter(|(d, c)| *d <= (c.len().max(word.len()) / 3).max(1))
-        .min()
-        .map(|(_, c)| c)
-}
-
-/// Levenshtein distance in bytes; words are short.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let cost = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
 
 /// A YAML or schema error as a diagnostic.
 pub(super) fn yaml_error(file: &str, text: &str, error: &Error) -> Diagnostic {
@@ -95,24 +67,5 @@ fn line_hint(text: &str, line: usize) -> Option<String> {
         Some("a text that begins with {{ must be quoted".to_owned())
     } else {
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_known_word_is_suggested_when_it_is_near() {
-        let keys = ["alert", "annotations", "expr", "for", "labels"];
-        for (word, expect) in [
-            ("anotations", Some("annotations")),
-            ("Expr", Some("expr")),
-            ("label", Some("labels")),
-            ("fro", None),
-            ("severity", None),
-        ] {
-            assert_eq!(nearest(word, keys), expect, "{word}");
-        }
     }
 }

@@ -49,35 +49,7 @@ fn lines(findings: &[Diagnostic]) -> String {
 /// ` (did you mean x?)` when one of `known` is close to `word`, else nothing.
 #[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let word_lower = word.to_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|k| (edit_distance(&word_lower, k), k))
-        .filter(|(distance, k)| *distance <= 1 + k.chars().count() / 4)
-        .min()
-        .map_or_else(String::new, |(_, k)| format!(" (did you mean {k}?)"))
-}
-
-/// Levenshtein distance; a swap of neighbours counts as one (Damerau, restricted form).
-fn edit_distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.iter().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, cb) in b.iter().enumerate() {
-            let mut cost = (row[j] + usize::from(ca != cb))
-                .min(row[j + 1] + 1)
-                .min(next[j] + 1);
-            if i > 0 && j > 0 && *ca == b[j - 1] && a[i - 1] == *cb {
-                cost = cost.min(before[j - 1] + 1);
-            }
-            next.push(cost);
-        }
-        before = row;
-        row = next;
-    }
-    row[b.len()]
+    model::nearest(word, known).map_or_else(String::new, |k| format!(" (did you mean {k}?)"))
 }
 
 #[cfg(test)]
