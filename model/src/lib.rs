@@ -5,6 +5,7 @@
 
 pub mod alert;
 pub mod control;
+pub mod diagnostic;
 pub mod histogram;
 pub mod labels;
 pub mod log;
@@ -18,6 +19,7 @@ pub mod time;
 
 pub use alert::{Alert, AlertStatus};
 pub use control::{ControlError, ControlStore, ControlWrite};
+pub use diagnostic::Diagnostic;
 pub use histogram::{CounterResetHint, Histogram, Span};
 pub use labels::{Labels, LabelsBuilder};
 pub use log::{Direction, LogEntry, LogReader, LogSelection};

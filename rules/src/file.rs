@@ -1,10 +1,10 @@
 //! Rule files: Prometheus' format, read strictly, every complaint with its place.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use model::Diagnostic;
 use query::Expr;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
@@ -106,39 +106,6 @@ impl RuleSpec {
         match self {
             RuleSpec::Alert(a) => &a.name,
             RuleSpec::Record(r) => &r.name,
-        }
-    }
-}
-
-/// A complaint about a file, with its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// The name given to [`parse`].
-    pub file: String,
-    /// 1-based; 0 when the complaint is about the whole file.
-    pub line: usize,
-    /// 1-based, in characters; 0 when unknown.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-    /// What was probably meant.
-    pub hint: Option<String>,
-}
-
-/// `rules.yml:12:9: unknown key "anotations" (did you mean "annotations"?)`.
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
-            if self.column > 0 {
-                write!(f, ":{}", self.column)?;
-            }
-        }
-        write!(f, ": {}", self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, " ({hint})"),
-            None => Ok(()),
         }
     }
 }

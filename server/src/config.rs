@@ -270,7 +270,8 @@ impl File {
         let alerting = match self.alerting {
             Some(file) => alerting::Config::check(name, file).unwrap_or_else(|problems| {
                 for problem in problems {
-                    let position = (problem.line > 0).then_some((problem.line, problem.column));
+                    let position =
+                        (problem.line > 0).then_some((problem.line as u64, problem.column as u64));
                     let hint = problem.hint.map(|h| format!(" ({h})")).unwrap_or_default();
                     findings.add(position, problem.message + &hint);
                 }

@@ -1,38 +1,8 @@
 //! What is wrong with a configuration, and where.
 
-use std::fmt;
-
+pub use model::Diagnostic;
 use model::nearest;
 use serde_saphyr::Location;
-
-/// One finding in a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// The file as the operator named it.
-    pub file: String,
-    /// From 1; 0 when the finding concerns the file as a whole.
-    pub line: u64,
-    /// From 1, in characters; 0 when the finding concerns the file as a whole.
-    pub column: u64,
-    /// What is wrong.
-    pub message: String,
-    /// What would probably be right.
-    pub hint: Option<String>,
-}
-
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if self.line > 0 {
-            write!(f, ":{}:{}", self.line, self.column)?;
-        }
-        write!(f, ": {}", self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, " ({hint})"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Collects findings of one file.
 pub(super) struct Findings<'a> {
@@ -60,8 +30,8 @@ impl<'a> Findings<'a> {
     ) {
         self.found.push(Diagnostic {
             file: self.file.to_owned(),
-            line: at.line(),
-            column: at.column(),
+            line: at.line() as usize,
+            column: at.column() as usize,
             message: message.into(),
             hint,
         });
