@@ -117,6 +117,12 @@ impl AlertRule {
         Ok(samples)
     }
 
+    /// Whether there is an alert to send now.
+    pub(crate) fn is_due(&self, round: &Round<'_>) -> bool {
+        let mut all = self.active.values();
+        all.any(|a| needs_sending(a, round.at, round.resend_delay))
+    }
+
     /// Alerts to send now; marks them as sent.
     pub(crate) fn take_due(&mut self, round: &Round<'_>) -> Vec<Alert> {
         let resend = round.resend_delay;

@@ -164,7 +164,7 @@ impl Group {
     }
 
     /// Evaluates every rule at `at`, in order; each rule's samples are stored before the next runs.
-    /// Alert state that changed is durable when this returns, in one commit.
+    /// Alert state that changed is durable when this returns, and before an alert is sent.
     ///
     /// Blocks on the store. Evaluations of one group must be given ascending times.
     pub fn eval(&self, at: Timestamp, engine: &Engine, env: &dyn Environment) -> EvalReport {
@@ -223,13 +223,7 @@ impl Group {
             Kind::Record(record) => record.eval(round),
         };
         let result = result.and_then(|samples| {
-            if let Kind::Alert(alert) = &mut rule.kind {
-                let due = alert.take_due(round);
-                report.sent += due.len();
-                if !due.is_empty() {
-                    round.env.send(due);
-                }
-            }
+            report.sent += self.send_due(rule, round);
             store(&mut rule.series, samples, round)
         });
         let mut status = lock(&self.status);
@@ -255,6 +249,23 @@ impl Group {
         shown.last_evaluation = Some(round.at);
         shown.evaluation_time = round.env.elapsed().saturating_sub(began);
         show_alerts(shown, rule);
+    }
+
+    /// Hands on the alerts that are due and says how many. What is sent is durable before: whoever
+    /// has been told of an alert is also told of its end, even if we are killed in between.
+    fn send_due(&self, rule: &mut Rule, round: &Round<'_>) -> usize {
+        match &rule.kind {
+            Kind::Alert(alert) if alert.is_due(round) => {}
+            _ => return 0,
+        }
+        self.persist(std::slice::from_mut(rule));
+        let Kind::Alert(alert) = &mut rule.kind else {
+            return 0;
+        };
+        let due = alert.take_due(round);
+        let count = due.len();
+        round.env.send(due);
+        count
     }
 
     /// Writes the rows that changed, all in one commit.

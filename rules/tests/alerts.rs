@@ -346,6 +346,39 @@ fn a_resolve_that_nobody_heard_is_sent_after_a_restart() {
 }
 
 #[test]
+fn an_alert_that_was_handed_over_is_known_after_a_kill_at_that_moment() {
+    let control = memory();
+    let text = DOWN.replace("for: 2m", "for: 0s");
+    let b = Bench::new(&text, &control);
+    // What is on disk at the moment alerting hears of the alert, which is when we are killed.
+    let killed = memory();
+    let (from, to) = (Arc::clone(&control), Arc::clone(&killed));
+    *b.env.on_send.lock().unwrap() = Some(Box::new(move || {
+        let rows = from.scan("rules.alerts").unwrap();
+        let put = rows.into_iter().map(|(key, value)| ControlWrite::Put {
+            table: "rules.alerts",
+            key,
+            value,
+        });
+        to.commit(put.collect()).unwrap();
+    }));
+    b.put("up{instance=\"a\"}", 600_000, 0.0);
+    b.eval(600_000);
+    b.sent();
+    // It recovers before anybody looks again; its end is told all the same.
+    b.env.on_send.lock().unwrap().take();
+    let b = Bench::with(b.env, &text, &killed);
+    b.put("up{instance=\"a\"}", 600_050, 1.0);
+    b.eval(600_060);
+    b.eval(600_120);
+    let sent = b.sent();
+    assert!(
+        sent.iter().any(|s| s.ends_with("600000-600120")),
+        "{sent:?}"
+    );
+}
+
+#[test]
 fn rows_of_rules_that_are_gone_are_forgotten() {
     let control = memory();
     let b = Bench::new(DOWN, &control);

@@ -84,6 +84,8 @@ pub struct TestEnvironment {
     pub series: Series,
     pub sent: Mutex<Vec<Alert>>,
     pub refuse_writes: Mutex<bool>,
+    /// Called whenever alerts are handed over.
+    pub on_send: Mutex<Option<Box<dyn Fn() + Send>>>,
     external_labels: Labels,
 }
 
@@ -103,6 +105,9 @@ impl Environment for TestEnvironment {
     }
 
     fn send(&self, alerts: Vec<Alert>) {
+        if let Some(hear) = &*self.on_send.lock().unwrap() {
+            hear();
+        }
         self.sent.lock().unwrap().extend(alerts);
     }
 
