@@ -78,9 +78,7 @@ pub(crate) struct Update<'t> {
 
 impl Update<'_> {
     pub(crate) fn done(self) -> SampleBatch {
-        SampleBatch {
-            samples: self.samples,
-        }
+        SampleBatch::from(self.samples)
     }
 }
 
@@ -255,7 +253,7 @@ impl Target {
             error.as_deref(),
         );
         telemetry.samples.inc_by(samples.len() as u64);
-        SampleBatch { samples }
+        SampleBatch::from(samples)
     }
 
     /// Ends every series of the target.
@@ -275,7 +273,7 @@ impl Target {
         self.reported = false;
         self.status
             .remove_target(&self.pool, &self.labels, &self.url);
-        SampleBatch { samples }
+        SampleBatch::from(samples)
     }
 }
 

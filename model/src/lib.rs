@@ -26,6 +26,8 @@ pub use log::{Direction, LogEntry, LogReader, LogSelection};
 pub use matcher::{MatchOp, Matcher};
 pub use nearest::nearest;
 pub use regex::{Regex, RegexError};
-pub use sample::{FPoint, HPoint, STALE_NAN, Sample, SampleBatch, Samples, is_stale};
-pub use series::{ReadError, SampleCursor, SelectedSeries, Selection, SeriesReader};
+pub use sample::{
+    FPoint, HPoint, HistogramSample, STALE_NAN, Sample, SampleBatch, Samples, is_stale,
+};
+pub use series::{Hints, ReadError, SampleCursor, SelectedSeries, Selection, SeriesReader};
 pub use time::{TimeRange, Timestamp};

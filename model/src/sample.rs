@@ -24,12 +24,34 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// A native-histogram sample of one series.
+#[derive(Clone, Debug)]
+pub struct HistogramSample {
+    /// The series, metric name included.
+    pub labels: Labels,
+    /// When it was true.
+    pub at: Timestamp,
+    /// The value; a `sum` of [`STALE_NAN`] ends the series.
+    pub histogram: Arc<Histogram>,
+}
+
 /// The samples of one scrape, one collection pass or one rule evaluation.
 /// A reader sees all of a batch or none of it.
 #[derive(Clone, Debug, Default)]
 pub struct SampleBatch {
-    /// In any order; a series may occur once.
+    /// Floats, in any order; a series may occur more than once, at different times.
     pub samples: Vec<Sample>,
+    /// Native histograms, likewise; almost always none.
+    pub histograms: Vec<HistogramSample>,
+}
+
+impl From<Vec<Sample>> for SampleBatch {
+    fn from(samples: Vec<Sample>) -> SampleBatch {
+        SampleBatch {
+            samples,
+            histograms: Vec::new(),
+        }
+    }
 }
 
 /// One float point of a series.

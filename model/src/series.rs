@@ -11,6 +11,20 @@ pub struct Selection<'a> {
     pub range: TimeRange,
     /// All must hold. At least one should not match the empty string; the caller checks that.
     pub matchers: &'a [Matcher],
+    /// How the points will be used. A reader may ignore it; one that keeps coarser copies of
+    /// old points chooses by it.
+    pub hints: Hints,
+}
+
+/// What a query will do with the points it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Time between two evaluations, in milliseconds; 0 when there is only one.
+    pub step_ms: i64,
+    /// Length of the window at each evaluation, in milliseconds; 0 for an instant selector.
+    pub window_ms: i64,
+    /// Name of the function that takes the window, `""` when there is none.
+    pub function: &'static str,
 }
 
 /// Reads stored series. Implemented by `storage`, by remote clusters and by test fixtures.

@@ -448,7 +448,7 @@ fn store(
     if !samples.is_empty() {
         round
             .env
-            .append(SampleBatch { samples })
+            .append(SampleBatch::from(samples))
             .map_err(RuleError::Append)?;
     }
     *series = now;
@@ -459,9 +459,9 @@ fn end_series(orphans: &[Labels], round: &Round<'_>) {
     if orphans.is_empty() {
         return;
     }
-    let samples = orphans.iter().map(|labels| stale(labels, round)).collect();
+    let samples: Vec<Sample> = orphans.iter().map(|labels| stale(labels, round)).collect();
     // Unended, they disappear from queries five minutes later by themselves.
-    if let Err(error) = round.env.append(SampleBatch { samples }) {
+    if let Err(error) = round.env.append(SampleBatch::from(samples)) {
         tracing::warn!(%error, "series of removed rules could not be ended");
     }
 }

@@ -93,6 +93,7 @@ fn main() {
     let selection = Selection {
         range: TimeRange::ALL,
         matchers: &matchers,
+        hints: model::Hints::default(),
     };
     let began = Instant::now();
     let found = storage.select(&selection).unwrap().len();
@@ -151,6 +152,7 @@ fn read_all(storage: &Storage, range: TimeRange) -> usize {
     let selection = Selection {
         range,
         matchers: &[],
+        hints: model::Hints::default(),
     };
     let mut count = 0;
     let mut samples = Samples::default();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    CounterResetHint, FPoint, HPoint, Histogram, Matcher, Samples, SelectedSeries, Selection,
-    TimeRange, Timestamp, is_stale,
+    CounterResetHint, FPoint, HPoint, Hints, Histogram, Matcher, Samples, SelectedSeries,
+    Selection, TimeRange, Timestamp, is_stale,
 };
 
 use super::evaluator::Evaluator;
@@ -152,7 +152,11 @@ impl Evaluator<'_> {
             Timestamp::from_millis(after.saturating_add(1)),
             Timestamp::from_millis(until),
         );
-        Ok(self.q.reader.select(&Selection { range, matchers })?)
+        Ok(self.q.reader.select(&Selection {
+            range,
+            matchers,
+            hints: Hints::default(),
+        })?)
     }
 
     /// Decodes all points of a series.

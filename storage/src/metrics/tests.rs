@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use model::{Sample, Samples};
+use model::{Hints, Sample, Samples};
 use proptest::prelude::*;
 
 use super::*;
@@ -34,9 +34,7 @@ fn batch(samples: impl IntoIterator<Item = (u32, i64, f64)>) -> SampleBatch {
         at: Timestamp::from_millis(t),
         value,
     };
-    SampleBatch {
-        samples: samples.into_iter().map(sample).collect(),
-    }
+    samples.into_iter().map(sample).collect::<Vec<_>>().into()
 }
 
 fn append(store: &MetricStore, samples: impl IntoIterator<Item = (u32, i64, f64)>) -> AppendReport {
@@ -54,7 +52,11 @@ fn sync(store: &MetricStore) {
 type Content = BTreeMap<String, Vec<(i64, u64)>>;
 
 fn select(store: &MetricStore, matchers: &[Matcher], range: TimeRange) -> Content {
-    let selection = Selection { range, matchers };
+    let selection = Selection {
+        range,
+        matchers,
+        hints: Hints::default(),
+    };
     let mut content = Content::new();
     for mut series in store.select(&selection).unwrap() {
         let mut samples = Samples::default();

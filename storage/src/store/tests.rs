@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use model::{Sample, Samples};
+use model::{Hints, Sample, Samples};
 use scrub::{ScrubbedEntry, Scrubber, SourcePosition};
 
 use super::*;
@@ -32,9 +32,7 @@ fn samples(t: i64, count: u32, value: f64) -> SampleBatch {
         at: at(t),
         value,
     };
-    SampleBatch {
-        samples: (0..count).map(sample).collect(),
-    }
+    (0..count).map(sample).collect::<Vec<_>>().into()
 }
 
 fn lines(t_ns: i64, line: &str, position: u8) -> LogBatch {
@@ -57,6 +55,7 @@ fn all_points(storage: &Storage) -> Vec<(i64, f64)> {
     let selection = Selection {
         range: TimeRange::ALL,
         matchers: &[],
+        hints: Hints::default(),
     };
     let mut points = Vec::new();
     for mut series in storage.select(&selection).unwrap() {
