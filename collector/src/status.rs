@@ -106,6 +106,16 @@ impl Status {
         self.lock().targets.values().cloned().collect()
     }
 
+    /// Whether every target has been read, none is down, and every source works: what is not
+    /// there now is really gone.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let state = self.lock();
+        !state.targets.is_empty()
+            && state.targets.values().all(|t| t.health == TargetHealth::Up)
+            && state.sources.values().all(|s| s.ok)
+    }
+
     /// Discovered labels of targets that relabelling dropped, with their pool.
     #[must_use]
     pub fn dropped_targets(&self) -> Vec<(String, Labels)> {

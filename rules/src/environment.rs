@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Alert, Labels, SampleBatch, SeriesReader};
+use model::{Alert, Labels, SampleBatch, SeriesReader, Timestamp};
 use query::Limits;
 
 /// The store, the alerting half and our own address, as one evaluation sees them.
@@ -19,6 +19,12 @@ pub trait Environment: Send + Sync {
     /// Hands alerts to alerting. They are sent again until they are resolved and, once resolved,
     /// for 15 minutes, so a receiver may lose one.
     fn send(&self, alerts: Vec<Alert>);
+
+    /// Since when every source has been read at least once after the start; `None` while one is
+    /// still to come, or when nobody knows.
+    fn collected_at(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// Our address as others reach it, without a trailing slash.
     fn external_url(&self) -> &str;

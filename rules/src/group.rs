@@ -190,7 +190,7 @@ impl Group {
             at,
             interval: self.interval,
             resend_delay: self.defaults.resend_delay,
-            settling: at < settled_at,
+            settling: at < settled_at && !self.knows_by(at, env),
             env,
             query_offset: self.query_offset,
             limit: self.spec.limit,
@@ -212,6 +212,13 @@ impl Group {
         status.evaluation_time = took;
         status.iterations_missed += report.missed;
         report
+    }
+
+    /// Whether what is missing at `at` is really gone: every source was read, and rules that
+    /// others build on have had a turn since.
+    fn knows_by(&self, at: Timestamp, env: &dyn Environment) -> bool {
+        let enough = |read: Timestamp| at >= read.plus(self.interval + self.query_offset);
+        env.collected_at().is_some_and(enough)
     }
 
     fn eval_rule(&self, i: usize, rule: &mut Rule, round: &Round<'_>, report: &mut EvalReport) {

@@ -21,7 +21,8 @@ pub struct GroupDefaults {
     /// How long after an alert was sent it is sent again.
     pub resend_delay: Duration,
     /// How long after a start an alert from before it may stay unseen before it counts as
-    /// resolved: the first scrapes are still to come.
+    /// resolved: the first scrapes are still to come. Less when the environment says that
+    /// everything has been read.
     pub settle: Duration,
 }
 

@@ -293,6 +293,23 @@ fn a_firing_alert_is_not_resolved_before_the_first_scrapes_after_a_start() {
 }
 
 #[test]
+fn an_alert_of_before_ends_as_soon_as_everything_was_collected_again() {
+    let control = memory();
+    let text = DOWN.replace("for: 2m", "for: 0s");
+    let b = Bench::new(&text, &control);
+    b.put("up{instance=\"a\"}", 600_000, 0.0);
+    b.eval(600_000);
+    let b = Bench::with(b.env, &text, &control);
+    b.put("up{instance=\"a\"}", 600_050, 1.0);
+    *b.env.collected_at.lock().unwrap() = Some(600_055);
+    b.eval(600_060);
+    assert!(b.state().starts_with("firing"), "others may come to know");
+    *b.env.collected_at.lock().unwrap() = Some(600_001);
+    b.eval(600_061);
+    assert_eq!(b.state(), "");
+}
+
+#[test]
 fn a_pending_alert_goes_on_after_a_restart_but_downtime_does_not_count() {
     let control = memory();
     let b = Bench::new(DOWN, &control);

@@ -293,6 +293,8 @@ impl Starting {
             clock,
             started: Instant::now(),
             samples_max: config.query.samples_max,
+            status: status.clone(),
+            collected: Arc::default(),
             late: Arc::default(),
         })));
         let (rules_commands, commands) = mpsc::sync_channel(1);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::{Alert, Labels, SampleBatch, SeriesReader, Timestamp};
@@ -44,6 +44,10 @@ pub(crate) struct RuleEnvironment {
     pub(crate) started: Instant,
     /// Samples one expression may hold in memory, as for queries.
     pub(crate) samples_max: usize,
+    /// What has been collected so far.
+    pub(crate) status: collector::Status,
+    /// Since when that is everything; survives a reload.
+    pub(crate) collected: Arc<OnceLock<Timestamp>>,
     /// Set while the group in evaluation has used up its time.
     pub(crate) late: Arc<AtomicBool>,
 }
@@ -65,6 +69,13 @@ impl Environment for RuleEnvironment {
         for problem in received.refused {
             tracing::warn!(%problem, "alerting refused an alert");
         }
+    }
+
+    fn collected_at(&self) -> Option<Timestamp> {
+        if self.collected.get().is_none() && self.status.is_complete() {
+            let _ = self.collected.set((self.clock)());
+        }
+        self.collected.get().copied()
     }
 
     fn external_url(&self) -> &str {

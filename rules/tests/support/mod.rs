@@ -86,6 +86,8 @@ pub struct TestEnvironment {
     pub refuse_writes: Mutex<bool>,
     /// Called whenever alerts are handed over.
     pub on_send: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// Since when everything has been collected, in seconds.
+    pub collected_at: Mutex<Option<i64>>,
     external_labels: Labels,
 }
 
@@ -109,6 +111,11 @@ impl Environment for TestEnvironment {
             hear();
         }
         self.sent.lock().unwrap().extend(alerts);
+    }
+
+    fn collected_at(&self) -> Option<Timestamp> {
+        let seconds = *self.collected_at.lock().unwrap();
+        seconds.map(|s| Timestamp::from_millis(s * 1000))
     }
 
     fn external_url(&self) -> &'static str {

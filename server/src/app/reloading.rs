@@ -114,6 +114,8 @@ impl Reloading {
             clock: environment.clock,
             started: environment.started,
             samples_max: config.query.samples_max,
+            status: environment.status.clone(),
+            collected: Arc::clone(&environment.collected),
             late: Arc::default(),
         });
         drop(environment);
