@@ -22,6 +22,15 @@ pub struct Config {
     /// it also bounds how many series may be active, at
     /// [`crate::SERIES_BYTES_ASSUMED`] each. Default 64 MB.
     pub head_bytes_max: u64,
+    /// How late a sample may be: older than the newest sample stored (or than the clock, when
+    /// that is behind) by more than this it is refused. Zero refuses every sample older than
+    /// the newest one of its series. Default 2 h, which is what a Prometheus that could not
+    /// reach its remote-write target keeps and then sends.
+    pub out_of_order_window: Duration,
+    /// Most active series of one target, which is one `job` and `instance`. One target that
+    /// makes series without end is refused before it takes the place of the others.
+    /// Default 50,000.
+    pub series_per_target_max: usize,
     /// Memory for lines that are not in a frame yet. Default 8 MB.
     pub log_head_bytes_max: u64,
     /// What a power cut may cost: accepted data reach the disk at least this often.
@@ -39,6 +48,8 @@ impl Default for Config {
             size_bytes_max: 5_000_000_000,
             free_bytes_min: 200_000_000,
             head_bytes_max: 64_000_000,
+            out_of_order_window: Duration::from_secs(2 * 3600),
+            series_per_target_max: 50_000,
             log_head_bytes_max: 8_000_000,
             sync_interval: Duration::from_secs(1),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::FPoint;
+use model::{FPoint, Samples};
 
 use super::bits::{BitReader, BitWriter};
 use super::xor::{Times, Values};
@@ -78,15 +78,15 @@ impl Chunk {
         self.bytes.len() + 2 * size_of::<usize>()
     }
 
-    /// Appends the samples to `into`.
-    pub(crate) fn decode(&self, into: &mut Vec<FPoint>) -> Result<(), Malformed> {
+    /// Appends the samples to `into`: the floats ascend in time, and so do the histograms.
+    pub(crate) fn decode(&self, into: &mut Samples) -> Result<(), Malformed> {
         let mut bits = BitReader::new(&self.bytes);
         let (mut times, mut values) = (Times::default(), Values::default());
-        into.reserve(usize::from(self.count));
+        into.floats.reserve(usize::from(self.count));
         for _ in 0..self.count {
             let t = times.read(&mut bits)?;
             let v = values.read(&mut bits)?;
-            into.push(FPoint { t, v });
+            into.floats.push(FPoint { t, v });
         }
         Ok(())
     }
@@ -105,9 +105,9 @@ mod tests {
             for p in &run {
                 chunk.push(p.t, p.v);
             }
-            let mut back = Vec::new();
+            let mut back = Samples::default();
             chunk.snapshot().decode(&mut back).unwrap();
-            prop_assert_eq!(bits_of(&back), bits_of(&run));
+            prop_assert_eq!(bits_of(&back.floats), bits_of(&run));
         }
 
         #[test]
@@ -116,7 +116,7 @@ mod tests {
             count in 0_u16..200,
         ) {
             let chunk = Chunk { bytes: Arc::from(bytes), count, first_t: 0, last_t: 0 };
-            let _ = chunk.decode(&mut Vec::new());
+            let _ = chunk.decode(&mut Samples::default());
         }
     }
 }

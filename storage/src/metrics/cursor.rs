@@ -32,9 +32,11 @@ impl SampleCursor for Cursor {
             let mut points: Vec<FPoint> = Vec::new();
             match source {
                 Source::Head(chunk) => {
-                    if chunk.decode(&mut points).is_err() {
+                    let mut samples = Samples::default();
+                    if chunk.decode(&mut samples).is_err() {
                         return Err(ReadError::Corrupt("head chunk".to_owned()));
                     }
+                    points = samples.floats;
                 }
                 Source::Block(block, chunk) => match block.decode(&chunk, &mut points) {
                     Ok(()) => {}

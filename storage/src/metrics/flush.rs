@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use model::{FPoint, Labels, TimeRange, Timestamp};
+use model::{Labels, Samples, TimeRange, Timestamp};
 
 use super::State;
 use super::block::{Block, BlockError};
@@ -44,7 +44,7 @@ pub(super) fn write_block(
     let temporary = path.with_extension("tmp");
     let write = || -> io::Result<Option<Block>> {
         let mut writer = BlockWriter::create(disk, &temporary)?;
-        let mut points: Vec<FPoint> = Vec::new();
+        let mut points = Samples::default();
         for id in ids {
             series(id, &mut |labels, chunks| {
                 points.clear();
@@ -52,8 +52,9 @@ pub(super) fn write_block(
                     // Bytes in memory that were encoded here decode; else they are left out.
                     let _ = chunk.decode(&mut points);
                 }
-                points.truncate(points.partition_point(|p| p.t < to));
-                writer.add(&labels, &points)
+                let floats = &mut points.floats;
+                floats.truncate(floats.partition_point(|p| p.t < to));
+                writer.add(&labels, floats)
             })?;
         }
         if writer.is_empty() {
