@@ -146,9 +146,7 @@ impl NameChange {
     fn is_in(&self, dir: &Path) -> bool {
         match self {
             NameChange::Put(p, _) | NameChange::Gone(p) => p.parent() == Some(dir),
-            NameChange::Move(from, to, _) => {
-                from.parent() == Some(dir) || to.parent() == Some(dir)
-            }
+            NameChange::Move(from, to, _) => from.parent() == Some(dir) || to.parent() == Some(dir),
         }
     }
 
