@@ -7,10 +7,12 @@ mod block;
 mod block_writer;
 mod chunk;
 mod column;
+mod column_integers;
 mod cursor;
 mod directory;
 mod flush;
 mod head;
+mod histogram_column;
 mod postings;
 mod replay;
 #[cfg(test)]

@@ -208,11 +208,10 @@ impl Block {
             return Err(BlockError::Corrupt("chunk"));
         }
         let count = usize::from(chunk.count);
-        let (mut t, mut v) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        decode_times(&times, count, &mut t).map_err(|_| BlockError::Corrupt("chunk"))?;
-        decode_values(&values, count, &mut v).map_err(|_| BlockError::Corrupt("chunk"))?;
-        into.extend(t.into_iter().zip(v).map(|(t, v)| FPoint { t, v }));
-        Ok(())
+        let mut t = Vec::with_capacity(count);
+        decode_times(&mut Reader::new(&times), count, &mut t)
+            .map_err(|_| BlockError::Corrupt("chunk"))?;
+        decode_values(&values, &t, into).map_err(|_| BlockError::Corrupt("chunk"))
     }
 }
 

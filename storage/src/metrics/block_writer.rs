@@ -140,8 +140,9 @@ impl BlockWriter {
     }
 
     fn add_chunk(&mut self, run: &[FPoint]) -> io::Result<ChunkRef> {
-        let times = encode_times(&run.iter().map(|p| p.t).collect::<Vec<_>>());
-        let values = encode_values(&run.iter().map(|p| p.v).collect::<Vec<_>>());
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        encode_times(&run.iter().map(|p| p.t).collect::<Vec<_>>(), &mut times);
+        encode_values(&run.iter().map(|p| p.v).collect::<Vec<_>>(), &mut values);
         let too_large = || io::Error::other("block exceeds 4 GiB");
         let times_offset = match self.times.get(&times) {
             Some(offset) => *offset,
