@@ -7,11 +7,14 @@ mod alertmanager;
 mod health;
 mod json;
 mod loki;
+mod metric_metadata;
 mod metrics;
 mod pages;
 mod params;
 mod prometheus;
+mod receive;
 mod reload;
+mod remote_write;
 mod serve;
 mod work;
 
@@ -23,7 +26,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use model::{LogReader, SeriesReader, Timestamp};
+use model::{LogReader, SampleBatch, SeriesReader, Timestamp};
 use prometheus_client::registry::Registry;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -35,6 +38,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::reload::Reloader;
 use crate::telemetry::HttpMetrics;
+use metric_metadata::MetadataTable;
 use prometheus::envelope::{ErrorType, Failure};
 use work::Workshop;
 
@@ -48,9 +52,15 @@ struct Shared {
     config: RwLock<Arc<Config>>,
     parts: OnceLock<Arc<Parts>>,
     workshop: Workshop,
+    writes: Workshop,
+    metadata: MetadataTable,
     http: HttpMetrics,
     reloader: Reloader,
 }
+
+/// [`storage::Storage::append_samples`] with the clock filled in.
+pub type AppendSamples =
+    dyn Fn(&SampleBatch) -> Result<storage::AppendReport, storage::WriteError> + Send + Sync;
 
 /// What can be asked once the store has replayed.
 pub struct Parts {
@@ -58,6 +68,9 @@ pub struct Parts {
     pub series: Arc<dyn SeriesReader>,
     /// Stored lines.
     pub logs: Arc<dyn LogReader>,
+    /// Stores samples that were received; accepted means written to the log, which reaches the
+    /// disk within a second.
+    pub append: Box<AppendSamples>,
     /// The store in figures.
     pub stats: Box<dyn Fn() -> storage::Stats + Send + Sync>,
     /// Evaluates queries.
@@ -85,6 +98,8 @@ impl Api {
             config: RwLock::new(config),
             parts: OnceLock::new(),
             workshop,
+            writes: Workshop::new(receive::WRITES_MAX),
+            metadata: MetadataTable::default(),
             http,
             reloader,
         }))
@@ -125,6 +140,16 @@ impl Api {
 
     fn workshop(&self) -> &Workshop {
         &self.0.workshop
+    }
+
+    /// Where received samples are decoded and stored.
+    fn writes(&self) -> &Workshop {
+        &self.0.writes
+    }
+
+    /// Type, help and unit of the metrics that were sent to us.
+    fn metadata(&self) -> &MetadataTable {
+        &self.0.metadata
     }
 
     fn reloader(&self) -> &Reloader {

@@ -334,10 +334,11 @@ impl Starting {
             clock,
         );
         let reloads = tokio::spawn(reloading.serve(reload_requests));
-        let stats = storage.clone();
+        let (stats, appending) = (storage.clone(), storage.clone());
         api.ready(Parts {
             series: Arc::new(storage.clone()),
             logs: Arc::new(storage.clone()),
+            append: Box::new(move |batch| appending.append_samples(batch, clock())),
             stats: Box::new(move || stats.stats()),
             engine,
             rules: Box::new(move || groups.status()),

@@ -67,6 +67,12 @@ struct Shared {
         value_name = "URL"
     )]
     external_url: Option<String>,
+    /// Accept samples by remote write at /api/v1/write
+    #[arg(long, global = true, env = "STACKWATCH_ENABLE_REMOTE_WRITE_RECEIVER")]
+    enable_remote_write_receiver: bool,
+    /// Accept OTLP metrics at /api/v1/otlp/v1/metrics
+    #[arg(long, global = true, env = "STACKWATCH_ENABLE_OTLP_RECEIVER")]
+    enable_otlp_receiver: bool,
     /// error, warn, info, debug or trace
     #[arg(
         long,
@@ -202,6 +208,8 @@ impl Shared {
                 listen: self.listen.clone(),
                 data_dir: self.data_dir.clone(),
                 external_url: self.external_url.clone(),
+                remote_write_receiver: self.enable_remote_write_receiver,
+                otlp_receiver: self.enable_otlp_receiver,
             },
         })
     }

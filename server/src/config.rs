@@ -47,6 +47,20 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     /// `--external-url`
     pub external_url: Option<String>,
+    /// `--enable-remote-write-receiver`
+    pub remote_write_receiver: bool,
+    /// `--enable-otlp-receiver`
+    pub otlp_receiver: bool,
+}
+
+/// Which doors for other people's samples are open. Both are shut by default: whoever reaches
+/// the listener could write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiverConfig {
+    /// `/api/v1/write`.
+    pub remote_write: bool,
+    /// `/api/v1/otlp/v1/metrics`.
+    pub otlp: bool,
 }
 
 /// A checked configuration.
@@ -58,6 +72,8 @@ pub struct Config {
     pub listen: String,
     /// Our address as people reach it, without a slash at its end.
     pub external_url: String,
+    /// What others may send.
+    pub receivers: ReceiverConfig,
     /// The store.
     pub storage: storage::Config,
     /// Bounds of a query.
@@ -189,6 +205,8 @@ struct File {
 struct ServerSection {
     listen: Option<Spanned<String>>,
     external_url: Option<Spanned<String>>,
+    remote_write_receiver: bool,
+    otlp_receiver: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -289,6 +307,10 @@ impl File {
             file: path.map(Path::to_path_buf),
             listen,
             external_url,
+            receivers: ReceiverConfig {
+                remote_write: self.server.remote_write_receiver || overrides.remote_write_receiver,
+                otlp: self.server.otlp_receiver || overrides.otlp_receiver,
+            },
             storage: self.storage.check(overrides),
             query: self.query,
             collector: Arc::new(collector),

@@ -12,3 +12,4 @@ pub mod telemetry;
 
 mod process;
 mod rules_loop;
+mod wire;

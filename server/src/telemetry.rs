@@ -44,6 +44,14 @@ pub struct HttpMetrics {
     requests: Family<HandlerCode, Counter>,
     durations: Family<Handler, Histogram, fn() -> Histogram>,
     evicted: Counter,
+    received: Family<Received, Counter>,
+    exemplars_ignored: Counter,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Received {
+    protocol: &'static str,
+    result: &'static str,
 }
 
 impl HttpMetrics {
@@ -55,7 +63,19 @@ impl HttpMetrics {
                 Histogram::new([0.005, 0.025, 0.1, 0.5, 2.0, 10.0])
             }),
             evicted: Counter::default(),
+            received: Family::default(),
+            exemplars_ignored: Counter::default(),
         };
+        registry.register(
+            "stackwatch_received_samples",
+            "Samples others sent, by protocol and by what became of them",
+            metrics.received.clone(),
+        );
+        registry.register(
+            "stackwatch_received_exemplars_ignored",
+            "Exemplars others sent; they are not kept",
+            metrics.exemplars_ignored.clone(),
+        );
         registry.register(
             "stackwatch_http_requests",
             "HTTP requests by handler and status code",
@@ -72,6 +92,19 @@ impl HttpMetrics {
             metrics.evicted.clone(),
         );
         metrics
+    }
+
+    /// Counts samples that came by `protocol`.
+    pub(crate) fn received(&self, protocol: &'static str, result: &'static str, count: u64) {
+        if count > 0 {
+            let labels = Received { protocol, result };
+            self.received.get_or_create(&labels).inc_by(count);
+        }
+    }
+
+    /// Counts exemplars that were not kept.
+    pub(crate) fn exemplars_ignored(&self, count: u64) {
+        self.exemplars_ignored.inc_by(count);
     }
 
     /// Counts connections that lost their seat.

@@ -18,6 +18,7 @@ fn settings(dir: &Path) -> Settings {
             listen: Some("127.0.0.1:0".to_owned()),
             data_dir: Some(dir.join("data")),
             external_url: None,
+            ..Overrides::default()
         },
     }
 }

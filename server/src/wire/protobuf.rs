@@ -1,0 +1,333 @@
+//! Protobuf's wire format: fields one after the other, each with number and wire type.
+//! Source: protobuf.dev/programming-guides/encoding.
+
+/// Why bytes are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Malformed {
+    /// A length or a number goes past the end.
+    #[error("proto: unexpected end of message")]
+    End,
+    /// A variable-length number is longer than 64 bits.
+    #[error("proto: integer overflow")]
+    Overflow,
+    /// A field number or wire type that does not exist, or a group, which nobody uses.
+    #[error("proto: illegal tag")]
+    Tag,
+    /// A known field comes with another wire type.
+    #[error("proto: wrong wire type")]
+    WireType,
+}
+
+/// One value as it travels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Value<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+    Fixed32(u32),
+}
+
+/// The fields of a message, in the order in which they come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn of(message: &'a [u8]) -> Self {
+        Fields(message)
+    }
+
+    /// The next field's number and value; `None` at the end.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).map_err(|_| Malformed::Tag)?;
+        if number == 0 {
+            return Err(Malformed::Tag);
+        }
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+            2 => {
+                let length = self.varint()?;
+                let length = usize::try_from(length).map_err(|_| Malformed::End)?;
+                let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed::End)?;
+                self.0 = rest;
+                Value::Bytes(bytes)
+            }
+            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
+            _ => return Err(Malformed::Tag),
+        };
+        Ok(Some((number, value)))
+    }
+
+    /// The next bare number of a packed field; `None` at the end.
+    #[inline]
+    fn packed_varint(&mut self) -> Result<Option<u64>, Malformed> {
+        match self.0.is_empty() {
+            true => Ok(None),
+            false => self.varint().map(Some),
+        }
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        // Most lengths and tags are below 128.
+        if let [first, rest @ ..] = self.0
+            && *first < 0x80
+        {
+            self.0 = rest;
+            return Ok(u64::from(*first));
+        }
+        let mut value = 0_u64;
+        for (i, byte) in self.0.iter().take(10).enumerate() {
+            if i == 9 && *byte > 1 {
+                return Err(Malformed::Overflow);
+            }
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte & 0x80 == 0 {
+                self.0 = &self.0[i + 1..];
+                return Ok(value);
+            }
+        }
+        match self.0.len() < 10 {
+            true => Err(Malformed::End),
+            false => Err(Malformed::Overflow),
+        }
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(Malformed::End)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+}
+
+impl<'a> Value<'a> {
+    /// `int64`, `uint64`, `uint32`, `bool` or an enum.
+    #[inline]
+    pub(crate) fn varint(self) -> Result<u64, Malformed> {
+        match self {
+            Value::Varint(v) => Ok(v),
+            _ => Err(Malformed::WireType),
+        }
+    }
+
+    /// `int64`.
+    #[inline]
+    pub(crate) fn int64(self) -> Result<i64, Malformed> {
+        self.varint().map(|v| v as i64)
+    }
+
+    /// `sint64`.
+    pub(crate) fn sint64(self) -> Result<i64, Malformed> {
+        self.varint().map(unzigzag)
+    }
+
+    /// `sint32`; like every decoder it keeps the low bits of a number that is too large.
+    pub(crate) fn sint32(self) -> Result<i32, Malformed> {
+        self.varint().map(|v| unzigzag(v & 0xffff_ffff) as i32)
+    }
+
+    /// `double`.
+    #[inline]
+    pub(crate) fn double(self) -> Result<f64, Malformed> {
+        match self {
+            Value::Fixed64(bits) => Ok(f64::from_bits(bits)),
+            _ => Err(Malformed::WireType),
+        }
+    }
+
+    /// `bytes`, `string` or a message.
+    #[inline]
+    pub(crate) fn bytes(self) -> Result<&'a [u8], Malformed> {
+        match self {
+            Value::Bytes(bytes) => Ok(bytes),
+            _ => Err(Malformed::WireType),
+        }
+    }
+
+    /// `repeated` of a varint kind, packed or one at a time.
+    pub(crate) fn varints_into<T>(
+        self,
+        into: &mut Vec<T>,
+        from: impl Fn(u64) -> T,
+    ) -> Result<(), Malformed> {
+        match self {
+            Value::Varint(v) => into.push(from(v)),
+            Value::Bytes(bytes) => {
+                let mut numbers = Fields(bytes);
+                while let Some(v) = numbers.packed_varint()? {
+                    into.push(from(v));
+                }
+            }
+            _ => return Err(Malformed::WireType),
+        }
+        Ok(())
+    }
+
+    /// `repeated` of a 64-bit kind (`double`, `fixed64`), packed or one at a time, as bits.
+    pub(crate) fn fixed64s_into<T>(
+        self,
+        into: &mut Vec<T>,
+        from: impl Fn(u64) -> T,
+    ) -> Result<(), Malformed> {
+        match self {
+            Value::Fixed64(bits) => into.push(from(bits)),
+            Value::Bytes(bytes) => {
+                let (numbers, rest) = bytes.as_chunks::<8>();
+                if !rest.is_empty() {
+                    return Err(Malformed::End);
+                }
+                into.extend(numbers.iter().map(|n| from(u64::from_le_bytes(*n))));
+            }
+            _ => return Err(Malformed::WireType),
+        }
+        Ok(())
+    }
+}
+
+/// The signed number that zigzag encoding made `v` of.
+pub(crate) fn unzigzag(v: u64) -> i64 {
+    (v >> 1) as i64 ^ -((v & 1) as i64)
+}
+
+/// Zigzag encoding: small numbers of either sign become small.
+pub(crate) fn zigzag(v: i64) -> u64 {
+    ((v << 1) ^ (v >> 63)) as u64
+}
+
+/// Writes messages. Fields that hold their default are left out by the caller's choice.
+pub(crate) mod write {
+    const VARINT: u64 = 0;
+    const FIXED64: u64 = 1;
+    const BYTES: u64 = 2;
+
+    /// Appends a bare variable-length number.
+    pub(crate) fn raw_varint(out: &mut Vec<u8>, mut v: u64) {
+        while v >= 0x80 {
+            out.push(v as u8 | 0x80);
+            v >>= 7;
+        }
+        out.push(v as u8);
+    }
+
+    fn tag(out: &mut Vec<u8>, number: u32, wire_type: u64) {
+        raw_varint(out, u64::from(number) << 3 | wire_type);
+    }
+
+    /// `uint64`, `int64` (as its bits), `bool` or an enum.
+    pub(crate) fn varint(out: &mut Vec<u8>, number: u32, v: u64) {
+        tag(out, number, VARINT);
+        raw_varint(out, v);
+    }
+
+    /// `double`.
+    pub(crate) fn double(out: &mut Vec<u8>, number: u32, v: f64) {
+        tag(out, number, FIXED64);
+        out.extend_from_slice(&v.to_bits().to_le_bytes());
+    }
+
+    /// `bytes`, `string` or an encoded message.
+    pub(crate) fn bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+        tag(out, number, BYTES);
+        raw_varint(out, bytes.len() as u64);
+        out.extend_from_slice(bytes);
+    }
+
+    /// A message that `body` writes. Its length is put in front afterwards, so nested messages
+    /// cost a move of their bytes instead of a buffer each.
+    pub(crate) fn message(out: &mut Vec<u8>, number: u32, body: impl FnOnce(&mut Vec<u8>)) {
+        tag(out, number, BYTES);
+        let start = out.len();
+        body(out);
+        let end = out.len();
+        raw_varint(out, (end - start) as u64);
+        // The length was written behind the body; it belongs before it.
+        let prefix = out.len() - end;
+        out[start..].rotate_right(prefix);
+    }
+
+    /// `repeated double`, packed.
+    pub(crate) fn doubles(out: &mut Vec<u8>, number: u32, values: &[f64]) {
+        if values.is_empty() {
+            return;
+        }
+        tag(out, number, BYTES);
+        raw_varint(out, values.len() as u64 * 8);
+        for v in values {
+            out.extend_from_slice(&v.to_bits().to_le_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_wire_type_is_read_and_anything_else_is_refused() {
+        let mut fields = Fields::of(&[
+            0x08, 0x96, 0x01, 0x12, 2, b'h', b'i', 0x1d, 1, 0, 0, 0, 0x21, 2, 0, 0, 0, 0, 0, 0, 0,
+        ]);
+        assert_eq!(fields.next(), Ok(Some((1, Value::Varint(150)))));
+        assert_eq!(fields.next(), Ok(Some((2, Value::Bytes(b"hi")))));
+        assert_eq!(fields.next(), Ok(Some((3, Value::Fixed32(1)))));
+        assert_eq!(fields.next(), Ok(Some((4, Value::Fixed64(2)))));
+        assert_eq!(fields.next(), Ok(None));
+        for (bytes, expect) in [
+            (&[0x08_u8][..], Malformed::End),
+            (&[0x00, 1], Malformed::Tag),
+            (&[0x0b, 1], Malformed::Tag),
+            (&[0x12, 0x7f, 1], Malformed::End),
+            // A length of -1.
+            (
+                &[
+                    0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+                ],
+                Malformed::End,
+            ),
+            (&[0x08; 12].map(|_| 0xff)[..], Malformed::Overflow),
+        ] {
+            assert_eq!(Fields::of(bytes).next(), Err(expect), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut fields = Fields::of(&bytes);
+            while let Ok(Some((_, value))) = fields.next() {
+                let _ = value.varints_into(&mut Vec::new(), |v| v);
+                let _ = value.fixed64s_into(&mut Vec::new(), |v| v);
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read(v in any::<u64>(), s in any::<i64>(), d in any::<f64>()) {
+            let mut out = Vec::new();
+            write::message(&mut out, 7, |out| {
+                write::varint(out, 1, v);
+                write::varint(out, 2, zigzag(s));
+                write::double(out, 900, d);
+                write::doubles(out, 4, &[d, d]);
+            });
+            let mut outer = Fields::of(&out);
+            let Ok(Some((7, Value::Bytes(inner)))) = outer.next() else {
+                return Err(TestCaseError::fail("no message"));
+            };
+            prop_assert_eq!(outer.next(), Ok(None));
+            let mut inner = Fields::of(inner);
+            prop_assert_eq!(inner.next(), Ok(Some((1, Value::Varint(v)))));
+            prop_assert_eq!(inner.next().unwrap().unwrap().1.sint64(), Ok(s));
+            prop_assert_eq!(inner.next(), Ok(Some((900, Value::Fixed64(d.to_bits())))));
+            let mut both = Vec::new();
+            inner.next().unwrap().unwrap().1.fixed64s_into(&mut both, |b| b).unwrap();
+            prop_assert_eq!(both, vec![d.to_bits(); 2]);
+        }
+    }
+}

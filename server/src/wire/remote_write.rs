@@ -1,0 +1,486 @@
+//! Requests of remote write 1.0 (`prometheus.WriteRequest`) and 2.0
+//! (`io.prometheus.write.v2.Request`), one series at a time.
+//! Source: prometheus/prompb/remote.proto, types.proto and io/prometheus/write/v2/types.proto.
+
+use model::Labels;
+use model::labels::METRIC_NAME;
+
+use super::histogram;
+use super::protobuf::{Fields, Malformed, Value};
+
+/// Labels of one series. People have twenty; a sender with hundreds is broken or hostile.
+pub(crate) const LABELS_MAX: usize = 256;
+/// Bytes of all names and values of one series; also keeps 2.0's symbols, which many series
+/// may share, from becoming gigabytes when they are written out.
+pub(crate) const LABEL_BYTES_MAX: usize = 32 << 10;
+/// Symbols of one 2.0 request, 16 bytes of table each.
+const SYMBOLS_MAX: usize = 1 << 20;
+
+/// Which message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    One,
+    Two,
+}
+
+/// Why the labels of a series are not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadLabels {
+    #[error("invalid metric name or labels: no metric name")]
+    NoMetricName,
+    #[error("invalid metric name or labels: a label without a name")]
+    EmptyName,
+    #[error("invalid metric name or labels: not UTF-8")]
+    NotUtf8,
+    #[error("invalid labels for series: duplicated label")]
+    Duplicate,
+    #[error("invalid labels for series: a reference to a symbol that does not exist")]
+    Reference,
+    #[error("invalid labels for series: more than {LABELS_MAX} labels")]
+    TooMany,
+    #[error("invalid labels for series: more than {LABEL_BYTES_MAX} bytes of labels")]
+    TooLong,
+}
+
+/// One series of a request. The buffers are used again for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Series<'a> {
+    labels: Vec<(&'a [u8], &'a [u8])>,
+    texts: Vec<(&'a str, &'a str)>,
+    references: Vec<u32>,
+    labels_seen: usize,
+    bad: Option<BadLabels>,
+    /// Time in milliseconds and value.
+    pub(crate) samples: Vec<(i64, f64)>,
+    pub(crate) histograms: Vec<histogram::Decoded>,
+    /// How many exemplars there were; they are not kept.
+    pub(crate) exemplars: u64,
+    /// Of 2.0.
+    pub(crate) metadata: Option<Metadata<'a>>,
+}
+
+/// Type, help and unit of a metric; what is not UTF-8 is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Metadata<'a> {
+    /// Of 1.0; 2.0 puts metadata beside their series.
+    pub(crate) family: &'a str,
+    /// As Prometheus' API prints it.
+    pub(crate) kind: &'static str,
+    pub(crate) help: &'a str,
+    pub(crate) unit: &'a str,
+}
+
+/// What comes next in a request.
+#[derive(Debug)]
+pub(crate) enum Item<'a> {
+    /// It is in the buffer that was handed in.
+    Series,
+    Metadata(Metadata<'a>),
+}
+
+/// A request as it is being read.
+pub(crate) struct Request<'a> {
+    version: Version,
+    fields: Fields<'a>,
+    symbols: Vec<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads 2.0's symbols, which may stand anywhere.
+    ///
+    /// # Errors
+    /// When they are malformed or too many.
+    pub(crate) fn new(version: Version, bytes: &'a [u8]) -> Result<Self, String> {
+        let mut symbols = Vec::new();
+        if version == Version::Two {
+            let mut fields = Fields::of(bytes);
+            while let Some((number, value)) = fields.next().map_err(|e| e.to_string())? {
+                if number == 4 {
+                    symbols.push(value.bytes().map_err(|e| e.to_string())?);
+                    if symbols.len() > SYMBOLS_MAX {
+                        return Err(format!("more than {SYMBOLS_MAX} symbols"));
+                    }
+                }
+            }
+            if symbols.first().is_some_and(|s| !s.is_empty()) {
+                return Err("the first symbol must be the empty string".to_owned());
+            }
+        }
+        Ok(Request {
+            version,
+            fields: Fields::of(bytes),
+            symbols,
+        })
+    }
+
+    /// The next item; a series goes to `into`.
+    pub(crate) fn next(&mut self, into: &mut Series<'a>) -> Result<Option<Item<'a>>, Malformed> {
+        while let Some((number, value)) = self.fields.next()? {
+            match (self.version, number) {
+                (Version::One, 1) => {
+                    into.clear();
+                    series_one(value.bytes()?, into)?;
+                    return Ok(Some(Item::Series));
+                }
+                (Version::One, 3) => {
+                    return metadata_one(value.bytes()?).map(|m| Some(Item::Metadata(m)));
+                }
+                (Version::Two, 5) => {
+                    into.clear();
+                    self.series_two(value.bytes()?, into)?;
+                    return Ok(Some(Item::Series));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn series_two(&self, message: &'a [u8], into: &mut Series<'a>) -> Result<(), Malformed> {
+        let mut fields = Fields::of(message);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => value.varints_into(&mut into.references, |v| {
+                    u32::try_from(v).unwrap_or(u32::MAX)
+                })?,
+                2 => into.samples.push(sample(value)?),
+                3 => into.histograms.push(histogram::decode(value.bytes()?)?),
+                4 => into.exemplars += 1,
+                5 => into.metadata = Some(self.metadata_two(value.bytes()?)?),
+                _ => {}
+            }
+        }
+        let (pairs, odd) = into.references.as_chunks::<2>();
+        if !odd.is_empty() {
+            into.bad = Some(BadLabels::Reference);
+        }
+        into.labels_seen = pairs.len();
+        for [name, value] in pairs.iter().take(LABELS_MAX + 1) {
+            match (self.symbol(*name), self.symbol(*value)) {
+                (Some(name), Some(value)) => into.labels.push((name, value)),
+                _ => into.bad = Some(BadLabels::Reference),
+            }
+        }
+        Ok(())
+    }
+
+    fn symbol(&self, reference: u32) -> Option<&'a [u8]> {
+        self.symbols.get(reference as usize).copied()
+    }
+
+    fn metadata_two(&self, message: &'a [u8]) -> Result<Metadata<'a>, Malformed> {
+        let mut metadata = Metadata::default();
+        let text = |value: Value<'a>| -> Result<&'a str, Malformed> {
+            let reference = u32::try_from(value.varint()?).unwrap_or(u32::MAX);
+            Ok(utf8(self.symbol(reference).unwrap_or_default()))
+        };
+        let mut fields = Fields::of(message);
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => metadata.kind = kind(value.varint()?),
+                3 => metadata.help = text(value)?,
+                4 => metadata.unit = text(value)?,
+                _ => {}
+            }
+        }
+        Ok(metadata)
+    }
+}
+
+impl<'a> Series<'a> {
+    fn clear(&mut self) {
+        self.labels.clear();
+        self.references.clear();
+        self.labels_seen = 0;
+        self.bad = None;
+        self.samples.clear();
+        self.histograms.clear();
+        self.exemplars = 0;
+        self.metadata = None;
+    }
+
+    /// The label set. Labels with empty values are left out.
+    ///
+    /// # Errors
+    /// When it is no label set, or a larger one than we take.
+    pub(crate) fn labels(&mut self) -> Result<Labels, BadLabels> {
+        if let Some(bad) = self.bad {
+            return Err(bad);
+        }
+        if self.labels_seen > LABELS_MAX {
+            return Err(BadLabels::TooMany);
+        }
+        let mut bytes = 0;
+        let mut sorted = true;
+        let pairs = &mut self.texts;
+        pairs.clear();
+        for (name, value) in &self.labels {
+            bytes += name.len() + value.len();
+            if bytes > LABEL_BYTES_MAX {
+                return Err(BadLabels::TooLong);
+            }
+            let name = std::str::from_utf8(name).map_err(|_| BadLabels::NotUtf8)?;
+            let value = std::str::from_utf8(value).map_err(|_| BadLabels::NotUtf8)?;
+            if name.is_empty() {
+                return Err(BadLabels::EmptyName);
+            }
+            sorted &= pairs.last().is_none_or(|(before, _)| *before < name);
+            pairs.push((name, value));
+        }
+        if !sorted {
+            pairs.sort_unstable();
+            if pairs.windows(2).any(|w| w[0].0 == w[1].0) {
+                return Err(BadLabels::Duplicate);
+            }
+        }
+        let named = pairs
+            .iter()
+            .any(|(n, v)| *n == METRIC_NAME && !v.is_empty());
+        match named {
+            true => Ok(Labels::from_sorted(
+                pairs.iter().copied().filter(|(_, v)| !v.is_empty()),
+            )),
+            false => Err(BadLabels::NoMetricName),
+        }
+    }
+}
+
+fn series_one<'a>(message: &'a [u8], into: &mut Series<'a>) -> Result<(), Malformed> {
+    let mut fields = Fields::of(message);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => {
+                into.labels_seen += 1;
+                let label = label(value)?;
+                if into.labels_seen <= LABELS_MAX {
+                    into.labels.push(label);
+                }
+            }
+            2 => into.samples.push(sample(value)?),
+            3 => into.exemplars += 1,
+            4 => into.histograms.push(histogram::decode(value.bytes()?)?),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Name and value of `prometheus.Label`.
+#[inline]
+fn label<'a>(value: Value<'a>) -> Result<(&'a [u8], &'a [u8]), Malformed> {
+    let (mut label, mut fields) = ((&[][..], &[][..]), Fields::of(value.bytes()?));
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => label.0 = value.bytes()?,
+            2 => label.1 = value.bytes()?,
+            _ => {}
+        }
+    }
+    Ok(label)
+}
+
+/// Time and value; 2.0's start timestamp is not kept.
+#[inline]
+fn sample(value: Value<'_>) -> Result<(i64, f64), Malformed> {
+    let (mut sample, mut fields) = ((0, 0.0), Fields::of(value.bytes()?));
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => sample.1 = value.double()?,
+            2 => sample.0 = value.int64()?,
+            _ => {}
+        }
+    }
+    Ok(sample)
+}
+
+fn metadata_one(message: &[u8]) -> Result<Metadata<'_>, Malformed> {
+    let mut metadata = Metadata {
+        kind: kind(0),
+        ..Metadata::default()
+    };
+    let mut fields = Fields::of(message);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => metadata.kind = kind(value.varint()?),
+            2 => metadata.family = utf8(value.bytes()?),
+            4 => metadata.help = utf8(value.bytes()?),
+            5 => metadata.unit = utf8(value.bytes()?),
+            _ => {}
+        }
+    }
+    Ok(metadata)
+}
+
+fn utf8(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The numbers are the same in 1.0 and 2.0.
+fn kind(number: u64) -> &'static str {
+    match number {
+        1 => "counter",
+        2 => "gauge",
+        3 => "histogram",
+        4 => "gaugehistogram",
+        5 => "summary",
+        6 => "info",
+        7 => "stateset",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::protobuf::write;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn one(labels: &[(&[u8], &[u8])], samples: &[(i64, f64)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        write::message(&mut out, 1, |out| {
+            for (name, value) in labels {
+                write::message(out, 1, |out| {
+                    write::bytes(out, 1, name);
+                    write::bytes(out, 2, value);
+                });
+            }
+            for (t, v) in samples {
+                write::message(out, 2, |out| {
+                    write::double(out, 1, *v);
+                    write::varint(out, 2, *t as u64);
+                });
+            }
+        });
+        out
+    }
+
+    /// All series of a request, as text.
+    fn read(version: Version, bytes: &[u8]) -> Result<Vec<String>, String> {
+        let mut request = Request::new(version, bytes)?;
+        let mut series = Series::default();
+        let mut out = Vec::new();
+        while let Some(item) = request.next(&mut series).map_err(|e| e.to_string())? {
+            out.push(match item {
+                Item::Series => {
+                    let labels = series
+                        .labels()
+                        .map_or_else(|e| e.to_string(), |l| l.to_string());
+                    format!("{labels} {:?}", series.samples)
+                }
+                Item::Metadata(m) => format!("{} {}", m.family, m.kind),
+            });
+        }
+        Ok(out)
+    }
+
+    #[test]
+    fn a_series_of_1_0_is_read() {
+        let mut bytes = one(
+            &[(b"job", b"a"), (b"__name__", b"up"), (b"empty", b"")],
+            &[(-5, 1.5), (10, 2.0)],
+        );
+        write::message(&mut bytes, 3, |out| {
+            write::varint(out, 1, 1);
+            write::bytes(out, 2, b"requests");
+        });
+        assert_eq!(
+            read(Version::One, &bytes).unwrap(),
+            [r#"up{job="a"} [(-5, 1.5), (10, 2.0)]"#, "requests counter"]
+        );
+    }
+
+    #[test]
+    fn bad_labels_are_named() {
+        let many: Vec<(Vec<u8>, Vec<u8>)> = (0..10_000)
+            .map(|i| (format!("l{i:05}").into_bytes(), b"v".to_vec()))
+            .collect();
+        let many: Vec<(&[u8], &[u8])> = many.iter().map(|(n, v)| (&n[..], &v[..])).collect();
+        let long = vec![b'x'; LABEL_BYTES_MAX];
+        for (labels, expect) in [
+            (&[(&b"job"[..], &b"a"[..])][..], BadLabels::NoMetricName),
+            (&[(b"__name__", b"")], BadLabels::NoMetricName),
+            (&[(b"__name__", b"a"), (b"", b"x")], BadLabels::EmptyName),
+            (&[(b"__name__", b"a\xff")], BadLabels::NotUtf8),
+            (
+                &[(b"__name__", b"a"), (b"b", b"1"), (b"b", b"1")],
+                BadLabels::Duplicate,
+            ),
+            (&many, BadLabels::TooMany),
+            (&[(b"__name__", &long)], BadLabels::TooLong),
+        ] {
+            let bytes = one(labels, &[]);
+            assert_eq!(
+                read(Version::One, &bytes).unwrap(),
+                [format!("{expect} []")]
+            );
+        }
+        let nul = one(&[(b"__name__", b"a\0b")], &[]);
+        assert_eq!(read(Version::One, &nul).unwrap(), ["a\0b []"]);
+    }
+
+    fn two(symbols: &[&str], references: &[u64]) -> Vec<u8> {
+        let mut out = Vec::new();
+        write::message(&mut out, 5, |out| {
+            write::message(out, 1, |out| {
+                for r in references {
+                    write::raw_varint(out, *r);
+                }
+            });
+            write::message(out, 2, |out| {
+                write::double(out, 1, 7.0);
+                write::varint(out, 2, 1000);
+                write::varint(out, 3, 900);
+            });
+            write::message(out, 5, |out| {
+                write::varint(out, 1, 2);
+                write::varint(out, 3, 2);
+            });
+        });
+        for symbol in symbols {
+            write::bytes(&mut out, 4, symbol.as_bytes());
+        }
+        out
+    }
+
+    #[test]
+    fn a_series_of_2_0_is_read_wherever_its_symbols_stand() {
+        let bytes = two(&["", "__name__", "up"], &[1, 2]);
+        assert_eq!(read(Version::Two, &bytes).unwrap(), ["up [(1000, 7.0)]"]);
+        let mut request = Request::new(Version::Two, &bytes).unwrap();
+        let mut series = Series::default();
+        request.next(&mut series).unwrap();
+        let metadata = series.metadata.unwrap();
+        assert_eq!((metadata.kind, metadata.help), ("gauge", "up"));
+        for references in [&[1, 3][..], &[1], &[1, u64::MAX]] {
+            let bytes = two(&["", "__name__", "up"], references);
+            let expect = format!("{} [(1000, 7.0)]", BadLabels::Reference);
+            assert_eq!(read(Version::Two, &bytes).unwrap(), [expect]);
+        }
+        assert!(read(Version::Two, &two(&["a"], &[])).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(Version::One, &bytes);
+            let _ = read(Version::Two, &bytes);
+        }
+
+        #[test]
+        fn damaged_requests_never_panic(
+            cut in 0_usize..200,
+            flip in 0_usize..200,
+            to in any::<u8>(),
+        ) {
+            for (version, mut bytes) in [
+                (Version::One, one(&[(b"__name__", b"up"), (b"a", b"b")], &[(1, 2.0)])),
+                (Version::Two, two(&["", "__name__", "up"], &[1, 2])),
+            ] {
+                let at = flip % bytes.len();
+                bytes[at] = to;
+                bytes.truncate(bytes.len().saturating_sub(cut % 40));
+                let _ = read(version, &bytes);
+            }
+        }
+    }
+}
