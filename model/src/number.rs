@@ -75,6 +75,14 @@ pub enum DurationError {
     /// Not of the form `1h30m`.
     #[error("not a valid duration string: {0:?}{hint}", hint = hint(.0))]
     Invalid(String),
+    /// A number followed by something that is no unit.
+    #[error("unknown unit {unit:?} in duration {text:?}{hint}", hint = hint(.text))]
+    UnknownUnit {
+        /// What stood where the unit should.
+        unit: String,
+        /// The whole text.
+        text: String,
+    },
     /// More than i64 nanoseconds, about 292 years.
     #[error("duration out of range")]
     OutOfRange,
@@ -129,14 +137,18 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, DurationError> 
             return Err(invalid());
         }
         let unit_len = rest[digits..]
-            .bytes()
-            .take_while(u8::is_ascii_alphabetic)
-            .count();
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len() - digits);
         let unit = &rest[digits..digits + unit_len];
-        let at = UNITS
-            .iter()
-            .position(|(u, _)| *u == unit)
-            .ok_or_else(invalid)?;
+        if unit.is_empty() {
+            return Err(invalid());
+        }
+        let at = UNITS.iter().position(|(u, _)| *u == unit).ok_or_else(|| {
+            DurationError::UnknownUnit {
+                unit: unit.to_owned(),
+                text: text.to_owned(),
+            }
+        })?;
         if at < next_unit {
             return Err(invalid());
         }

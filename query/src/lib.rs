@@ -23,3 +23,4 @@ pub use eval::{
 pub use promql::ast::{Expr, ExprKind, Span, ValueType};
 pub use promql::error::ParseError;
 pub use promql::parser::{parse, parse_matchers};
+pub use promql::pretty::pretty;

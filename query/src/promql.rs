@@ -6,6 +6,7 @@ pub mod error;
 pub mod functions;
 pub mod lexer;
 pub mod parser;
+pub mod pretty;
 mod printer;
 pub mod quote;
 pub mod types;

@@ -139,9 +139,9 @@ pub enum Extension {
 /// `name{a="b"} anchored @ 5 offset 1m`
 #[derive(Clone, Debug)]
 pub struct Selector {
-    /// The metric name, if one was written outside or, quoted, inside the braces.
+    /// The metric name, if one was written before the braces.
     pub name: Option<String>,
-    /// All conditions, the name's among them, in the order written (the name last).
+    /// All conditions in the order written; that of a name before the braces is last.
     pub matchers: Vec<Matcher>,
     /// `offset`, not yet evaluated.
     pub offset: Option<DurationExpr>,
@@ -398,6 +398,19 @@ pub enum Cardinality {
     OneToMany,
     /// The set operators.
     ManyToMany,
+}
+
+impl Cardinality {
+    /// The name in the HTTP API: `one-to-one`, `many-to-one`, `one-to-many`, `many-to-many`.
+    #[must_use]
+    pub fn api(self) -> &'static str {
+        match self {
+            Cardinality::OneToOne => "one-to-one",
+            Cardinality::ManyToOne => "many-to-one",
+            Cardinality::OneToMany => "one-to-many",
+            Cardinality::ManyToMany => "many-to-many",
+        }
+    }
 }
 
 /// `on (…) group_left (…) fill (…)`

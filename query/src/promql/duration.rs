@@ -68,6 +68,14 @@ impl DurationExpr {
         })
     }
 
+    /// The value in whole milliseconds if it is a literal, else zero: how `/api/v1/parse_query`
+    /// shows durations.
+    #[must_use]
+    pub fn literal_millis(&self) -> i64 {
+        self.literal()
+            .map_or(0, |seconds| (seconds * 1000.0).round() as i64)
+    }
+
     /// The literal this is, if it depends on nothing.
     pub(crate) fn literal(&self) -> Option<f64> {
         match &self.kind {

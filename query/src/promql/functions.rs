@@ -13,6 +13,18 @@ pub enum Variadic {
     Any,
 }
 
+impl Variadic {
+    /// The number of the HTTP API: 0, how many, or -1 for any.
+    #[must_use]
+    pub fn api(self) -> i64 {
+        match self {
+            No => 0,
+            UpTo(most) => most as i64,
+            Any => -1,
+        }
+    }
+}
+
 /// A function's name and types.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Function {

@@ -2,7 +2,7 @@
 //! character means depends on whether braces or brackets are open.
 
 use super::ast::{AggregateOp, BinaryOp, Span};
-use super::quote::{go_quote, unquote};
+use super::quote::{escape, go_quote, go_quote_rune};
 
 /// Words with a meaning in the grammar, in any case. Most may also name a metric or label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub enum Kind {
     Identifier,
     /// A name with a colon.
     MetricIdentifier,
+    /// `start`, `end`, `step`, `range` outside braces, in brackets also `min_of` and `max_of`.
+    Word,
     /// `1.5`, `Inf`
     Number,
     /// `5m`
@@ -118,6 +120,8 @@ pub fn tokens(text: &str) -> Vec<Token> {
         parens: 0,
         brace_open: false,
         bracket_open: false,
+        duration_next: false,
+        got_duration: false,
         got_colon: false,
         out: Vec::new(),
     };
@@ -131,6 +135,9 @@ struct Lexer<'a> {
     parens: usize,
     brace_open: bool,
     bracket_open: bool,
+    /// Only durations, signs and operators may come next: from `[` to the first number.
+    duration_next: bool,
+    got_duration: bool,
     got_colon: bool,
     out: Vec<Token>,
 }
@@ -157,8 +164,10 @@ impl Lexer<'_> {
         more
     }
 
-    fn fail(&mut self, start: usize, message: String) -> bool {
-        self.emit(Kind::Error(message), start)
+    /// An error from `start` to the end of the text, where reading stops.
+    fn fail(&mut self, start: usize, message: impl Into<String>) -> bool {
+        self.at = self.text.len();
+        self.emit(Kind::Error(message.into()), start)
     }
 
     fn take(&mut self, len: usize, kind: Kind) -> bool {
@@ -173,9 +182,12 @@ impl Lexer<'_> {
         let Some(c) = self.peek() else {
             return self.end();
         };
-        if c.is_ascii_whitespace() {
+        if matches!(c, ' ' | '\t' | '\n' | '\r') {
             self.at += 1;
             return true;
+        }
+        if self.duration_next {
+            return self.step_before_duration(c);
         }
         if c == '#' {
             let rest = &self.text[self.at..];
@@ -197,15 +209,11 @@ impl Lexer<'_> {
             ('-', _) => self.take(1, op(B::Sub)),
             ('^', _) => self.take(1, op(B::Pow)),
             ('=', Some('=')) => self.take(2, op(B::Equal)),
-            ('=', Some('~')) => {
-                self.at += 2;
-                self.fail(start + 1, "unexpected character after '=': '~'".to_owned())
-            }
+            ('=', Some('~')) => self.fail(start, "unexpected character after '=': '~'"),
             ('=', _) => self.take(1, Kind::Assign),
             ('!', Some('=')) => self.take(2, op(B::NotEqual)),
             ('!', other) => {
-                let what = quote_rune(other);
-                self.at += 1;
+                let what = go_quote_rune(other);
                 self.fail(start, format!("unexpected character after '!': {what}"))
             }
             ('<', Some('=')) => self.take(2, op(B::LessEqual)),
@@ -217,69 +225,143 @@ impl Lexer<'_> {
             ('@', _) => self.take(1, Kind::At),
             ('0'..='9', _) | ('.', Some('0'..='9')) => self.number_or_duration(),
             ('"' | '\'' | '`', _) => self.string(c),
-            (':', _) if self.bracket_open => {
-                if self.got_colon {
-                    self.at += 1;
-                    return self.fail(start, "unexpected colon ':'".to_owned());
-                }
-                self.got_colon = true;
-                self.take(1, Kind::Colon)
-            }
+            ('a'..='z' | 'A'..='Z' | '_' | ':', _) if self.bracket_open => self.in_brackets(c),
             ('a'..='z' | 'A'..='Z' | '_' | ':', _) => self.word(),
-            ('(', _) => {
-                self.parens += 1;
-                self.take(1, Kind::LeftParen)
-            }
-            (')', _) => {
-                if self.parens == 0 {
-                    self.at += 1;
-                    return self.fail(start, "unexpected right parenthesis ')'".to_owned());
-                }
-                self.parens -= 1;
-                self.take(1, Kind::RightParen)
-            }
+            ('(', _) => self.open_paren(),
+            (')', _) => self.close_paren(),
             ('{', _) => {
                 self.brace_open = true;
                 self.take(1, Kind::LeftBrace)
             }
+            ('[', _) if self.bracket_open => self.fail(start, "unexpected left bracket '['"),
             ('[', _) => {
-                if self.bracket_open {
-                    self.at += 1;
-                    return self.fail(start, "unexpected left bracket '['".to_owned());
-                }
                 self.bracket_open = true;
+                self.duration_next = true;
                 self.got_colon = false;
                 self.take(1, Kind::LeftBracket)
             }
+            (']', _) if !self.bracket_open => self.fail(start, "unexpected right bracket ']'"),
             (']', _) => {
-                if !self.bracket_open {
-                    self.at += 1;
-                    return self.fail(start, "unexpected right bracket ']'".to_owned());
-                }
                 self.bracket_open = false;
                 self.take(1, Kind::RightBracket)
             }
             (other, _) => {
-                self.at += other.len_utf8();
-                self.fail(
-                    start,
-                    format!("unexpected character: {}", quote_rune(Some(other))),
-                )
+                let what = go_quote_rune(Some(other));
+                self.fail(start, format!("unexpected character: {what}"))
             }
         }
     }
 
     fn end(&mut self) -> bool {
         let at = self.at;
-        if self.brace_open {
-            self.fail(at, "unexpected end of input inside braces".to_owned())
-        } else if self.bracket_open {
-            self.fail(at, "unclosed left bracket".to_owned())
+        let open = if self.duration_next {
+            "unexpected end of input in duration expression"
+        } else if self.brace_open {
+            "unexpected end of input inside braces"
         } else if self.parens > 0 {
-            self.fail(at, "unclosed left parenthesis".to_owned())
+            "unclosed left parenthesis"
+        } else if self.bracket_open {
+            "unclosed left bracket"
         } else {
-            self.emit(Kind::End, at)
+            return self.emit(Kind::End, at);
+        };
+        self.fail(at, open)
+    }
+
+    fn open_paren(&mut self) -> bool {
+        self.parens += 1;
+        self.take(1, Kind::LeftParen)
+    }
+
+    fn close_paren(&mut self) -> bool {
+        let Some(parens) = self.parens.checked_sub(1) else {
+            // Upstream has passed it by when it notices.
+            return self.fail(self.at + 1, "unexpected right parenthesis ')'");
+        };
+        self.parens = parens;
+        self.take(1, Kind::RightParen)
+    }
+
+    /// What may stand in brackets before the first number.
+    fn step_before_duration(&mut self, c: char) -> bool {
+        use BinaryOp as B;
+        let op = |op| Kind::Operator(op);
+        match (c, self.peek_second()) {
+            (']', _) => {
+                self.bracket_open = false;
+                self.duration_next = false;
+                self.got_colon = false;
+                self.take(1, Kind::RightBracket)
+            }
+            (':', _) => {
+                let after = self.at + 1;
+                if !self.got_duration {
+                    let message = "unexpected colon before duration in duration expression";
+                    self.fail(after, message)
+                } else if self.got_colon {
+                    self.fail(after, "unexpected repeated colon in duration expression")
+                } else {
+                    self.got_colon = true;
+                    self.take(1, Kind::Colon)
+                }
+            }
+            ('(', _) => self.open_paren(),
+            (')', _) => self.close_paren(),
+            ('+', _) => self.take(1, op(B::Add)),
+            ('-', _) => self.take(1, op(B::Sub)),
+            ('*', _) => self.take(1, op(B::Mul)),
+            ('/', _) => self.take(1, op(B::Div)),
+            ('%', _) => self.take(1, op(B::Mod)),
+            ('^', _) => self.take(1, op(B::Pow)),
+            (',', _) => self.take(1, Kind::Comma),
+            ('0'..='9', _) | ('.', Some('0'..='9')) => {
+                self.duration_next = false;
+                self.got_duration = true;
+                self.number_or_duration()
+            }
+            _ => match self.duration_word_len() {
+                Some(len) => {
+                    self.got_duration = true;
+                    self.take(len, Kind::Word)
+                }
+                None => {
+                    let what = go_quote_rune(Some(c));
+                    let message = format!("unexpected character in duration expression: {what}");
+                    self.fail(self.at, message)
+                }
+            },
         }
+    }
+
+    /// A colon or a word in brackets, after the first number.
+    fn in_brackets(&mut self, c: char) -> bool {
+        if c == ':' {
+            if self.got_colon {
+                return self.fail(self.at, "unexpected colon ':'");
+            }
+            self.got_colon = true;
+            return self.take(1, Kind::Colon);
+        }
+        match self.duration_word_len() {
+            Some(len) => self.take(len, Kind::Word),
+            None => {
+                let what = go_quote_rune(Some(c));
+                let message = format!("unexpected character: {what}, expected ':'");
+                self.fail(self.at, message)
+            }
+        }
+    }
+
+    fn duration_word_len(&self) -> Option<usize> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let len = rest
+            .iter()
+            .take_while(|b| b.is_ascii_alphabetic() || **b == b'_')
+            .count();
+        ["step", "range", "min_of", "max_of"]
+            .iter()
+            .any(|word| rest[..len].eq_ignore_ascii_case(word.as_bytes()))
+            .then_some(len)
     }
 
     fn step_inside_braces(&mut self, c: char) -> bool {
@@ -292,17 +374,11 @@ impl Lexer<'_> {
             ('!', Some('=')) => self.take(2, Kind::Operator(BinaryOp::NotEqual)),
             ('!', Some('~')) => self.take(2, Kind::NotRegex),
             ('!', other) => {
-                let what = quote_rune(other);
-                self.at += 1;
-                self.fail(
-                    start,
-                    format!("unexpected character after '!' inside braces: {what}"),
-                )
+                let what = go_quote_rune(other);
+                let message = format!("unexpected character after '!' inside braces: {what}");
+                self.fail(start, message)
             }
-            ('{', _) => {
-                self.at += 1;
-                self.fail(start, "unexpected left brace '{'".to_owned())
-            }
+            ('{', _) => self.fail(start, "unexpected left brace '{'"),
             ('}', _) => {
                 self.brace_open = false;
                 self.take(1, Kind::RightBrace)
@@ -314,22 +390,16 @@ impl Lexer<'_> {
                 self.emit(Kind::Identifier, start)
             }
             (other, _) => {
-                self.at += other.len_utf8();
-                self.fail(
-                    start,
-                    format!(
-                        "unexpected character inside braces: {}",
-                        quote_rune(Some(other))
-                    ),
-                )
+                let what = go_quote_rune(Some(other));
+                let message = format!("unexpected character inside braces: {what}");
+                self.fail(start, message)
             }
         }
     }
 
     fn word(&mut self) -> bool {
         let start = self.at;
-        let colons = !self.bracket_open;
-        while is_word(self.byte(self.at)) || (colons && self.byte(self.at) == b':') {
+        while is_word(self.byte(self.at)) || self.byte(self.at) == b':' {
             self.at += 1;
         }
         let word = &self.text[start..self.at];
@@ -337,101 +407,115 @@ impl Lexer<'_> {
         self.emit(kind, start)
     }
 
+    fn accept(&mut self, one_of: &[u8]) -> bool {
+        // `byte` is 0 at the end, which no set holds.
+        let accepted = one_of.contains(&self.byte(self.at));
+        self.at += usize::from(accepted);
+        accepted
+    }
+
     fn number_or_duration(&mut self) -> bool {
         let start = self.at;
-        let mut at = start;
-        let digits = |at: &mut usize, ok: fn(&u8) -> bool| {
-            while ok(&self.byte(*at)) || (self.byte(*at) == b'_' && ok(&self.byte(*at + 1))) {
-                *at += 1;
-            }
-        };
-        if self.byte(at) == b'0' && matches!(self.byte(at + 1), b'x' | b'X') {
-            at += 2;
-            digits(&mut at, u8::is_ascii_hexdigit);
-        } else {
-            digits(&mut at, u8::is_ascii_digit);
-            if self.byte(at) == b'.' {
-                at += 1;
-                digits(&mut at, u8::is_ascii_digit);
-            }
-            if matches!(self.byte(at), b'e' | b'E') {
-                let sign = usize::from(matches!(self.byte(at + 1), b'+' | b'-'));
-                if self.byte(at + 1 + sign).is_ascii_digit() {
-                    at += 1 + sign;
-                    digits(&mut at, u8::is_ascii_digit);
-                }
-            }
-        }
-        if !is_word(self.byte(at)) {
-            self.at = at;
+        if self.scan_number() {
             return self.emit(Kind::Number, start);
         }
-        at = start;
-        while self.byte(at).is_ascii_alphanumeric() {
-            at += 1;
-        }
-        if duration_shaped(&self.text.as_bytes()[start..at]) && !is_word(self.byte(at)) {
-            self.at = at;
+        if self.scan_rest_of_duration() {
             return self.emit(Kind::Duration, start);
         }
-        while is_word(self.byte(at)) {
-            at += 1;
-        }
-        self.at = at;
-        let bad = go_quote(&self.text[start..at]);
+        let bad = go_quote(&self.text[start..self.at]);
         self.fail(start, format!("bad number or duration syntax: {bad}"))
+    }
+
+    /// Reads what looks like a number; whether it is one, the parser finds out. On `false` the
+    /// place reached is where upstream's lexer stops, which its message shows.
+    fn scan_number(&mut self) -> bool {
+        const DECIMAL: &[u8] = b"0123456789";
+        const HEX: &[u8] = b"0123456789abcdefABCDEF";
+        let mut digits = DECIMAL;
+        if self.accept(b"0") && self.accept(b"xX") {
+            self.accept(b"_");
+            digits = HEX;
+        }
+        self.accept(b".");
+        self.accept(digits);
+        let (mut got_dot, mut got_exponent) = (false, false);
+        loop {
+            let b = self.byte(self.at);
+            if !(digits.contains(&b) || matches!(b, b'.' | b'_' | b'e' | b'E')) {
+                break;
+            }
+            if b == b'.' {
+                self.at += 1;
+                if got_dot || self.accept(b"_.") || digits.len() > DECIMAL.len() {
+                    return false;
+                }
+                got_dot = true;
+            } else if matches!(b, b'e' | b'E') {
+                self.at += 1;
+                if got_exponent {
+                    return false;
+                }
+                got_exponent = true;
+                self.accept(b"+-");
+                if self.accept(b"._eE") || self.at >= self.text.len() {
+                    return false;
+                }
+            } else if b == b'_' {
+                self.at += 1;
+                if self.accept(b"._eE") || self.at >= self.text.len() {
+                    return false;
+                }
+            } else {
+                while self.accept(digits) {}
+            }
+        }
+        !is_word(self.byte(self.at))
+    }
+
+    /// Reads on from the digits of a duration to its end. Units may be wrong here.
+    fn scan_rest_of_duration(&mut self) -> bool {
+        if !self.accept(b"smhdwy") {
+            return false;
+        }
+        self.accept(b"s");
+        while self.accept(b"0123456789") {
+            while self.accept(b"0123456789") {}
+            if !self.accept(b"smhdw") {
+                return false;
+            }
+            self.accept(b"s");
+        }
+        if is_word(self.byte(self.at)) {
+            self.at += 1;
+            return false;
+        }
+        true
     }
 
     fn string(&mut self, quote: char) -> bool {
         let start = self.at;
-        let rest = &self.text.as_bytes()[start + 1..];
-        let mut i = 0;
-        loop {
-            match rest.get(i) {
-                None => {
-                    self.at = self.text.len();
-                    let what = if quote == '`' {
-                        "unterminated raw string"
-                    } else {
-                        "unterminated quoted string"
-                    };
-                    return self.fail(start, what.to_owned());
+        let raw = quote == '`';
+        let mut chars = self.text[start + 1..].char_indices();
+        let len = loop {
+            match chars.next() {
+                None if raw => return self.fail(start, "unterminated raw string"),
+                None => return self.fail(start, "unterminated quoted string"),
+                Some((_, '\n')) if !raw => return self.fail(start, "unterminated quoted string"),
+                // Upstream cannot tell it from bytes that are not UTF-8.
+                Some((_, '\u{fffd}')) => return self.fail(start, "invalid UTF-8 rune"),
+                Some((at, '\\')) if !raw => {
+                    if let Err(message) = escape(&self.text[start + 1 + at..], quote) {
+                        return self.fail(start, message);
+                    }
+                    // The escaped character; digits that follow pass as plain ones.
+                    chars.next();
                 }
-                Some(b'\n') if quote != '`' => {
-                    self.at = start + 1 + i;
-                    return self.fail(start, "unterminated quoted string".to_owned());
-                }
-                Some(b'\\') if quote != '`' => i += 2,
-                Some(b) if char::from(*b) == quote => break,
-                Some(_) => i += 1,
+                Some((at, c)) if c == quote => break at + 2,
+                Some(_) => {}
             }
-        }
-        self.at = start + i + 2;
-        match unquote(&self.text[start..self.at]) {
-            Ok(_) => self.emit(Kind::String, start),
-            Err(message) => self.fail(start, message),
-        }
-    }
-}
-
-fn duration_shaped(text: &[u8]) -> bool {
-    let (mut i, mut next_unit) = (0, 0);
-    const UNITS: [&[u8]; 7] = [b"y", b"w", b"d", b"h", b"m", b"s", b"ms"];
-    while i < text.len() {
-        let digits = text[i..].iter().take_while(|b| b.is_ascii_digit()).count();
-        i += digits;
-        let letters = text[i..]
-            .iter()
-            .take_while(|b| b.is_ascii_alphabetic())
-            .count();
-        let unit = UNITS.iter().position(|u| *u == &text[i..i + letters]);
-        let Some(unit) = unit.filter(|u| digits > 0 && *u >= next_unit) else {
-            return false;
         };
-        next_unit = unit + 1;
-        i += letters;
+        self.take(len, Kind::String)
     }
-    true
 }
 
 fn is_word(b: u8) -> bool {
@@ -446,6 +530,7 @@ fn classify(word: &str) -> Kind {
         "or" => return Kind::Operator(BinaryOp::Or),
         "unless" => return Kind::Operator(BinaryOp::Unless),
         "atan2" => return Kind::Operator(BinaryOp::Atan2),
+        "start" | "end" | "step" | "range" => return Kind::Word,
         _ => {}
     }
     if let Some((_, k)) = KEYWORDS.iter().find(|(w, _)| *w == lower) {
@@ -458,17 +543,6 @@ fn classify(word: &str) -> Kind {
         Kind::MetricIdentifier
     } else {
         Kind::Identifier
-    }
-}
-
-fn quote_rune(c: Option<char>) -> String {
-    match c {
-        // What Go prints for its end-of-input rune, -1.
-        None => "'\u{fffd}'".to_owned(),
-        Some('\'') => "'\\''".to_owned(),
-        Some('\n') => "'\\n'".to_owned(),
-        Some('\\') => "'\\\\'".to_owned(),
-        Some(c) => format!("'{c}'"),
     }
 }
 
@@ -495,5 +569,41 @@ mod tests {
             &["x", "[", "5m", ":", "1m", "]", "+", "1", ""],
         );
         check("{a!~'b}c'}", &["{", "a", "!~", "'b}c'", "}", ""]);
+        let words = ["x", "[", "-", "step", "(", ")", "+", "1s", "]", ""];
+        check("x[-step()+1s]", &words);
+    }
+
+    #[test]
+    fn reading_stops_where_prometheus_stops() {
+        fn check(text: &str, at: usize, message: &str) {
+            let last = tokens(text).pop().unwrap();
+            let expect = (at, Kind::Error(message.to_owned()));
+            assert_eq!((last.span.start, last.kind), expect, "{text}");
+        }
+        check("1.2.3", 0, "bad number or duration syntax: \"1.2.\"");
+        check("a + 12ab", 4, "bad number or duration syntax: \"12\"");
+        check("3h2q", 0, "bad number or duration syntax: \"3h2\"");
+        check("x !", 2, "unexpected character after '!': '\u{fffd}'");
+        check("x =~ y", 2, "unexpected character after '=': '~'");
+        check("(x))", 4, "unexpected right parenthesis ')'");
+        check("x[1m:1m:]", 7, "unexpected colon ':'");
+        check("x[1m y]", 5, "unexpected character: 'y', expected ':'");
+        check("x[1m[", 4, "unexpected left bracket '['");
+        check("(x[1m", 5, "unclosed left parenthesis");
+        check("\u{feff}x", 0, "unexpected character: '\\ufeff'");
+        check("x\0", 1, "unexpected character: '\\x00'");
+        check("x \u{c}", 2, "unexpected character: '\\f'");
+        check("'a\u{fffd}'", 0, "invalid UTF-8 rune");
+        let in_duration = |what: &str| format!("{what} in duration expression");
+        check(
+            "x[:1m]",
+            3,
+            &in_duration("unexpected colon before duration"),
+        );
+        check("(x[", 3, &in_duration("unexpected end of input"));
+        check("x[y]", 2, &(in_duration("unexpected character") + ": 'y'"));
+        check("x[[", 2, &(in_duration("unexpected character") + ": '['"));
+        let escape = "illegal character U+0067 'g' in escape sequence";
+        check(r"'\u1g'", 0, escape);
     }
 }

@@ -2,6 +2,7 @@
 //! `+ -`; `* / % atan2` and unary signs; `^` (to the right); then the postfix modifiers.
 
 mod duration;
+pub(crate) mod number;
 mod operators;
 mod selector;
 
@@ -90,6 +91,8 @@ struct Parser<'a> {
     tokens: Vec<Token>,
     next: usize,
     nesting: usize,
+    /// Aggregations whose arguments are open: an unexpected token is theirs to report.
+    aggregations: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -107,6 +110,7 @@ impl<'a> Parser<'a> {
             tokens: lexer::tokens(text),
             next: 0,
             nesting: 0,
+            aggregations: 0,
         })
     }
 
@@ -148,6 +152,10 @@ impl<'a> Parser<'a> {
             return self.error(token.span, message.clone());
         }
         let mut message = format!("unexpected {}", self.describe(token));
+        let context = match context {
+            "" if self.aggregations > 0 => "aggregation",
+            context => context,
+        };
         if !context.is_empty() {
             message.push_str(" in ");
             message.push_str(context);
@@ -162,7 +170,7 @@ impl<'a> Parser<'a> {
     fn describe(&self, token: &Token) -> String {
         let text = self.slice(token.span);
         let shortened = || {
-            if text.chars().count() > 10 {
+            if text.len() > 10 {
                 let head: String = text.chars().take(10).collect();
                 format!("{}...", go_quote(&head))
             } else {
@@ -287,7 +295,7 @@ impl<'a> Parser<'a> {
             {
                 self.aggregate(op)
             }
-            Kind::Identifier if *self.peek_after() == Kind::LeftParen => self.call(),
+            Kind::Identifier | Kind::Word if *self.peek_after() == Kind::LeftParen => self.call(),
             _ => self.selector(),
         }
     }
@@ -308,13 +316,11 @@ impl<'a> Parser<'a> {
             let value = d.as_millis() as f64 / 1000.0;
             return Ok((Number { value, duration }, span));
         }
-        let value = parse_number(text).ok_or_else(|| {
+        let value = number::parse(text).map_err(|wrong| {
+            let what = go_quote(text);
             self.error(
                 span,
-                format!(
-                    "error parsing number: strconv.ParseFloat: parsing {}: value out of range",
-                    go_quote(text)
-                ),
+                format!("error parsing number: strconv.ParseFloat: parsing {what}: {wrong}"),
             )
         })?;
         Ok((Number { value, duration }, span))
@@ -340,7 +346,7 @@ impl<'a> Parser<'a> {
 
     fn arguments(&mut self) -> Result<(Vec<Expr>, Span, usize), ParseError> {
         if self.take_if(&Kind::LeftParen).is_none() {
-            return Err(self.unexpected("aggregation", ""));
+            return Err(self.unexpected("", ""));
         }
         let (mut args, mut height) = (Vec::new(), 0);
         if let Some(close) = self.take_if(&Kind::RightParen) {
@@ -356,16 +362,34 @@ impl<'a> Parser<'a> {
             let Some(comma) = self.take_if(&Kind::Comma) else {
                 return Err(self.unexpected("", ""));
             };
-            if *self.peek() == Kind::RightParen {
+            if !self.starts_expression() {
                 return Err(self.error(comma, "trailing commas not allowed in function call args"));
             }
         }
     }
 
+    /// Whether the next token may begin an expression; one that is wrong in itself is reported
+    /// as such, so it may.
+    fn starts_expression(&self) -> bool {
+        self.sign_ahead().is_some()
+            || self.names_a_metric()
+            || matches!(
+                self.peek(),
+                Kind::Number
+                    | Kind::Duration
+                    | Kind::String
+                    | Kind::LeftParen
+                    | Kind::LeftBrace
+                    | Kind::Error(_)
+            )
+    }
+
     fn aggregate(&mut self, op: super::ast::AggregateOp) -> Result<Node, ParseError> {
         let op_span = self.bump();
         let mut modifier = self.aggregate_modifier()?;
+        self.aggregations += 1;
         let (mut args, close, height) = self.arguments()?;
+        self.aggregations -= 1;
         let mut span = op_span.to(close);
         if modifier.is_none() {
             modifier = self.aggregate_modifier()?;
@@ -409,28 +433,9 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// A number as Go reads it: hex, leading-zero octal, `_` between digits, `Inf`, `NaN`;
-/// `None` when it does not fit a float.
+/// A number as Go reads it, `None` when it is none or does not fit a float.
 pub(crate) fn parse_number(text: &str) -> Option<f64> {
-    let plain: String = text.chars().filter(|c| *c != '_').collect();
-    let lower = plain.to_ascii_lowercase();
-    match lower.as_str() {
-        "inf" | "+inf" => return Some(f64::INFINITY),
-        "-inf" => return Some(f64::NEG_INFINITY),
-        "nan" => return Some(f64::NAN),
-        _ => {}
-    }
-    if let Some(hex) = lower.strip_prefix("0x") {
-        return u64::from_str_radix(hex, 16).ok().map(|v| v as f64);
-    }
-    if lower.len() > 1
-        && lower.starts_with('0')
-        && lower.bytes().all(|b| b.is_ascii_digit())
-        && let Ok(v) = i64::from_str_radix(&lower, 8)
-    {
-        return Some(v as f64);
-    }
-    lower.parse().ok().filter(|v: &f64| v.is_finite())
+    number::parse(text).ok()
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(crate) fn check(expr: &mut Expr) -> Checked {
             let t = u.expr.value_type();
             if !matches!(t, ValueType::Scalar | ValueType::Vector) {
                 return Err((
-                    u.expr.span,
+                    span,
                     format!(
                         "unary expression only allowed on expressions of type scalar or instant vector, got {}",
                         go_quote(t.documented())
@@ -120,10 +120,12 @@ fn call(c: &mut Call, span: Span) -> Checked {
     if let Some(message) = count_error {
         return Err((span, message));
     }
-    let is_info = f.name == "info";
+    let labels = (f.name == "info").then_some(1);
+    if let Some(arg) = labels.and_then(|i| c.args.get(i)) {
+        info_selector(arg, span)?;
+    }
     for (i, arg) in c.args.iter_mut().enumerate() {
-        if is_info && i == 1 {
-            info_selector(arg)?;
+        if labels == Some(i) {
             continue;
         }
         let want = f.args[i.min(wanted - 1)];
@@ -133,7 +135,15 @@ fn call(c: &mut Call, span: Span) -> Checked {
 }
 
 /// The second argument of `info` only lists labels; it may match everything.
-fn info_selector(arg: &Expr) -> Checked {
+fn info_selector(arg: &Expr, call: Span) -> Checked {
+    let t = arg.value_type();
+    if t != ValueType::Vector {
+        let got = t.documented();
+        return Err((
+            call,
+            format!("expected type instant vector in call to function \"info\", got {got}"),
+        ));
+    }
     match &arg.kind {
         ExprKind::Selector(s) if s.name.is_some() => Err((
             arg.span,
@@ -149,15 +159,17 @@ fn binary(b: &mut Binary, span: Span) -> Checked {
     check(&mut b.right)?;
     let (lt, rt) = (b.left.value_type(), b.right.value_type());
     let op = b.op;
+    // What upstream points at: all from the left operand to the right one.
+    let op_span = Span::new(b.op_span.start, b.right.span.start);
     if b.return_bool && !op.is_comparison() {
         return Err((
-            b.op_span,
+            op_span,
             "bool modifier can only be used on comparison operators".to_owned(),
         ));
     }
     if op.is_comparison() && !b.return_bool && lt == ValueType::Scalar && rt == ValueType::Scalar {
         return Err((
-            b.op_span,
+            op_span,
             "comparisons between scalars must use BOOL modifier".to_owned(),
         ));
     }
@@ -174,7 +186,7 @@ fn binary(b: &mut Binary, span: Span) -> Checked {
             .find(|l| matching.include.contains(l))
     {
         return Err((
-            b.op_span,
+            op_span,
             format!(
                 "label {} must not occur in ON and GROUP clause at once",
                 go_quote(l)

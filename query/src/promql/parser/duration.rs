@@ -15,10 +15,25 @@ fn binding(op: BinaryOp) -> Option<u8> {
     }
 }
 
+/// What an error inside a duration says: where it is, and what was expected there.
+pub(super) type Wanted = (&'static str, &'static str);
+
+/// After `[`.
+pub(super) const RANGE: Wanted = (
+    "subquery or range selector",
+    "number, duration, step(), or range()",
+);
+/// After `[…:`.
+pub(super) const STEP: Wanted = (
+    "subquery selector",
+    "number, duration, step(), range(), or \"]\"",
+);
+const OFFSET: Wanted = ("offset", "number, duration, step(), or range()");
+
 impl Parser<'_> {
     /// A full expression, as in brackets. A literal must be above zero.
-    pub(super) fn positive_duration(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
-        let duration = self.duration(0, context)?;
+    pub(super) fn positive_duration(&mut self, wanted: Wanted) -> Result<DurationExpr, ParseError> {
+        let duration = self.duration(0, wanted)?;
         if let Some(seconds) = duration.literal()
             && seconds <= 0.0
         {
@@ -33,24 +48,24 @@ impl Parser<'_> {
         let duration = match self.sign_ahead() {
             Some(negative) => {
                 let sign = self.bump();
-                let operand = self.duration_primary("offset")?;
+                let operand = self.duration_primary(OFFSET)?;
                 signed(negative, sign, operand)
             }
-            None => self.duration_primary("offset")?,
+            None => self.duration_primary(OFFSET)?,
         };
         self.nesting -= 1;
         Ok(duration)
     }
 
-    fn duration(&mut self, binding_min: u8, context: &str) -> Result<DurationExpr, ParseError> {
+    fn duration(&mut self, binding_min: u8, wanted: Wanted) -> Result<DurationExpr, ParseError> {
         self.enter()?;
         let mut left = match self.sign_ahead() {
             Some(negative) => {
                 let sign = self.bump();
-                let operand = self.duration(operators::UNARY + 1, context)?;
+                let operand = self.duration(operators::UNARY + 1, wanted)?;
                 signed(negative, sign, operand)
             }
-            None => self.duration_primary(context)?,
+            None => self.duration_primary(wanted)?,
         };
         // A chain is as deep as it is long.
         let mut chained = 0;
@@ -62,8 +77,17 @@ impl Parser<'_> {
             if chained + self.nesting > super::DEPTH_MAX {
                 return Err(self.too_deep(left.span));
             }
-            self.bump();
-            let right = self.duration(tightness + u8::from(op != BinaryOp::Pow), context)?;
+            let op_span = self.bump();
+            let right = self.duration(tightness + u8::from(op != BinaryOp::Pow), wanted)?;
+            match op {
+                BinaryOp::Div if right.literal() == Some(0.0) => {
+                    return Err(self.error(op_span, "division by zero"));
+                }
+                BinaryOp::Mod if right.literal() == Some(0.0) => {
+                    return Err(self.error(op_span, "modulo by zero"));
+                }
+                _ => {}
+            }
             let span = left.span.to(right.span);
             left = DurationExpr {
                 kind: DurationKind::Binary(op, Box::new(left), Box::new(right)),
@@ -74,7 +98,7 @@ impl Parser<'_> {
         Ok(left)
     }
 
-    fn duration_primary(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
+    fn duration_primary(&mut self, wanted: Wanted) -> Result<DurationExpr, ParseError> {
         match self.peek() {
             Kind::Number | Kind::Duration => {
                 let (number, span) = self.number()?;
@@ -85,18 +109,18 @@ impl Parser<'_> {
             }
             Kind::LeftParen => {
                 let open = self.bump();
-                let inner = self.duration(0, context)?;
-                let close = self.close(context)?;
+                let inner = self.duration(0, wanted)?;
+                let close = self.close(wanted)?;
                 Ok(DurationExpr {
                     kind: DurationKind::Paren(Box::new(inner)),
                     span: open.to(close),
                 })
             }
-            Kind::Identifier if *self.peek_after() == Kind::LeftParen => {
+            Kind::Word | Kind::Identifier if *self.peek_after() == Kind::LeftParen => {
                 let span = self.token().span;
                 let word = self.slice(span).to_ascii_lowercase();
                 if !matches!(word.as_str(), "step" | "range" | "min_of" | "max_of") {
-                    return Err(self.unexpected(context, "duration"));
+                    return Err(self.unexpected(wanted.0, wanted.1));
                 }
                 self.bump();
                 self.bump();
@@ -104,11 +128,11 @@ impl Parser<'_> {
                     "step" => DurationKind::Step,
                     "range" => DurationKind::Range,
                     _ => {
-                        let a = Box::new(self.duration(0, context)?);
+                        let a = Box::new(self.duration(0, wanted)?);
                         if self.take_if(&Kind::Comma).is_none() {
-                            return Err(self.unexpected(context, "\",\""));
+                            return Err(self.unexpected(wanted.0, wanted.1));
                         }
-                        let b = Box::new(self.duration(0, context)?);
+                        let b = Box::new(self.duration(0, wanted)?);
                         if word == "min_of" {
                             DurationKind::Min(a, b)
                         } else {
@@ -116,19 +140,19 @@ impl Parser<'_> {
                         }
                     }
                 };
-                let close = self.close(context)?;
+                let close = self.close(wanted)?;
                 Ok(DurationExpr {
                     kind,
                     span: span.to(close),
                 })
             }
-            _ => Err(self.unexpected(context, "duration")),
+            _ => Err(self.unexpected(wanted.0, wanted.1)),
         }
     }
 
-    fn close(&mut self, context: &str) -> Result<Span, ParseError> {
+    fn close(&mut self, wanted: Wanted) -> Result<Span, ParseError> {
         self.take_if(&Kind::RightParen)
-            .ok_or_else(|| self.unexpected(context, "\")\""))
+            .ok_or_else(|| self.unexpected(wanted.0, wanted.1))
     }
 }
 

@@ -125,11 +125,11 @@ impl Parser<'_> {
             self.bump();
         }
         if !matches!(self.peek(), Kind::Number | Kind::Duration) {
-            return Err(self.unexpected("fill modifier", "number"));
+            return Err(self.unexpected("", ""));
         }
         let (number, _) = self.number()?;
         if self.take_if(&Kind::RightParen).is_none() {
-            return Err(self.unexpected("fill modifier", "\")\""));
+            return Err(self.unexpected("", ""));
         }
         Ok(if negative == Some(true) {
             -number.value
@@ -172,15 +172,13 @@ impl Parser<'_> {
                 }
                 Ok(label)
             }
-            Kind::Identifier | Kind::Keyword(_) | Kind::Aggregate(_) => {
-                self.bump();
-                Ok(self.slice(span).to_owned())
-            }
-            // Words that are operators, and `inf` and `nan`, may name labels.
-            Kind::Operator(_) | Kind::Number
-                if self.slice(span).bytes().all(|b| b.is_ascii_alphanumeric())
-                    && !self.slice(span).starts_with(|c: char| c.is_ascii_digit()) =>
-            {
+            Kind::Keyword(Keyword::Without) => Err(self.unexpected("grouping opts", "label")),
+            // Words that are operators may name labels.
+            Kind::Identifier
+            | Kind::Word
+            | Kind::Keyword(_)
+            | Kind::Aggregate(_)
+            | Kind::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::Atan2) => {
                 self.bump();
                 Ok(self.slice(span).to_owned())
             }

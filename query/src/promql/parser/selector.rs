@@ -3,13 +3,12 @@
 use model::labels::METRIC_NAME;
 use model::{MatchOp, Matcher};
 
-use super::{Node, Parser};
+use super::{Node, Parser, duration};
 use crate::promql::ast::{
     At, BinaryOp, Expr, ExprKind, Extension, RangeSelector, Selector, Span, Subquery,
 };
 use crate::promql::error::ParseError;
 use crate::promql::lexer::{Keyword, Kind};
-use crate::promql::quote::go_quote;
 
 impl Parser<'_> {
     pub(super) fn bare_selector(&mut self) -> Result<Expr, ParseError> {
@@ -29,7 +28,7 @@ impl Parser<'_> {
         }
         let mut matchers = Vec::new();
         if *self.peek() == Kind::LeftBrace {
-            span = span.to(self.braces(&mut name, &mut matchers)?);
+            span = span.to(self.braces(&mut matchers)?);
         }
         if let Some(name) = &name {
             matchers.push(Matcher::equal(METRIC_NAME, name.clone()));
@@ -44,9 +43,9 @@ impl Parser<'_> {
         self.node(ExprKind::Selector(Box::new(selector)), span, [])
     }
 
-    fn names_a_metric(&self) -> bool {
+    pub(super) fn names_a_metric(&self) -> bool {
         match self.peek() {
-            Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregate(_) => true,
+            Kind::Identifier | Kind::MetricIdentifier | Kind::Word | Kind::Aggregate(_) => true,
             Kind::Keyword(k) => !matches!(
                 k,
                 Keyword::On
@@ -60,11 +59,7 @@ impl Parser<'_> {
         }
     }
 
-    fn braces(
-        &mut self,
-        name: &mut Option<String>,
-        matchers: &mut Vec<Matcher>,
-    ) -> Result<Span, ParseError> {
+    fn braces(&mut self, matchers: &mut Vec<Matcher>) -> Result<Span, ParseError> {
         let open = self.bump();
         loop {
             if let Some(close) = self.take_if(&Kind::RightBrace) {
@@ -80,47 +75,17 @@ impl Parser<'_> {
                     self.bump();
                     (self.utf8_string(label_span)?, true)
                 }
-                _ => {
-                    let expected = if matchers.is_empty() && name.is_none() {
-                        "label matching"
-                    } else {
-                        "identifier or \"}\""
-                    };
-                    return Err(self.unexpected_label(expected));
-                }
+                _ => return Err(self.unexpected("label matching", "identifier or \"}\"")),
             };
-            let bare = matches!(self.peek(), Kind::Comma | Kind::RightBrace);
-            if quoted && bare {
-                if let Some(first) = name {
-                    return Err(self.set_twice(label_span, first, &label));
-                }
-                *name = Some(label);
-            } else {
-                matchers.push(self.matcher(label)?);
-            }
+            matchers.push(match self.match_operator() {
+                Some(op) => self.matcher(label_span, label, op)?,
+                None if quoted => Matcher::equal(METRIC_NAME, label),
+                None => return Err(self.unexpected("label matching", "label matching operator")),
+            });
             if self.take_if(&Kind::Comma).is_none() && *self.peek() != Kind::RightBrace {
                 return Err(self.unexpected("label matching", "\",\" or \"}\""));
             }
         }
-    }
-
-    fn unexpected_label(&self, expected: &str) -> ParseError {
-        if expected == "label matching" {
-            self.unexpected("label matching", "identifier or \"}\"")
-        } else {
-            self.unexpected("label matching", expected)
-        }
-    }
-
-    pub(super) fn set_twice(&self, span: Span, first: &str, second: &str) -> ParseError {
-        self.error(
-            span,
-            format!(
-                "metric name must not be set twice: {} or {}",
-                go_quote(first),
-                go_quote(second)
-            ),
-        )
     }
 
     fn utf8_string(&self, span: Span) -> Result<String, ParseError> {
@@ -129,21 +94,30 @@ impl Parser<'_> {
             .map_err(|_| self.error(span, "invalid UTF-8 in a label name or value"))
     }
 
-    fn matcher(&mut self, label: String) -> Result<Matcher, ParseError> {
+    fn match_operator(&mut self) -> Option<MatchOp> {
         let op = match self.peek() {
             Kind::Assign => MatchOp::Equal,
             Kind::Operator(BinaryOp::NotEqual) => MatchOp::NotEqual,
             Kind::EqualRegex => MatchOp::Regex,
             Kind::NotRegex => MatchOp::NotRegex,
-            _ => return Err(self.unexpected("label matching", "label matching operator")),
+            _ => return None,
         };
         self.bump();
+        Some(op)
+    }
+
+    fn matcher(
+        &mut self,
+        label_span: Span,
+        label: String,
+        op: MatchOp,
+    ) -> Result<Matcher, ParseError> {
         if *self.peek() != Kind::String {
             return Err(self.unexpected("label matching", "string"));
         }
         let span = self.bump();
         let value = self.utf8_string(span)?;
-        Matcher::new(label, op, value).map_err(|e| self.error(span, e.to_string()))
+        Matcher::new(label, op, value).map_err(|e| self.error(label_span.to(span), e.to_string()))
     }
 
     /// `[5m]`, `[1h:5m]`, `offset`, `@`, `anchored`, `smoothed`, in any sensible order.
@@ -162,7 +136,7 @@ impl Parser<'_> {
 
     fn brackets(&mut self, node: Node) -> Result<Node, ParseError> {
         let open = self.bump();
-        let range = self.positive_duration("subquery or range selector")?;
+        let range = self.positive_duration(duration::RANGE)?;
         if let Some(close) = self.take_if(&Kind::RightBracket) {
             return self.range(node, range, open, close);
         }
@@ -172,7 +146,7 @@ impl Parser<'_> {
         let step = if *self.peek() == Kind::RightBracket {
             None
         } else {
-            Some(self.positive_duration("subquery selector")?)
+            Some(self.positive_duration(duration::STEP)?)
         };
         let Some(close) = self.take_if(&Kind::RightBracket) else {
             return Err(self.unexpected("subquery selector", "\"]\""));
@@ -234,7 +208,8 @@ impl Parser<'_> {
                 return Err(self.error(span, "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery"));
             }
         };
-        if slot.is_some() {
+        // Upstream forgets an offset of zero.
+        if slot.as_ref().is_some_and(|d| d.literal() != Some(0.0)) {
             return Err(self.error(span, "offset may not be set multiple times"));
         }
         node.expr.span = span.to(offset.span);
@@ -244,8 +219,8 @@ impl Parser<'_> {
 
     fn at_modifier(&mut self, mut node: Node) -> Result<Node, ParseError> {
         self.bump();
-        let (at, end) = self.at_value()?;
         let span = node.expr.span;
+        let (at, end) = self.at_value(span)?;
         let slot = match &mut node.expr.kind {
             ExprKind::Selector(s) => &mut s.at,
             ExprKind::Range(r) => &mut r.selector.at,
@@ -262,9 +237,9 @@ impl Parser<'_> {
         Ok(node)
     }
 
-    fn at_value(&mut self) -> Result<(At, Span), ParseError> {
+    fn at_value(&mut self, selector: Span) -> Result<(At, Span), ParseError> {
         let start = self.token().span;
-        if *self.peek() == Kind::Identifier {
+        if *self.peek() == Kind::Word {
             let at = match self.slice(start).to_ascii_lowercase().as_str() {
                 "start" => At::Start,
                 "end" => At::End,
@@ -292,16 +267,19 @@ impl Parser<'_> {
         } else {
             number.value
         };
-        let millis = seconds * 1000.0;
-        // Refuses NaN too.
-        if !(i64::MIN as f64..i64::MAX as f64).contains(&millis) {
-            let shown = model::number::format_fixed(seconds);
+        // Refuses NaN too. Times that fit as seconds but not as milliseconds are the end of time.
+        if !(seconds > i64::MIN as f64 && seconds < i64::MAX as f64) {
+            let shown = if seconds.is_finite() {
+                format!("{seconds:.6}")
+            } else {
+                model::number::format_fixed(seconds)
+            };
             return Err(self.error(
-                span,
+                selector,
                 format!("timestamp out of bounds for @ modifier: {shown}"),
             ));
         }
-        Ok((At::Time(millis.round() as i64), start.to(span)))
+        Ok((At::Time((seconds * 1000.0).round() as i64), start.to(span)))
     }
 
     fn extend(&mut self, mut node: Node, extension: Extension) -> Result<Node, ParseError> {

@@ -54,7 +54,11 @@ fn expressions_print_normalised() {
         r#"foo{a='b',c!~"d|e"}[5m:1m] offset -1w @ 5"#,
         r#"foo{a="b",c!~"d|e"}[5m:1m] @ 5.000 offset -1w"#,
     );
-    check(r#"{"my.metric", "a.b"="c"}"#, r#"{"my.metric","a.b"="c"}"#);
+    check(
+        r#"{"my.metric", "a.b"="c", a="b"}"#,
+        r#"{"a.b"="c",__name__="my.metric",a="b"}"#,
+    );
+    check(r#"up{b="1",a="2"}"#, r#"up{a="2",b="1"}"#);
     check(r#"{__name__="up"}"#, r#"{__name__="up"}"#);
     check("rate(x[5m] anchored)", "rate(x[5m] anchored)");
     check("x[60*(step()+5s)]", "x[1m * (step() + 5s)]");
@@ -67,7 +71,14 @@ fn expressions_print_normalised() {
     check("-1^2 + Inf", "-1 ^ 2 + +Inf");
     check("sum + offset + by + fill", "sum + offset + by + fill");
     check("info(x, {data=~\".*\"})", "info(x, {data=~\".*\"})");
-    check("x @ start() offset 0s", "x @ start() offset 0s");
+    check("x @ start() offset 0s", "x @ start()");
+    check("x smoothed offset 1m @ 2", "x @ 2.000 smoothed offset 1m");
+    check("1e21", "1000000000000000000000");
+    check("x[+1m]", "x[1m]");
+    check(
+        "sum by (\"inf\", \"a.b\") (x)",
+        "sum by (\"inf\", \"a.b\") (x)",
+    );
 }
 
 #[test]
@@ -75,7 +86,7 @@ fn wrong_expressions_are_refused_in_prometheus_words() {
     check_error("", "1:1: parse error: no expression found in input");
     check_error("1 + * 2", "1:5: parse error: unexpected <op:*>");
     check_error("(1", "1:3: parse error: unclosed left parenthesis");
-    check_error("1)", "1:2: parse error: unexpected right parenthesis ')'");
+    check_error("1)", "1:3: parse error: unexpected right parenthesis ')'");
     check_error(
         "foo{",
         "1:5: parse error: unexpected end of input inside braces",
@@ -85,9 +96,10 @@ fn wrong_expressions_are_refused_in_prometheus_words() {
         "1:1: parse error: vector selector must contain at least one non-empty matcher",
     );
     check_error(
-        "{__name__=\"a\", \"b\"}",
-        "1:1: parse error: metric name must not be set twice: \"b\" or \"a\"",
+        "a{\"b\"}",
+        "1:1: parse error: metric name must not be set twice: \"a\" or \"b\"",
     );
+    assert!(parse("{__name__=\"a\", \"b\"}").is_ok());
     check_error("foo[5m", "1:7: parse error: unclosed left bracket");
     check_error(
         "foo[0]",
@@ -152,6 +164,109 @@ fn wrong_expressions_are_refused_in_prometheus_words() {
     );
     assert!(parse("x{a=\"\\xff\"}").is_err());
     assert!(parse(&"9".repeat(310)).is_err());
+}
+
+#[test]
+fn an_unexpected_token_is_reported_by_what_surrounds_it() {
+    for (text, expect) in [
+        ("x y", "1:3: parse error: unexpected identifier \"y\""),
+        (
+            "sum(x y)",
+            "1:7: parse error: unexpected identifier \"y\" in aggregation",
+        ),
+        (
+            "sum(rate((x y)))",
+            "1:13: parse error: unexpected identifier \"y\" in aggregation",
+        ),
+        ("sum(x) y", "1:8: parse error: unexpected identifier \"y\""),
+        (
+            "sum by (a) x",
+            "1:12: parse error: unexpected identifier \"x\" in aggregation",
+        ),
+        (
+            "sum by (inf) (x)",
+            "1:9: parse error: unexpected number \"inf\" in grouping opts, expected label",
+        ),
+        (
+            "x[]",
+            "1:3: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
+        (
+            "x[5m:1*]",
+            "1:8: parse error: unexpected \"]\" in subquery selector, expected number, duration, step(), range(), or \"]\"",
+        ),
+        (
+            "x[5m 6m]",
+            "1:6: parse error: unexpected duration \"6m\" in subquery or range, expected \":\" or \"]\"",
+        ),
+        (
+            "x offset y",
+            "1:10: parse error: unexpected identifier \"y\" in offset, expected number, duration, step(), or range()",
+        ),
+        (
+            "x @ y",
+            "1:5: parse error: unexpected identifier \"y\" in @, expected timestamp",
+        ),
+        ("x start", "1:3: parse error: unexpected \"start\""),
+        (
+            "{\"a\" b}",
+            "1:6: parse error: unexpected identifier \"b\" in label matching, expected \",\" or \"}\"",
+        ),
+        (
+            "round(x,,1)",
+            "1:8: parse error: trailing commas not allowed in function call args",
+        ),
+        (
+            "x + fill(y) z",
+            "1:10: parse error: unexpected identifier \"y\"",
+        ),
+    ] {
+        check_error(text, expect);
+    }
+}
+
+#[test]
+fn wrong_operands_are_shown_where_prometheus_shows_them() {
+    for (text, expect) in [
+        (
+            "1 + -x[5m]",
+            "1:5: parse error: unary expression only allowed on expressions of type scalar or instant vector, got \"range vector\"",
+        ),
+        (
+            "x @ Inf",
+            "1:1: parse error: timestamp out of bounds for @ modifier: +Inf",
+        ),
+        (
+            "x @ 1e20",
+            "1:1: parse error: timestamp out of bounds for @ modifier: 100000000000000000000.000000",
+        ),
+        ("x[1m/0]", "1:5: parse error: division by zero"),
+        ("x offset (2m%0s)", "1:13: parse error: modulo by zero"),
+        (
+            "x[1h2hs]",
+            "1:3: parse error: unknown unit \"hs\" in duration \"1h2hs\"",
+        ),
+        (
+            "x[1m2h]",
+            "1:3: parse error: not a valid duration string: \"1m2h\"",
+        ),
+        (
+            "1 + 1e",
+            "1:5: parse error: bad number or duration syntax: \"1e\"",
+        ),
+        (
+            "0x1e+5",
+            "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"0x1e+5\": invalid syntax",
+        ),
+        (
+            "info(x, 1)",
+            "1:1: parse error: expected type instant vector in call to function \"info\", got scalar",
+        ),
+    ] {
+        check_error(text, expect);
+    }
+    let error = parse("up{job=~\"(\"}").unwrap_err();
+    assert_eq!((error.line, error.column), (1, 4), "{error}");
 }
 
 #[test]
