@@ -21,10 +21,13 @@ pub(crate) const SEGMENT_BYTES: u64 = 8 << 20;
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 
 const MAGIC: [u8; 4] = *b"SWWL";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER_BYTES: usize = 20;
 /// Length, checksum, type.
 const RECORD_HEADER_BYTES: usize = 9;
+/// The type of the log's own record: its payload tells how many bytes of the segment were
+/// synced when it was written.
+const SYNCED: u8 = 255;
 /// Read ahead this much at replay.
 const WINDOW_BYTES: usize = 256 << 10;
 
@@ -50,6 +53,8 @@ struct Segment {
     file: Option<Arc<dyn DiskFile>>,
     bytes: u64,
     synced_bytes: u64,
+    /// What the last [`SYNCED`] record in it says.
+    told_synced_bytes: u64,
     mark_max: i64,
 }
 
@@ -170,6 +175,7 @@ impl Wal {
             file: Some(file),
             bytes: HEADER_BYTES as u64,
             synced_bytes: HEADER_BYTES as u64,
+            told_synced_bytes: HEADER_BYTES as u64,
             mark_max: i64::MIN,
         });
         self.writable = true;
@@ -202,12 +208,11 @@ impl Wal {
             return Ok(());
         };
         self.buffer.clear();
-        let length = (payload.len() as u32).to_le_bytes();
-        self.buffer.extend_from_slice(&length);
-        let crc = record_crc(length, record_type, payload);
-        self.buffer.extend_from_slice(&crc.to_le_bytes());
-        self.buffer.push(record_type);
-        self.buffer.extend_from_slice(payload);
+        let synced = segment.synced_bytes;
+        if synced > segment.told_synced_bytes {
+            put_record(&mut self.buffer, SYNCED, &synced.to_le_bytes());
+        }
+        put_record(&mut self.buffer, record_type, payload);
         if let Err(e) = file.write_at(&self.buffer, segment.bytes) {
             // Should this fail too, the next record overwrites the rest, and what then
             // sticks out behind it fails its checksum.
@@ -215,6 +220,7 @@ impl Wal {
             return Err(WriteError::from_io("write", &segment.path, e));
         }
         segment.bytes += self.buffer.len() as u64;
+        segment.told_synced_bytes = synced;
         segment.mark_max = segment.mark_max.max(mark);
         // One large batch must not stay in memory for good.
         self.buffer.shrink_to(1 << 20);
@@ -333,11 +339,13 @@ impl Wal {
             file: Some(Arc::clone(&file)),
             bytes: len,
             synced_bytes: 0,
+            told_synced_bytes: 0,
             mark_max: i64::MIN,
         };
         let mut at = HEADER_BYTES as u64;
         while at < len {
             match window.record(at) {
+                Record::Whole(SYNCED, _, next) => at = next,
                 Record::Whole(record_type, payload, next) => {
                     match visit(number, record_type, payload) {
                         Ok(mark) => segment.mark_max = segment.mark_max.max(mark),
@@ -350,9 +358,13 @@ impl Wal {
                     at = next;
                 }
                 Record::Bad(next) => {
-                    // One damaged record among good ones costs only itself.
+                    // One damaged record among good ones costs only itself, if it had ever
+                    // reached the disk. Of what was not synced at a power cut, any part may
+                    // be there: behind the first gap nothing may be believed, or a batch
+                    // would come back without the series that the lost one defined.
                     if let Some(next) = next
                         && matches!(window.record(next), Record::Whole(..))
+                        && (!is_last || window.was_synced(at, next))
                     {
                         let what = format_args!("record at byte {at}");
                         self.watch.corrupt(self.kind, &segment.path, what);
@@ -436,6 +448,23 @@ impl Window<'_> {
         self.buffer.get(from..from + count)
     }
 
+    /// Whether a record from `next` on says that the byte `at` had been synced.
+    fn was_synced(&mut self, at: u64, mut next: u64) -> bool {
+        loop {
+            next = match self.record(next) {
+                Record::Whole(SYNCED, payload, next) => {
+                    let told = payload.try_into().map_or(0, u64::from_le_bytes);
+                    if told > at {
+                        return true;
+                    }
+                    next
+                }
+                Record::Whole(_, _, next) | Record::Bad(Some(next)) => next,
+                Record::Bad(None) => return false,
+            };
+        }
+    }
+
     fn record(&mut self, at: u64) -> Record<'_> {
         let Some(header) = self.get(at, RECORD_HEADER_BYTES) else {
             return Record::Bad(None);
@@ -457,6 +486,15 @@ impl Window<'_> {
             Record::Bad(Some(next))
         }
     }
+}
+
+fn put_record(into: &mut Vec<u8>, record_type: u8, payload: &[u8]) {
+    let length = (payload.len() as u32).to_le_bytes();
+    into.extend_from_slice(&length);
+    let crc = record_crc(length, record_type, payload);
+    into.extend_from_slice(&crc.to_le_bytes());
+    into.push(record_type);
+    into.extend_from_slice(payload);
 }
 
 /// Over length, type and payload, so that zeroed bytes are no record.
@@ -584,15 +622,45 @@ mod tests {
             let disk = FaultyDisk::default();
             let (mut wal, _) = open(&disk);
             wal.append(1, b"durable", 0).unwrap();
-            for part in wal.unsynced() {
-                part.sync().unwrap();
-                wal.synced(&part);
-            }
+            sync(&mut wal);
             wal.append(1, b"lost", 0).unwrap();
             disk.power_cut(kept);
             let (_, records) = open(&disk);
             assert_eq!(records[0], b"durable");
             assert!(records.len() <= 2);
+        }
+    }
+
+    fn sync(wal: &mut Wal) {
+        for part in wal.unsynced() {
+            part.sync().unwrap();
+            wal.synced(&part);
+        }
+    }
+
+    #[test]
+    fn a_gap_ends_the_log_where_it_was_not_synced_and_costs_one_record_where_it_was() {
+        for synced in [false, true] {
+            let disk = FaultyDisk::default();
+            let (mut wal, _) = open(&disk);
+            for i in 1..5 {
+                wal.append(1, &record(i), 0).unwrap();
+            }
+            if synced {
+                sync(&mut wal);
+            }
+            wal.append(1, &record(5), 0).unwrap();
+            let path = segment_path(Path::new("/w"), 1);
+            let mut content = disk.content(&path);
+            let second = HEADER_BYTES + RECORD_HEADER_BYTES + 3;
+            content[second + RECORD_HEADER_BYTES..][..6].fill(0);
+            disk.set_content(&path, &content);
+            let (_, records) = open(&disk);
+            let expect = match synced {
+                true => vec![record(1), record(3), record(4), record(5)],
+                false => vec![record(1)],
+            };
+            assert_eq!(records, expect, "synced: {synced}");
         }
     }
 
