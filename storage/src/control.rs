@@ -139,17 +139,22 @@ impl Control {
         }
     }
 
-    fn write_copy(&self) -> std::io::Result<()> {
+    /// Everything in one transaction, as `control.bak` has it.
+    pub(crate) fn copy(&self) -> Result<Vec<u8>, ControlError> {
         let mut bytes = COPY_HEADER.to_vec();
-        let read = self.with(|database| {
+        self.with(|database| {
             each(database, "", &mut |key, value| {
                 put_bytes(&mut bytes, key.as_bytes());
                 put_bytes(&mut bytes, value);
             })
-        });
-        read.map_err(|e| std::io::Error::other(e.0))?;
+        })?;
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
+        Ok(bytes)
+    }
+
+    fn write_copy(&self) -> std::io::Result<()> {
+        let bytes = self.copy().map_err(|e| std::io::Error::other(e.0))?;
         let to = copy_path(&self.path);
         let temporary = to.with_extension("tmp");
         let mut file = fs::File::create(&temporary)?;

@@ -10,12 +10,14 @@
 //! sync; the position of a log source is exactly that of its stored lines; damage costs the
 //! damaged piece and is shown in [`Health`], never the start.
 
+pub mod backup;
 mod bytes;
 mod config;
 mod control;
 mod disk;
 mod error;
 mod health;
+pub mod import;
 mod lock;
 mod logs;
 mod metrics;

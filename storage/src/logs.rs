@@ -440,6 +440,31 @@ impl LogStore {
         }
     }
 
+    /// Hands the files as they are to `visit`, while no frame is written and none goes. Files of
+    /// past days hardly ever grow, and what is in them stays; that of today is copied.
+    pub(crate) fn freeze(
+        &self,
+        visit: &mut crate::backup::Freeze<'_>,
+    ) -> Result<(), crate::backup::BackupError> {
+        let _cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.lock();
+        let newest = state.files.iter().map(|f| f.file.day).max();
+        let frames = state.files.iter().map(|f| crate::backup::Frozen {
+            path: f.file.path.clone(),
+            bytes: Some(f.bytes),
+            immutable: Some(f.file.day) != newest || f.bytes >= FILE_BYTES,
+        });
+        let wal = state.wal.files().into_iter();
+        let wal = wal.map(|(path, bytes)| crate::backup::Frozen {
+            path,
+            bytes: Some(bytes),
+            immutable: false,
+        });
+        let files: Vec<_> = frames.chain(wal).collect();
+        drop(state);
+        visit(&files)
+    }
+
     /// Bytes in memory, streams, frames.
     pub(crate) fn figures(&self) -> (u64, u64, u64) {
         let state = self.lock();

@@ -11,6 +11,7 @@ mod column_integers;
 mod cursor;
 mod directory;
 mod flush;
+mod freeze;
 mod head;
 mod histogram_column;
 mod postings;

@@ -4,7 +4,7 @@
 mod tests;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use model::{
 use prometheus_client::registry::Registry;
 use scrub::LogBatch;
 
+use crate::backup::{self, BackupError, SnapshotReport};
 use crate::control::Control;
 use crate::disk::{Disk, RealDisk, bytes_under};
 use crate::health::Watch;
@@ -70,6 +71,7 @@ impl Storage {
     ) -> Result<Storage, OpenError> {
         let started = Instant::now();
         let lock = lock::acquire(&config.dir)?;
+        backup::remove_left_overs(&config.dir);
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let watch = Arc::new(Watch::new(Telemetry::new(registry)));
         let metrics_dir = config.dir.join("metrics");
@@ -226,6 +228,34 @@ impl Storage {
         }
     }
 
+    /// Makes a consistent copy of the data directory in `target`, which must be empty or absent.
+    /// On the same file system most of it is hard links; what is appended meanwhile does not
+    /// wait. `now` is written down as the time of the backup.
+    ///
+    /// # Errors
+    /// When `target` holds anything, or the disk refuses; nothing is left behind then.
+    pub fn snapshot(&self, target: &Path, now: Timestamp) -> Result<SnapshotReport, BackupError> {
+        let inner = &self.shared.inner;
+        inner.sync()?;
+        let parts = backup::Parts {
+            dir: &inner.config.dir,
+            freeze: [&|visit| inner.metrics.freeze(visit), &|visit| {
+                inner.logs.freeze(visit)
+            }],
+            control: &|| {
+                let copy = inner.control.copy();
+                copy.map_err(|e| BackupError::Control(e.0))
+            },
+        };
+        backup::snapshot(&parts, target, now)
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.shared.inner.config.dir
+    }
+
     /// Syncs and stops the sync thread; clones must not be used for writing afterwards.
     ///
     /// # Errors
@@ -353,7 +383,8 @@ impl Inner {
     fn measure(&self) -> Measured {
         let dir = &self.config.dir;
         let under = |part: &str| bytes_under(self.disk.as_ref(), &dir.join(part));
-        let all = bytes_under(self.disk.as_ref(), dir);
+        // A snapshot that was kept takes room only once its files are no longer ours.
+        let all = bytes_under(self.disk.as_ref(), dir).saturating_sub(backup::shared_bytes(dir));
         let files = self.disk.list(dir).unwrap_or_default();
         let control = files
             .iter()

@@ -55,6 +55,8 @@ struct Segment {
     synced_bytes: u64,
     /// What the last [`SYNCED`] record in it says.
     told_synced_bytes: u64,
+    /// A sync failed, and who asked for it has not heard of it yet.
+    sync_lost: bool,
     mark_max: i64,
 }
 
@@ -63,11 +65,15 @@ pub(crate) struct Unsynced {
     number: u64,
     bytes: u64,
     file: Arc<dyn DiskFile>,
+    lost: bool,
 }
 
 impl Unsynced {
     /// Blocks until the disk has it.
     pub(crate) fn sync(&self) -> std::io::Result<()> {
+        if self.lost {
+            return Err(std::io::Error::other("an earlier sync failed"));
+        }
         self.file.sync()
     }
 }
@@ -143,7 +149,12 @@ impl Wal {
         // back must be a prefix of what was written.
         for part in self.unsynced() {
             if let Err(e) = part.sync() {
-                // The next regular sync fails too and deals with it.
+                // The system may say yes the next time without having written anything, so
+                // the next regular sync is made to fail too: it deals with it.
+                let of_part = |s: &&mut Segment| s.number == part.number;
+                if let Some(s) = self.segments.iter_mut().find(of_part) {
+                    s.sync_lost = true;
+                }
                 return Err(WriteError::from_io("sync", &self.dir, e));
             }
             self.synced(&part);
@@ -176,6 +187,7 @@ impl Wal {
             bytes: HEADER_BYTES as u64,
             synced_bytes: HEADER_BYTES as u64,
             told_synced_bytes: HEADER_BYTES as u64,
+            sync_lost: false,
             mark_max: i64::MIN,
         });
         self.writable = true;
@@ -244,6 +256,7 @@ impl Wal {
                     number: s.number,
                     bytes: s.bytes,
                     file: Arc::clone(s.file.as_ref()?),
+                    lost: s.sync_lost,
                 })
             })
             .collect()
@@ -266,6 +279,7 @@ impl Wal {
         let mut path = self.dir.clone();
         if let Some(s) = self.segments.iter_mut().find(|s| s.number == part.number) {
             s.synced_bytes = s.bytes;
+            s.sync_lost = false;
             path.clone_from(&s.path);
         }
         self.close_segment();
@@ -276,6 +290,12 @@ impl Wal {
     /// Bytes of all segments, to be replayed at the next start.
     pub(crate) fn bytes(&self) -> u64 {
         self.segments.iter().map(|s| s.bytes).sum()
+    }
+
+    /// Each segment and how much of it is written.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, u64)> {
+        let files = self.segments.iter().map(|s| (s.path.clone(), s.bytes));
+        files.collect()
     }
 
     /// The next record starts a new segment.
@@ -340,6 +360,7 @@ impl Wal {
             bytes: len,
             synced_bytes: 0,
             told_synced_bytes: 0,
+            sync_lost: false,
             mark_max: i64::MIN,
         };
         let mut at = HEADER_BYTES as u64;
@@ -364,7 +385,7 @@ impl Wal {
                     // would come back without the series that the lost one defined.
                     if let Some(next) = next
                         && matches!(window.record(next), Record::Whole(..))
-                        && (!is_last || window.was_synced(at, next))
+                        && window.was_synced(at, next)
                     {
                         let what = format_args!("record at byte {at}");
                         self.watch.corrupt(self.kind, &segment.path, what);

@@ -1,0 +1,3 @@
+//! Samples from elsewhere.
+
+pub mod prometheus;
