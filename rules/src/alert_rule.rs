@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use model::{Alert, Labels, LabelsBuilder, Sample, Timestamp};
+use model::{Alert, Labels, LabelsBuilder, Sample, SampleBatch, Timestamp};
 use template::prometheus::QuerySample;
 use template::{Functions, Limits, TemplateSet, Value};
 
@@ -55,8 +55,6 @@ pub(crate) enum RuleError {
         found: usize,
         what: &'static str,
     },
-    #[error("{0} native histograms cannot be recorded by a rule yet")]
-    Histograms(usize),
     #[error("storing the result: {0}")]
     Append(String),
 }
@@ -78,8 +76,8 @@ impl AlertRule {
     }
 
     /// Moves every alert on and returns the samples that tell of it.
-    pub(crate) fn eval(&mut self, round: &Round<'_>) -> Result<Vec<Sample>, RuleError> {
-        let results = round.query(&self.spec.expr, round.data_at())?;
+    pub(crate) fn eval(&mut self, round: &Round<'_>) -> Result<SampleBatch, RuleError> {
+        let results = round.query_floats(&self.spec.expr, round.data_at())?;
         let seen = self.expand(&results, round)?;
         for (key, fresh) in &seen {
             match self.active.get_mut(key) {
@@ -114,7 +112,7 @@ impl AlertRule {
                 what: "alerts",
             });
         }
-        Ok(samples)
+        Ok(SampleBatch::from(samples))
     }
 
     /// Whether there is an alert to send now.
@@ -193,7 +191,9 @@ impl AlertRule {
                     ));
                 }
                 let expr = query::parse(text).map_err(|e| e.to_string())?;
-                let results = round.query(&expr, round.at).map_err(|e| e.to_string())?;
+                let results = round
+                    .query_floats(&expr, round.at)
+                    .map_err(|e| e.to_string())?;
                 Ok(results
                     .into_iter()
                     .map(|(labels, value)| QuerySample { labels, value })

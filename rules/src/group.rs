@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use foldhash::{HashSet, HashSetExt as _};
 use model::{ControlStore, ControlWrite, Labels, STALE_NAN, Sample, SampleBatch, Timestamp};
-use query::{Engine, Expr, Value};
+use query::{Engine, Expr, PointValue, Value};
 
 use crate::alert_rule::{AlertRule, RuleError};
 use crate::alert_state::{ActiveAlert, TABLE};
@@ -229,9 +229,9 @@ impl Group {
             Kind::Alert(alert) => alert.eval(round),
             Kind::Record(record) => record.eval(round),
         };
-        let result = result.and_then(|samples| {
+        let result = result.and_then(|batch| {
             report.sent += self.send_due(rule, round);
-            store(&mut rule.series, samples, round)
+            store(&mut rule.series, batch, round)
         });
         let mut status = lock(&self.status);
         let Some(shown) = status.rules.get_mut(i) else {
@@ -413,27 +413,31 @@ impl Round<'_> {
         )
     }
 
+    /// As [`Round::query`]; a histogram counts as 0, as in Prometheus.
+    pub(crate) fn query_floats(
+        &self,
+        expr: &Expr,
+        at: Timestamp,
+    ) -> Result<Vec<(Labels, f64)>, RuleError> {
+        let results = self.query(expr, at)?;
+        let float = |(labels, value): (Labels, PointValue)| (labels, value.float().unwrap_or(0.0));
+        Ok(results.into_iter().map(float).collect())
+    }
+
     /// Labels and values of an instant vector; a scalar is one value without labels.
     pub(crate) fn query(
         &self,
         expr: &Expr,
         at: Timestamp,
-    ) -> Result<Vec<(Labels, f64)>, RuleError> {
+    ) -> Result<Vec<(Labels, PointValue)>, RuleError> {
         let evaluation = self
             .engine
             .instant(expr, self.env.reader(), at, &self.env.limits())
             .map_err(|e| RuleError::Query(e.to_string()))?;
         match evaluation.value {
-            Value::Scalar { value, .. } => Ok(vec![(Labels::empty(), value)]),
+            Value::Scalar { value, .. } => Ok(vec![(Labels::empty(), PointValue::Float(value))]),
             Value::Vector(samples) => {
-                let histograms = samples.iter().filter(|s| s.value.float().is_none()).count();
-                if histograms > 0 {
-                    return Err(RuleError::Histograms(histograms));
-                }
-                Ok(samples
-                    .into_iter()
-                    .filter_map(|s| s.value.float().map(|v| (s.labels, v)))
-                    .collect())
+                Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect())
             }
             _ => Err(RuleError::Query(
                 "rule result is not a vector or scalar".to_owned(),
@@ -445,18 +449,18 @@ impl Round<'_> {
 /// Stores what a rule gave and ends the series that it gave before and gives no more.
 fn store(
     series: &mut HashSet<Labels>,
-    mut samples: Vec<Sample>,
+    mut batch: SampleBatch,
     round: &Round<'_>,
 ) -> Result<(), RuleError> {
-    let now: HashSet<Labels> = samples.iter().map(|s| s.labels.clone()).collect();
+    let floats = batch.samples.iter().map(|s| &s.labels);
+    let histograms = batch.histograms.iter().map(|s| &s.labels);
+    let now: HashSet<Labels> = floats.chain(histograms).cloned().collect();
     let mut gone: Vec<&Labels> = series.difference(&now).collect();
     gone.sort_unstable();
-    samples.extend(gone.into_iter().map(|labels| stale(labels, round)));
-    if !samples.is_empty() {
-        round
-            .env
-            .append(SampleBatch::from(samples))
-            .map_err(RuleError::Append)?;
+    let ends = gone.into_iter().map(|labels| stale(labels, round));
+    batch.samples.extend(ends);
+    if !now.is_empty() || !batch.samples.is_empty() {
+        round.env.append(batch).map_err(RuleError::Append)?;
     }
     *series = now;
     Ok(())

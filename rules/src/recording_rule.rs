@@ -2,7 +2,8 @@
 //! Source of the behaviour: prometheus/rules/recording.go.
 
 use foldhash::HashSet;
-use model::Sample;
+use model::{HistogramSample, Sample, SampleBatch};
+use query::PointValue;
 
 use crate::alert_rule::{RESULTS_MAX, RuleError};
 use crate::file::RecordSpec;
@@ -15,10 +16,10 @@ pub(crate) struct RecordingRule {
 
 impl RecordingRule {
     /// The samples to write.
-    pub(crate) fn eval(&self, round: &Round<'_>) -> Result<Vec<Sample>, RuleError> {
+    pub(crate) fn eval(&self, round: &Round<'_>) -> Result<SampleBatch, RuleError> {
         let results = round.query(&self.spec.expr, round.data_at())?;
         let mut seen = HashSet::default();
-        let mut samples = Vec::with_capacity(results.len());
+        let mut batch = SampleBatch::default();
         for (labels, value) in results {
             let mut labels = labels.to_builder();
             labels.set(model::labels::METRIC_NAME, self.spec.name.as_str());
@@ -29,20 +30,22 @@ impl RecordingRule {
             if !seen.insert(labels.clone()) {
                 return Err(RuleError::SameLabels("rule"));
             }
-            samples.push(Sample {
-                labels,
-                at: round.data_at(),
-                value,
-            });
+            let at = round.data_at();
+            match value {
+                PointValue::Float(value) => batch.samples.push(Sample { labels, at, value }),
+                PointValue::Histogram(histogram) => batch.histograms.push(HistogramSample {
+                    labels,
+                    at,
+                    histogram,
+                }),
+            }
         }
         let limit = round.limit_or(RESULTS_MAX);
-        if samples.len() > limit {
-            return Err(RuleError::Limit {
-                limit,
-                found: samples.len(),
-                what: "series",
-            });
+        let found = seen.len();
+        if found > limit {
+            let what = "series";
+            return Err(RuleError::Limit { limit, found, what });
         }
-        Ok(samples)
+        Ok(batch)
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use model::control::MemoryControlStore;
-use model::{ControlError, ControlStore, ControlWrite};
+use model::{ControlError, ControlStore, ControlWrite, Histogram, HistogramSample, Timestamp};
 use support::{Bench, labels};
 
 fn memory() -> Arc<dyn ControlStore> {
@@ -221,6 +221,41 @@ groups:
         b.points("job:up:sum{job=\"x\",team=\"ops\"}"),
         "599990:1 600050:stale"
     );
+}
+
+#[test]
+fn native_histograms_are_recorded_and_count_as_zero_in_an_alert() {
+    let text = r#"
+groups:
+  - name: g
+    rules:
+      - record: job:latency:sum
+        expr: sum by (job) (latency)
+      - alert: Slow
+        expr: histogram_count(job:latency:sum) > 2
+      - alert: Odd
+        expr: job:latency:sum
+        annotations: { value: "{{ $value }}" }
+"#;
+    let b = Bench::new(text, &memory());
+    let histogram = Histogram {
+        count: 3.0,
+        sum: 1.5,
+        zero_count: 3.0,
+        ..Histogram::default()
+    };
+    b.env.series.push_histogram(HistogramSample {
+        labels: labels("latency{job=\"x\",instance=\"a\"}"),
+        at: Timestamp::from_millis(599_990_000),
+        histogram: Arc::new(histogram),
+    });
+    assert_eq!(b.eval(600_000).failures, 0);
+    let sent = b.env.sent.lock().unwrap();
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    let odd = sent
+        .iter()
+        .find(|a| a.labels.get("alertname") == Some("Odd"));
+    assert_eq!(odd.unwrap().annotations.get("value"), Some("0"));
 }
 
 #[test]

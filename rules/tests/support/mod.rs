@@ -13,15 +13,18 @@ use std::time::Duration;
 
 use model::series::InMemoryCursor;
 use model::{
-    Alert, ControlStore, FPoint, Labels, Matcher, ReadError, SampleBatch, SelectedSeries,
-    Selection, SeriesReader, TimeRange, Timestamp,
+    Alert, ControlStore, FPoint, HPoint, HistogramSample, Labels, Matcher, ReadError, SampleBatch,
+    SampleCursor, Samples, SelectedSeries, Selection, SeriesReader, TimeRange, Timestamp,
 };
 use prometheus_client::registry::Registry;
 use query::{Engine, EngineOptions};
 use rules::{Environment, EvalReport, Group, GroupDefaults, Groups};
 
 #[derive(Default)]
-pub struct Series(Mutex<BTreeMap<Labels, Vec<FPoint>>>);
+pub struct Series(
+    Mutex<BTreeMap<Labels, Vec<FPoint>>>,
+    Mutex<Vec<HistogramSample>>,
+);
 
 impl Series {
     pub fn push(&self, labels: &Labels, at: Timestamp, v: f64) {
@@ -50,6 +53,36 @@ impl Series {
     }
 }
 
+/// A cursor over one histogram.
+struct OneHistogram(Option<HPoint>);
+
+impl SampleCursor for OneHistogram {
+    fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError> {
+        into.histograms.extend(self.0.clone());
+        Ok(self.0.take().is_some())
+    }
+}
+
+impl Series {
+    pub fn push_histogram(&self, sample: HistogramSample) {
+        self.1.lock().unwrap().push(sample);
+    }
+
+    fn histograms(&self, matchers: &[Matcher]) -> Vec<SelectedSeries> {
+        let all = self.1.lock().unwrap();
+        let wanted = all.iter().filter(|s| holds(matchers, &s.labels));
+        wanted
+            .map(|s| SelectedSeries {
+                labels: s.labels.clone(),
+                cursor: Box::new(OneHistogram(Some(HPoint {
+                    t: s.at.millis(),
+                    h: Arc::clone(&s.histogram),
+                }))),
+            })
+            .collect()
+    }
+}
+
 fn holds(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers
         .iter()
@@ -66,6 +99,7 @@ impl SeriesReader for Series {
                 labels: labels.clone(),
                 cursor: Box::new(InMemoryCursor(Some(points.clone()))),
             })
+            .chain(self.histograms(selection.matchers))
             .collect())
     }
 
@@ -99,6 +133,9 @@ impl Environment for TestEnvironment {
     fn append(&self, batch: SampleBatch) -> Result<(), String> {
         if *self.refuse_writes.lock().unwrap() {
             return Err("disk full".to_owned());
+        }
+        for sample in batch.histograms {
+            self.series.push_histogram(sample);
         }
         for sample in batch.samples {
             self.series.push(&sample.labels, sample.at, sample.value);
