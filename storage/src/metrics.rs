@@ -14,6 +14,8 @@ mod flush;
 mod freeze;
 mod head;
 mod histogram_column;
+#[cfg(test)]
+mod model_test;
 mod postings;
 mod replay;
 #[cfg(test)]
