@@ -177,7 +177,7 @@ fn a_template_error_points_into_the_scalar() {
 fn every_complaint_of_a_file_is_reported() {
     check(
         "groups:\n  - name: g\n    interval: 5 min\n    rules:\n      - record: 'a{b}'\n        expr: up\n        for: 5m\n      - alert: A\n        record: b\n        expr: up\n      - expr: up\n      - alert: C\n      - alert: D\n        expr: up[5m]\n  - name: g\n    limit: -1\n",
-        "r.yml:3:15: interval: not a valid duration string: \"5 min\" (did you mean 5m?)\n\
+        "r.yml:3:15: interval: unknown unit \" min\" in duration \"5 min\" (did you mean 5m?)\n\
          r.yml:5:17: braces present in the recording rule name; should it be in expr?: a{b}\n\
          r.yml:7:14: invalid field 'for' in recording rule\n\
          r.yml:9:17: only one of 'record' and 'alert' must be set\n\
