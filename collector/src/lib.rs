@@ -9,8 +9,10 @@ pub mod config;
 mod docker;
 pub mod engine;
 pub mod exposition;
+mod families;
 mod host;
 mod logs;
+pub mod metadata;
 pub mod relabel;
 pub mod scrape;
 mod self_metrics;
@@ -31,6 +33,7 @@ pub use config::{Config, ConfigError, DockerConfig, HostConfig, Roots};
 pub use engine::{Engine, EngineError};
 pub use logs::LogsConfig;
 use logs::Tailing;
+pub use metadata::FamilyMetadata;
 pub use scrape::ScrapeConfig;
 use supervisor::Supervisor;
 

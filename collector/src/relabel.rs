@@ -3,7 +3,7 @@
 
 mod md5;
 
-use model::{LabelsBuilder, Regex};
+use model::{Labels, LabelsBuilder, Regex};
 use serde::Deserialize;
 
 /// One rule as written in the configuration.
@@ -224,8 +224,25 @@ pub fn apply(rules: &[Relabel], labels: &mut LabelsBuilder) -> bool {
     rules.iter().all(|rule| rule.apply(labels))
 }
 
+/// Applies rules in order; what each one left and whether it kept the set. Ends with the one
+/// that drops it.
+#[must_use]
+pub fn steps(rules: &[Relabel], labels: &mut LabelsBuilder) -> Vec<(Labels, bool)> {
+    let mut out = Vec::with_capacity(rules.len());
+    for rule in rules {
+        let kept = rule.apply(labels);
+        out.push((labels.clone().build(), kept));
+        if !kept {
+            break;
+        }
+    }
+    out
+}
+
 impl RelabelAction {
-    fn name(self) -> &'static str {
+    /// As written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             RelabelAction::Replace => "replace",
             RelabelAction::Keep => "keep",
@@ -245,7 +262,6 @@ impl RelabelAction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Labels;
 
     /// Applies the rules in `yaml` to a fixed set and compares with `expect`; `-` means dropped.
     #[track_caller]

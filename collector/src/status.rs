@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::{Labels, Timestamp};
 use prometheus_client::registry::Registry;
 
+use crate::metadata::{Descriptions, FamilyMetadata, TargetMetadata};
 use crate::telemetry::Telemetry;
 
 /// Shared by the collector, which writes it, and the API, which reads it. Cloning shares.
@@ -18,12 +19,14 @@ pub struct Status {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
+    descriptions: Descriptions,
     telemetry: Telemetry,
 }
 
 #[derive(Default)]
 struct State {
     targets: BTreeMap<TargetKey, TargetStatus>,
+    metadata: BTreeMap<TargetKey, TargetMetadata>,
     dropped: BTreeMap<String, Vec<Labels>>,
     sources: BTreeMap<&'static str, SourceStatus>,
 }
@@ -95,6 +98,7 @@ impl Status {
         Status {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
+                descriptions: Descriptions::default(),
                 telemetry: Telemetry::new(registry),
             }),
         }
@@ -104,6 +108,23 @@ impl Status {
     #[must_use]
     pub fn targets(&self) -> Vec<TargetStatus> {
         self.lock().targets.values().cloned().collect()
+    }
+
+    /// What each target says about its metric families, by target, in the order of
+    /// [`Status::targets`].
+    #[must_use]
+    pub fn metadata(&self) -> Vec<(Labels, Vec<Arc<FamilyMetadata>>)> {
+        let tables: Vec<(Labels, TargetMetadata)> = {
+            let state = self.lock();
+            let labels = |key| state.targets.get(key).map(|t| t.labels.clone());
+            let each = state.metadata.iter();
+            each.filter_map(|(key, table)| Some((labels(key)?, table.clone())))
+                .collect()
+        };
+        tables
+            .into_iter()
+            .map(|(labels, table)| (labels, table.families()))
+            .collect()
     }
 
     /// Whether every target has been read, none is down, and every source works: what is not
@@ -150,9 +171,15 @@ impl Status {
         &self.shared.telemetry
     }
 
-    pub(crate) fn set_target(&self, status: TargetStatus) {
+    pub(crate) fn descriptions(&self) -> &Descriptions {
+        &self.shared.descriptions
+    }
+
+    pub(crate) fn set_target(&self, status: TargetStatus, metadata: TargetMetadata) {
         let key = (status.pool.clone(), target_key(&status.labels, &status.url));
-        self.lock().targets.insert(key, status);
+        let mut state = self.lock();
+        state.metadata.insert(key.clone(), metadata);
+        state.targets.insert(key, status);
     }
 
     pub(crate) fn record_scrape(
@@ -181,7 +208,9 @@ impl Status {
 
     pub(crate) fn remove_target(&self, pool: &str, labels: &Labels, url: &str) {
         let key = (pool.to_owned(), target_key(labels, url));
-        self.lock().targets.remove(&key);
+        let mut state = self.lock();
+        state.metadata.remove(&key);
+        state.targets.remove(&key);
     }
 
     pub(crate) fn set_dropped(&self, pool: &str, dropped: Vec<Labels>) {

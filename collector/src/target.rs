@@ -8,6 +8,7 @@ use model::{Labels, STALE_NAN, Sample, SampleBatch, Timestamp};
 
 use crate::Status;
 use crate::cache::{Lookup, SeriesCache};
+use crate::metadata::{Said, TargetMetadata};
 use crate::status::{TargetHealth, TargetStatus};
 
 /// One target from its first collection to its removal.
@@ -17,6 +18,7 @@ pub(crate) struct Target {
     pub(crate) labels: Labels,
     pub(crate) status: Status,
     cache: SeriesCache,
+    metadata: TargetMetadata,
     report: [Labels; REPORT.len()],
     /// Whether report series were written, so that removal has something to end.
     reported: bool,
@@ -36,6 +38,8 @@ const REPORT: [&str; 5] = [
 /// A collection under way.
 pub(crate) struct Pass<'t> {
     cache: &'t mut SeriesCache,
+    metadata: &'t TargetMetadata,
+    status: &'t Status,
     target_labels: &'t Labels,
     at: Timestamp,
     key: String,
@@ -100,7 +104,11 @@ impl Sink for Pass<'_> {
         write_key(&mut key, name, labels);
         let target_labels = self.target_labels;
         let make = || Ok::<_, std::convert::Infallible>(Some(join(target_labels, name, labels)));
+        let added = self.added;
         let _ = self.add(&key, None, false, value, make);
+        if self.added > added {
+            self.metadata.note_own(name, self.status.descriptions());
+        }
         self.key = key;
     }
 }
@@ -135,7 +143,8 @@ impl Target {
         (interval, timeout): (Duration, Duration),
         status: Status,
     ) -> Target {
-        status.set_target(TargetStatus {
+        let metadata = TargetMetadata::default();
+        let shown = TargetStatus {
             pool: pool.to_owned(),
             labels: labels.clone(),
             discovered_labels,
@@ -146,7 +155,8 @@ impl Target {
             last_duration: Duration::ZERO,
             interval,
             timeout,
-        });
+        };
+        status.set_target(shown, metadata.clone());
         let report = REPORT.map(|name| {
             let mut with_name = labels.to_builder();
             with_name.set(METRIC_NAME, name);
@@ -158,6 +168,7 @@ impl Target {
             labels,
             status,
             cache: SeriesCache::new(),
+            metadata,
             report,
             reported: false,
             expected: 0,
@@ -168,13 +179,17 @@ impl Target {
     pub(crate) fn take_over(&mut self, old: Target) {
         self.cache = old.cache;
         self.cache.forget_keys();
+        self.metadata.adopt(&old.metadata);
         self.reported = old.reported;
     }
 
     /// Starts a collection whose samples are true at `at`.
     pub(crate) fn pass(&mut self, at: Timestamp) -> Pass<'_> {
+        self.metadata.next_pass();
         Pass {
             cache: &mut self.cache,
+            metadata: &self.metadata,
+            status: &self.status,
             target_labels: &self.labels,
             at,
             key: String::new(),
@@ -286,6 +301,11 @@ impl<'t> Pass<'t> {
     /// When its samples are true.
     pub(crate) fn at(&self) -> Timestamp {
         self.at
+    }
+
+    /// Notes what the target says about a family.
+    pub(crate) fn describe(&self, said: &Said<'_>) {
+        self.metadata.note(said, self.status.descriptions());
     }
 
     /// Adds a sample by its key; `make` gives the labels the first time, `None` to drop the series.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::fetch::Fetcher;
 use super::{ScrapeConfig, ScrapeTarget, SeriesRules};
 use crate::exposition::{Format, Item, Kind, ParseError, Parser, series};
+use crate::metadata::Said;
 use crate::relabel::Relabel;
 use crate::source::Source;
 use crate::target::{Pass, Target};
@@ -123,13 +124,34 @@ pub(crate) fn parse_into(
     };
     let mut parser = Parser::new(body, format)?;
     let (mut family, mut kind) = ("", Kind::Unknown);
+    let mut said = Said::default();
     while let Some(item) = parser.next() {
-        let sample = match item? {
+        let item = item?;
+        if let Item::Type { family: f, .. }
+        | Item::Help { family: f, .. }
+        | Item::Unit { family: f, .. } = item
+            && f != said.name
+        {
+            describe(pass, said);
+            said = Said {
+                name: f,
+                ..Said::default()
+            };
+        }
+        let sample = match item {
             Item::Type { family: f, kind: k } => {
                 (family, kind) = (f, k);
+                said.kind = k;
                 continue;
             }
-            Item::Help { .. } | Item::Unit { .. } => continue,
+            Item::Help { text, .. } => {
+                said.help = text;
+                continue;
+            }
+            Item::Unit { unit, .. } => {
+                said.unit = unit;
+                continue;
+            }
             Item::Sample(sample) => sample,
         };
         let own_time = sample
@@ -158,5 +180,12 @@ pub(crate) fn parse_into(
             return Err(parser.error(format!("sample limit exceeded ({samples_max})")));
         }
     }
+    describe(pass, said);
     Ok(())
+}
+
+fn describe(pass: &Pass<'_>, said: Said<'_>) {
+    if !said.name.is_empty() {
+        pass.describe(&said);
+    }
 }
