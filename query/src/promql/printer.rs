@@ -16,7 +16,7 @@ impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number(n) => n.fmt(f),
-            ExprKind::String(s) => f.write_str(&go_quote(s)),
+            ExprKind::String(s) => f.write_str(&quoted(s)),
             ExprKind::Selector(s) => {
                 write_matchers(f, s)?;
                 write_at(f, s.at)?;
@@ -69,6 +69,11 @@ impl Display for Number {
     }
 }
 
+/// As Go quotes, but so that the lexer, which refuses a bare U+FFFD, reads it again.
+fn quoted(text: &str) -> String {
+    go_quote(text).replace('\u{fffd}', "\\ufffd")
+}
+
 /// Whether a name can stand without quotes in braces and groupings.
 fn is_plain_label(name: &str) -> bool {
     !name.is_empty()
@@ -90,7 +95,7 @@ impl Display for Label<'_> {
         if is_plain_label(self.0) {
             f.write_str(self.0)
         } else {
-            f.write_str(&go_quote(self.0))
+            f.write_str(&quoted(self.0))
         }
     }
 }
@@ -100,7 +105,7 @@ struct ShownMatcher<'a>(&'a Matcher);
 impl Display for ShownMatcher<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let m = self.0;
-        let (op, value) = (m.op().as_str(), go_quote(m.value()));
+        let (op, value) = (m.op().as_str(), quoted(m.value()));
         write!(f, "{}{op}{value}", Label(m.name()))
     }
 }
@@ -206,7 +211,7 @@ fn write_labels(f: &mut Formatter<'_>, labels: &[String]) -> fmt::Result {
             f.write_str(", ")?;
         }
         if is_taken_in_groupings(label) {
-            f.write_str(&go_quote(label))?;
+            f.write_str(&quoted(label))?;
         } else {
             Label(label).fmt(f)?;
         }

@@ -116,14 +116,16 @@ impl Parser<'_> {
                     span: open.to(close),
                 })
             }
-            Kind::Word | Kind::Identifier if *self.peek_after() == Kind::LeftParen => {
+            Kind::Word | Kind::Identifier => {
                 let span = self.token().span;
                 let word = self.slice(span).to_ascii_lowercase();
                 if !matches!(word.as_str(), "step" | "range" | "min_of" | "max_of") {
                     return Err(self.unexpected(wanted.0, wanted.1));
                 }
                 self.bump();
-                self.bump();
+                if self.take_if(&Kind::LeftParen).is_none() {
+                    return Err(self.unexpected(wanted.0, wanted.1));
+                }
                 let kind = match word.as_str() {
                     "step" => DurationKind::Step,
                     "range" => DurationKind::Range,

@@ -75,6 +75,7 @@ fn expressions_print_normalised() {
     check("x smoothed offset 1m @ 2", "x @ 2.000 smoothed offset 1m");
     check("1e21", "1000000000000000000000");
     check("x[+1m]", "x[1m]");
+    check(r#""\xff\ufffd\x00""#, r#""\ufffd\ufffd\x00""#);
     check(
         "sum by (\"inf\", \"a.b\") (x)",
         "sum by (\"inf\", \"a.b\") (x)",
@@ -190,6 +191,10 @@ fn an_unexpected_token_is_reported_by_what_surrounds_it() {
         (
             "x[]",
             "1:3: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
+        (
+            "x[step]",
+            "1:7: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
         ),
         (
             "x[5m:1*]",
