@@ -4,6 +4,7 @@
 //! [`Parts`] and answers 503 until they are there.
 
 mod alertmanager;
+mod federate;
 mod health;
 mod json;
 mod loki;
@@ -14,6 +15,7 @@ mod params;
 mod prometheus;
 mod receive;
 mod reload;
+mod remote_read;
 mod remote_write;
 mod serve;
 mod work;
@@ -175,6 +177,7 @@ pub fn router(api: Api) -> Router {
         .nest("/loki/api/v1", loki::routes())
         .nest("/api/v2", alertmanager::routes())
         .merge(metrics::routes())
+        .merge(federate::routes())
         .layer(middleware::from_fn_with_state(api.clone(), require_ready));
     Router::new()
         .merge(pages::routes())

@@ -4,7 +4,10 @@
 //! a generated decoder 20,000 small allocations. None of them allocates on the word of a length
 //! it has not checked against the bytes that are there.
 
+pub(crate) mod crc32c;
 pub(crate) mod histogram;
 pub(crate) mod protobuf;
+pub(crate) mod remote_read;
 pub(crate) mod remote_write;
 pub(crate) mod snappy;
+pub(crate) mod xor_chunk;

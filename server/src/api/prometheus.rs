@@ -12,7 +12,7 @@ mod value;
 use axum::Router;
 use axum::routing::{get, post};
 
-use super::{Api, remote_write};
+use super::{Api, remote_read, remote_write};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -31,6 +31,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(status::alertmanagers))
+        .route("/read", post(remote_read::read))
         .route("/write", post(remote_write::write))
         .route("/status/buildinfo", get(status::buildinfo))
         .route("/status/flags", get(status::flags))
