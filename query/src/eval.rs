@@ -2,9 +2,12 @@
 //!
 //! Each node is evaluated once, for all steps of the query together, into series of points.
 //! A selector is read once; its points are decoded one series at a time and every step's
-//! window slides over them.
+//! window slides over them. What follows a selector and treats each series by itself (range
+//! functions, arithmetic, joins) is done series by series as well ([`stream`]), so that an
+//! aggregation over many series never holds them all.
 
 mod engine;
+mod query;
 mod value;
 
 mod aggregate;
@@ -12,9 +15,11 @@ mod binary;
 mod evaluator;
 mod functions;
 mod selector;
+mod stream;
 mod window;
 
 mod annotations;
+mod cse;
 mod hash;
 mod invariant;
 mod kahan;

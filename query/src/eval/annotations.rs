@@ -36,6 +36,16 @@ impl Annotations {
         self.found.entry(message).or_insert_with(|| at.position());
     }
 
+    /// Adds what was noticed later, in another thread.
+    pub(crate) fn adopt(&mut self, later: Annotations) {
+        for (message, position) in later.found {
+            self.found.entry(message).or_insert(position);
+        }
+        for (metric, forced) in later.forced {
+            self.forced_monotonicity(&metric, forced);
+        }
+    }
+
     pub(crate) fn forced_monotonicity(&mut self, metric: &str, new: ForcedMonotonicity) {
         self.forced
             .entry(metric.to_owned())

@@ -1,15 +1,17 @@
 //! Binary operators on scalars, vectors and both.
 
 mod element;
+mod join;
 mod matching;
 mod sets;
 
 use std::borrow::Cow;
 
-use super::EvalError;
 use super::evaluator::{Evaluator, Val};
-use super::series::{Point, Series};
-use crate::promql::ast::{Binary, BinaryOp, Expr};
+use super::series::Series;
+use super::stream::{Stage, Stream};
+use super::{EvalError, PointValue};
+use crate::promql::ast::{Binary, BinaryOp, Expr, ValueType};
 use element::{Outcome, Side};
 
 /// Whether a result's values no longer mean what the metric name says.
@@ -27,12 +29,9 @@ pub(crate) fn changes_meaning(op: BinaryOp) -> bool {
 }
 
 impl Evaluator<'_> {
-    pub(crate) fn binary(&self, expr: &Expr, b: &Binary) -> Result<Val, EvalError> {
-        // Comparisons look at whole histograms.
-        let whole = Evaluator {
-            stats_only: false,
-            ..*self
-        };
+    /// Scalars with scalars, and sets; the rest streams.
+    pub(crate) fn binary(&self, b: &Binary) -> Result<Val, EvalError> {
+        let whole = self.for_operands();
         let left = whole.eval(&b.left)?;
         let right = whole.eval(&b.right)?;
         match (left, right) {
@@ -42,15 +41,9 @@ impl Evaluator<'_> {
                 }
                 Ok(Val::Scalar(l))
             }
-            (Val::Vector(v), Val::Scalar(s)) => self.with_scalar(expr, b, v, &s, false),
-            (Val::Scalar(s), Val::Vector(v)) => self.with_scalar(expr, b, v, &s, true),
-            (Val::Vector(l), Val::Vector(r)) => {
+            (Val::Vector(l), Val::Vector(r)) if b.op.is_set() => {
                 let matching = b.matching.as_ref().map_or_else(Cow::default, Cow::Borrowed);
-                if b.op.is_set() {
-                    self.set_operation(b.op, &matching, l, r).map(Val::Vector)
-                } else {
-                    self.matched(expr, b, &matching, l, r).map(Val::Vector)
-                }
+                self.set_operation(b.op, &matching, l, r).map(Val::Vector)
             }
             _ => Err(EvalError::Failed(format!(
                 "operator {:?} not allowed on strings",
@@ -59,52 +52,106 @@ impl Evaluator<'_> {
         }
     }
 
-    fn with_scalar(
+    /// Comparisons look at whole histograms.
+    fn for_operands(&self) -> Self {
+        Evaluator {
+            stats_only: false,
+            ..*self
+        }
+    }
+
+    /// An operation of a vector with a number or a vector; `None` for others.
+    pub(crate) fn binary_stream<'e>(
         &self,
-        expr: &Expr,
-        b: &Binary,
-        vector: Vec<Series>,
-        scalar: &[f64],
+        expr: &'e Expr,
+        b: &'e Binary,
+    ) -> Result<Option<Stream<'e>>, EvalError> {
+        use ValueType::{Scalar, Vector};
+        let whole = self.for_operands();
+        match (b.left.value_type(), b.right.value_type()) {
+            (Vector, Scalar) => {
+                let vector = whole.stream(&b.left)?;
+                let scalar = whole.scalar(&b.right)?;
+                self.with_scalar(expr, b, vector, scalar, false).map(Some)
+            }
+            (Scalar, Vector) => {
+                let scalar = whole.scalar(&b.left)?;
+                let vector = whole.stream(&b.right)?;
+                self.with_scalar(expr, b, vector, scalar, true).map(Some)
+            }
+            (Vector, Vector) if !b.op.is_set() => whole.join(expr, b).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn with_scalar<'e>(
+        &self,
+        expr: &'e Expr,
+        b: &'e Binary,
+        vector: Stream<'e>,
+        scalar: Vec<f64>,
         swapped: bool,
-    ) -> Result<Val, EvalError> {
+    ) -> Result<Stream<'e>, EvalError> {
         let drops_name = changes_meaning(b.op) || b.return_bool;
-        let mut out = Vec::with_capacity(vector.len());
-        for s in vector {
-            let mut result = Series::new(s.labels.clone(), s.drop_name);
+        let stage: Stage<'e> = Box::new(move |ev, _, s| {
+            let number_at = |t: i64| scalar.get(ev.index(t)).copied().unwrap_or(f64::NAN);
+            let sides = |own: f64, t: i64| {
+                let number = number_at(t);
+                if swapped {
+                    (number, own)
+                } else {
+                    (own, number)
+                }
+            };
+            if s.histograms.is_empty() && element::takes_floats(b.op) {
+                s.floats.retain_mut(|p| {
+                    let (l, r) = sides(p.v, p.t);
+                    element::floats(b, l, r, &mut p.v)
+                });
+                return Ok(());
+            }
+            let mut result = Series::default();
             for (t, point) in s.points() {
-                let number = Side::Float(scalar.get(self.index(t)).copied().unwrap_or(f64::NAN));
-                let own = match point {
-                    Point::Float(v) => Side::Float(v),
-                    Point::Histogram(p) => Side::Histogram(&p.h),
-                };
+                let number = Side::Float(number_at(t));
+                let own = Side::of(point);
                 let (l, r) = if swapped {
                     (number, own)
                 } else {
                     (own, number)
                 };
-                let outcome = self.element(expr, b.op, l, r);
-                match outcome {
-                    Outcome::Nothing => {}
-                    Outcome::Value(v) => result.push(t, v),
-                    Outcome::Holds(holds) if b.return_bool => {
-                        result.push(t, super::PointValue::Float(f64::from(u8::from(holds))));
-                    }
-                    Outcome::Holds(true) => result.push(t, own.to_value()),
-                    Outcome::Holds(false) => {}
+                if let Some(v) = ev.outcome(expr, b, l, r, own) {
+                    result.push(t, v);
                 }
             }
-            if result.is_empty() {
-                continue;
-            }
-            if drops_name {
-                self.drop_name(&mut result);
-            }
-            out.push(result);
-        }
+            s.floats = result.floats;
+            s.histograms = result.histograms;
+            Ok(())
+        });
+        let stream = vector.then(stage);
         if drops_name {
-            out = self.joined(out)?;
+            self.nameless(stream)
+        } else {
+            Ok(stream)
         }
-        Ok(Val::Vector(out))
+    }
+
+    /// What an operation leaves of two values; a comparison that holds leaves `own`.
+    fn outcome(
+        &self,
+        expr: &Expr,
+        b: &Binary,
+        l: Side<'_>,
+        r: Side<'_>,
+        own: Side<'_>,
+    ) -> Option<PointValue> {
+        match self.element(expr, b.op, l, r) {
+            Outcome::Nothing => None,
+            Outcome::Value(v) => Some(v),
+            Outcome::Holds(holds) if b.return_bool => {
+                Some(PointValue::Float(f64::from(u8::from(holds))))
+            }
+            Outcome::Holds(holds) => holds.then(|| own.to_value()),
+        }
     }
 }
 

@@ -1,19 +1,19 @@
 //! The entry: options, limits, instant and range queries.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use model::time::duration_millis;
 use model::{ReadError, SeriesReader, Timestamp};
 
-use super::annotations::{Annotations, ForcedMonotonicity};
+use super::query::Query;
 use super::{Value, evaluator};
-use crate::promql::duration::QueryShape;
 use crate::{Expr, ValueType};
 
-/// How expressions are read. Defaults are those of a stock Prometheus 3.
+/// How expressions are read. Defaults are those of a stock Prometheus 3, but for functions it
+/// calls experimental and keeps behind a flag: they are always there. A flag would only stand
+/// between a person and the answer, and a query that uses none of them reads the same in both.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// How far an instant selector looks back for a sample.
@@ -24,6 +24,9 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// Use start timestamps of samples to find counter resets, where the reader knows them.
     pub start_timestamps: bool,
+    /// Threads that decode and compute the series of one query, at least 1; results do not
+    /// depend on it. More than one makes a large query faster and lets it take more of the machine.
+    pub workers: usize,
 }
 
 impl Default for EngineOptions {
@@ -33,6 +36,7 @@ impl Default for EngineOptions {
             default_subquery_step: Duration::from_secs(60),
             delayed_name_removal: false,
             start_timestamps: false,
+            workers: 1,
         }
     }
 }
@@ -42,7 +46,11 @@ impl Default for EngineOptions {
 pub struct Limits {
     /// Most samples held at once; a histogram counts as one per 16 bytes.
     pub samples_max: usize,
-    /// Set from outside to stop the query soon.
+    /// Most bytes held at once: label sets and cursors of selected series, points of the series
+    /// being computed, intermediate and final results. An estimate within some 20 % of what the
+    /// process grows by; what the reader itself holds is its own affair.
+    pub bytes_max: usize,
+    /// Set from outside to stop the query soon: within about 50 ms.
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
@@ -51,6 +59,7 @@ impl Default for Limits {
         Limits {
             // Prometheus' default; floats take 16 bytes each, so at worst about 800 MB.
             samples_max: 50_000_000,
+            bytes_max: 512 << 20,
             cancel: None,
         }
     }
@@ -65,6 +74,15 @@ pub enum EvalError {
     /// More samples than [`Limits::samples_max`].
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// More memory than [`Limits::bytes_max`].
+    #[error(
+        "the query needs more than {} MiB of memory (query.bytes_max): select fewer series, a shorter time or a longer step",
+        .bytes_max >> 20
+    )]
+    TooManyBytes {
+        /// The limit, in bytes.
+        bytes_max: usize,
+    },
     /// [`Limits::cancel`] was set.
     #[error("query was canceled in query execution")]
     Canceled,
@@ -114,7 +132,7 @@ impl Engine {
         at: Timestamp,
         limits: &Limits,
     ) -> Result<Evaluation, EvalError> {
-        let query = Query::new(self, reader, limits, at.millis(), at.millis(), 0);
+        let query = Query::new(self, reader, limits, (at.millis(), at.millis(), 0), expr);
         let value = evaluator::instant(&query, expr)?;
         Ok(query.finish(value))
     }
@@ -145,101 +163,14 @@ impl Engine {
                 "the step of a range query must be at least a millisecond".to_owned(),
             ));
         }
-        let query = Query::new(self, reader, limits, start.millis(), end.millis(), step);
+        let query = Query::new(
+            self,
+            reader,
+            limits,
+            (start.millis(), end.millis(), step),
+            expr,
+        );
         let value = evaluator::range(&query, expr)?;
         Ok(query.finish(value))
-    }
-}
-
-/// One running query: what every evaluator of it shares.
-pub(crate) struct Query<'a> {
-    pub(crate) reader: &'a dyn SeriesReader,
-    pub(crate) options: &'a EngineOptions,
-    limits: &'a Limits,
-    /// First instant, in milliseconds.
-    pub(crate) start: i64,
-    /// Last instant, in milliseconds.
-    pub(crate) end: i64,
-    /// Step in milliseconds; 0 for an instant query.
-    pub(crate) step: i64,
-    annotations: RefCell<Annotations>,
-    samples: Cell<usize>,
-}
-
-impl<'a> Query<'a> {
-    fn new(
-        engine: &'a Engine,
-        reader: &'a dyn SeriesReader,
-        limits: &'a Limits,
-        start: i64,
-        end: i64,
-        step: i64,
-    ) -> Self {
-        Query {
-            reader,
-            options: &engine.options,
-            limits,
-            start,
-            end,
-            step,
-            annotations: RefCell::default(),
-            samples: Cell::new(0),
-        }
-    }
-
-    fn finish(self, value: Value) -> Evaluation {
-        let (warnings, infos) = self.annotations.into_inner().finish();
-        Evaluation {
-            value,
-            warnings,
-            infos,
-        }
-    }
-
-    pub(crate) fn note(&self, message: String, at: &Expr) {
-        self.annotations.borrow_mut().add(message, at);
-    }
-
-    pub(crate) fn note_forced(&self, metric: &str, forced: ForcedMonotonicity) {
-        self.annotations
-            .borrow_mut()
-            .forced_monotonicity(metric, forced);
-    }
-
-    /// Counts samples that are now held.
-    pub(crate) fn charge(&self, samples: usize) -> Result<(), EvalError> {
-        let held = self.samples.get().saturating_add(samples);
-        self.samples.set(held);
-        if held > self.limits.samples_max {
-            return Err(EvalError::TooManySamples);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn held(&self) -> usize {
-        self.samples.get()
-    }
-
-    /// Forgets all samples counted since [`Query::held`] was `held`.
-    pub(crate) fn release_to(&self, held: usize) {
-        self.samples.set(held);
-    }
-
-    pub(crate) fn check_cancel(&self) -> Result<(), EvalError> {
-        match &self.limits.cancel {
-            Some(flag) if flag.load(Ordering::Relaxed) => Err(EvalError::Canceled),
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn shape(&self) -> QueryShape {
-        QueryShape {
-            step_ms: self.step,
-            range_ms: self.end.saturating_sub(self.start),
-        }
-    }
-
-    pub(crate) fn lookback_ms(&self) -> i64 {
-        duration_millis(self.options.lookback)
     }
 }

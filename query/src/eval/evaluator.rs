@@ -2,12 +2,14 @@
 
 use model::{FPoint, HPoint, Samples, Timestamp};
 
-use super::engine::Query;
+use super::query::Query;
 use super::series::{Series, is_metadata, merge_same_labels, same_labelset, without_metadata};
+use super::stream::Stream;
 use super::{EvalError, PointValue, SeriesPoints, Value, VectorSample, invariant, window};
 use crate::promql::ast::{Expr, ExprKind, Unary, ValueType};
 
 /// An intermediate value, for all steps at once.
+#[derive(Clone)]
 pub(crate) enum Val {
     /// One number per step.
     Scalar(Vec<f64>),
@@ -19,24 +21,22 @@ impl Val {
     fn samples(&self) -> usize {
         match self {
             Val::Scalar(values) => values.len(),
-            Val::Vector(series) => series
-                .iter()
-                .map(|s| s.floats.len() + histogram_samples(&s.histograms))
-                .sum(),
+            Val::Vector(series) => series.iter().map(Series::samples).sum(),
             Val::String(_) => 0,
         }
     }
-}
 
-/// What histograms count as: one sample per 16 bytes, as in Prometheus.
-pub(crate) fn histogram_samples(points: &[HPoint]) -> usize {
-    points.iter().map(histogram_size).sum()
-}
-
-fn histogram_size(p: &HPoint) -> usize {
-    let buckets = p.h.positive_buckets.len() + p.h.negative_buckets.len() + p.h.custom_values.len();
-    let spans = p.h.positive_spans.len() + p.h.negative_spans.len();
-    (136 + 8 * (buckets + spans)) / 16
+    /// Bytes beside the points.
+    fn other_bytes(&self) -> usize {
+        match self {
+            Val::Scalar(_) => 0,
+            Val::Vector(series) => series
+                .iter()
+                .map(|s| size_of::<Series>() + s.labels.heap_bytes())
+                .sum(),
+            Val::String(text) => text.len(),
+        }
+    }
 }
 
 /// Evaluates at `start`, `start + step`, … `end`.
@@ -98,17 +98,62 @@ impl<'a> Evaluator<'a> {
 
     pub(crate) fn eval(&self, expr: &Expr) -> Result<Val, EvalError> {
         self.q.check_cancel()?;
+        let when = (self.start, self.step, self.steps);
+        let key = self.q.repeated.key(expr, when, self.stats_only);
+        if let Some(value) = key.as_ref().and_then(|k| self.q.repeated.get(k)) {
+            return Ok(value);
+        }
         let held = self.q.held();
-        let literal = matches!(expr.kind, ExprKind::Number(_) | ExprKind::String(_));
-        let value = if self.steps > 1 && !literal && invariant::is_invariant(expr) {
+        let value = if self.is_the_same_at_every_step(expr) {
             let once = Evaluator { steps: 1, ..*self };
-            self.spread(once.eval_node(expr)?)
+            let value = once.eval_node(expr)?;
+            self.q.release_to(held);
+            self.q.charge(value.samples().saturating_mul(self.steps))?;
+            self.spread(value)
         } else {
             self.eval_node(expr)?
         };
         self.q.release_to(held);
         self.q.charge(value.samples())?;
+        self.q.charge_bytes(value.other_bytes())?;
+        if let Some(key) = key {
+            self.q.keep(value.samples())?;
+            self.q.repeated.put(key, &value);
+        }
         Ok(value)
+    }
+
+    fn is_the_same_at_every_step(&self, expr: &Expr) -> bool {
+        let literal = matches!(expr.kind, ExprKind::Number(_) | ExprKind::String(_));
+        self.steps > 1 && !literal && invariant::is_invariant(expr)
+    }
+
+    /// The vector of `expr`, its series computed only when taken.
+    pub(crate) fn stream<'e>(&self, expr: &'e Expr) -> Result<Stream<'e>, EvalError> {
+        self.q.check_cancel()?;
+        let when = (self.start, self.step, self.steps);
+        let again = self.q.repeated.key(expr, when, self.stats_only).is_some();
+        if !again
+            && !self.is_the_same_at_every_step(expr)
+            && let Some(stream) = self.stream_node(expr)?
+        {
+            return Ok(stream);
+        }
+        Ok(Stream::ready(self.vector(expr)?))
+    }
+
+    /// The stream of a node that treats each series by itself, `None` for others.
+    fn stream_node<'e>(&self, expr: &'e Expr) -> Result<Option<Stream<'e>>, EvalError> {
+        Ok(Some(match &expr.kind {
+            ExprKind::Paren(inner) if inner.value_type() == ValueType::Vector => {
+                self.stream(inner)?
+            }
+            ExprKind::Selector(s) => return self.selector_stream(expr, s),
+            ExprKind::Unary(u) if expr.value_type() == ValueType::Vector => self.unary_stream(u)?,
+            ExprKind::Binary(b) => return self.binary_stream(expr, b),
+            ExprKind::Call(c) => return self.call_stream(c),
+            _ => return Ok(None),
+        }))
     }
 
     /// One step's value at every step.
@@ -141,13 +186,16 @@ impl<'a> Evaluator<'a> {
     }
 
     fn eval_node(&self, expr: &Expr) -> Result<Val, EvalError> {
+        if let Some(stream) = self.stream_node(expr)? {
+            return self.collect(stream).map(Val::Vector);
+        }
         match &expr.kind {
             ExprKind::Number(n) => Ok(Val::Scalar(vec![n.value; self.steps])),
             ExprKind::String(s) => Ok(Val::String(s.clone())),
             ExprKind::Paren(inner) => self.eval(inner),
-            ExprKind::Selector(s) => self.instant_selector(expr, s).map(Val::Vector),
+            ExprKind::Selector(s) => self.extended_selector(expr, s).map(Val::Vector),
             ExprKind::Unary(u) => self.unary(u),
-            ExprKind::Binary(b) => self.binary(expr, b),
+            ExprKind::Binary(b) => self.binary(b),
             ExprKind::Call(c) => self.call(expr, c),
             ExprKind::Aggregate(a) => self.aggregate(a).map(Val::Vector),
             ExprKind::Range(_) | ExprKind::Subquery(_) => Err(EvalError::Failed(
@@ -191,27 +239,26 @@ impl<'a> Evaluator<'a> {
 
     fn unary(&self, u: &Unary) -> Result<Val, EvalError> {
         let mut value = self.eval(&u.expr)?;
-        if !u.negative {
-            return Ok(value);
-        }
-        match &mut value {
-            Val::Scalar(values) => values.iter_mut().for_each(|v| *v = -*v),
-            Val::Vector(series) => {
-                for s in series.iter_mut() {
-                    s.floats.iter_mut().for_each(|p| p.v = -p.v);
-                    for p in &mut s.histograms {
-                        let mut h = (*p.h).clone();
-                        crate::histogram::scale(&mut h, -1.0);
-                        p.h = h.into();
-                    }
-                    self.drop_name(s);
-                }
-                let dropped = std::mem::take(series);
-                *series = self.joined(dropped)?;
-            }
-            Val::String(_) => {}
+        if let (true, Val::Scalar(values)) = (u.negative, &mut value) {
+            values.iter_mut().for_each(|v| *v = -*v);
         }
         Ok(value)
+    }
+
+    fn unary_stream<'e>(&self, u: &'e Unary) -> Result<Stream<'e>, EvalError> {
+        let stream = self.stream(&u.expr)?;
+        if !u.negative {
+            return Ok(stream);
+        }
+        self.nameless(stream.then(Box::new(|_, _, s| {
+            s.floats.iter_mut().for_each(|p| p.v = -p.v);
+            for p in &mut s.histograms {
+                let mut h = (*p.h).clone();
+                crate::histogram::scale(&mut h, -1.0);
+                p.h = h.into();
+            }
+            Ok(())
+        })))
     }
 
     /// Takes the metric name from a series, now or at the end of the query.

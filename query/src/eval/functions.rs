@@ -3,6 +3,7 @@
 pub(crate) mod extended;
 pub(crate) mod extended_histogram;
 pub(crate) mod over_time;
+pub(crate) mod slide;
 
 mod absent;
 mod calendar;
@@ -19,19 +20,17 @@ mod sort;
 use super::EvalError;
 use super::evaluator::{Evaluator, Val};
 use super::series::Series;
+use super::stream::Stream;
 use crate::promql::ast::{Call, Expr, ExprKind};
 
 impl Evaluator<'_> {
     pub(crate) fn call(&self, expr: &Expr, c: &Call) -> Result<Val, EvalError> {
         let name = c.function.name;
-        if let Some(f) = math::unary(name) {
-            return self.map_floats(&c.args[0], |_, v| Some(f(v)));
-        }
         if let Some(f) = calendar::field(name) {
             return self.calendar(c, f);
         }
         if let Some(f) = range::function(name) {
-            return self.range_call(c, f).map(Val::Vector);
+            return self.range_of_subquery(c, f).map(Val::Vector);
         }
         match name {
             "time" => Ok(Val::Scalar(self.times().map(seconds).collect())),
@@ -47,13 +46,8 @@ impl Evaluator<'_> {
             }
             "scalar" => self.scalar_of(c),
             "timestamp" => self.timestamps(c),
-            "start_timestamp" => self.start_timestamps(c),
-            "clamp" | "clamp_min" | "clamp_max" => self.clamp(c),
-            "round" => self.round(c),
             "absent" => self.absent(c),
             "absent_over_time" => self.absent_over_time(c),
-            "label_replace" => self.label_replace(c),
-            "label_join" => self.label_join(c),
             "sort" | "sort_desc" => self.sort(expr, c),
             "sort_by_label" | "sort_by_label_desc" => self.sort_by_label(expr, c),
             "info" => self.info(c),
@@ -64,30 +58,58 @@ impl Evaluator<'_> {
         }
     }
 
+    /// The stream of a function that treats each series by itself, `None` for others.
+    pub(crate) fn call_stream<'e>(&self, c: &'e Call) -> Result<Option<Stream<'e>>, EvalError> {
+        let name = c.function.name;
+        if let Some(f) = math::unary(name) {
+            let stream = self.stream(&c.args[0])?;
+            return self.mapped(stream, move |_, _, v| Some(f(v))).map(Some);
+        }
+        if let Some(f) = range::function(name) {
+            return self.range_stream(c, f);
+        }
+        Ok(Some(match name {
+            "clamp" | "clamp_min" | "clamp_max" => self.clamp(c)?,
+            "round" => self.round(c)?,
+            "timestamp" => match &c.args[0].unparen().kind {
+                ExprKind::Selector(s) => self.nameless(self.selector_timestamps(s)?)?,
+                _ => return Ok(None),
+            },
+            "start_timestamp" => match &c.args[0].unparen().kind {
+                ExprKind::Selector(s) => self.nameless(self.selector_starts(s)?)?,
+                // What was computed has no start.
+                _ => {
+                    self.vector(&c.args[0])?;
+                    Stream::ready(Vec::new())
+                }
+            },
+            "label_replace" => self.label_replace(c)?,
+            "label_join" => self.label_join(c)?,
+            _ => return Ok(None),
+        }))
+    }
+
     fn constant(&self, v: f64) -> Val {
         Val::Scalar(vec![v; self.steps])
     }
 
     /// A float function point by point; histograms and `None` leave no point. The name goes.
-    pub(super) fn map_floats(
+    pub(super) fn mapped<'e>(
         &self,
-        arg: &Expr,
-        f: impl Fn(i64, f64) -> Option<f64>,
-    ) -> Result<Val, EvalError> {
-        let mut series = self.vector(arg)?;
-        for s in &mut series {
+        stream: Stream<'e>,
+        f: impl Fn(&Evaluator<'_>, i64, f64) -> Option<f64> + Send + Sync + 'e,
+    ) -> Result<Stream<'e>, EvalError> {
+        self.nameless(stream.then(Box::new(move |ev, _, s| {
             s.histograms.clear();
-            s.floats.retain_mut(|p| match f(p.t, p.v) {
+            s.floats.retain_mut(|p| match f(ev, p.t, p.v) {
                 Some(v) => {
                     p.v = v;
                     true
                 }
                 None => false,
             });
-            self.drop_name(s);
-        }
-        series.retain(|s| !s.is_empty());
-        Ok(Val::Vector(self.joined(series)?))
+            Ok(())
+        })))
     }
 
     /// The value of a per-step parameter at instant `t`.
@@ -110,54 +132,34 @@ impl Evaluator<'_> {
     }
 
     fn scalar_of(&self, c: &Call) -> Result<Val, EvalError> {
-        let series = self.vector(&c.args[0])?;
+        let stream = self.stream(&c.args[0])?;
         // How many floats each step has seen, and the last; histograms do not count.
         let mut seen = vec![(0_u8, f64::NAN); self.steps];
-        for s in &series {
+        self.each(stream, &mut |_, s| {
             for p in &s.floats {
                 let (n, v) = &mut seen[self.index(p.t)];
                 *n = n.saturating_add(1);
                 *v = p.v;
             }
-        }
+            Ok(())
+        })?;
         let value = |(n, v): (u8, f64)| if n == 1 { v } else { f64::NAN };
         Ok(Val::Scalar(seen.into_iter().map(value).collect()))
     }
 
-    fn start_timestamps(&self, c: &Call) -> Result<Val, EvalError> {
-        let ExprKind::Selector(s) = &c.args[0].unparen().kind else {
-            // What was computed has no start.
-            self.vector(&c.args[0])?;
-            return Ok(Val::Vector(Vec::new()));
-        };
-        let mut series = self.selector_starts(s)?;
-        for s in &mut series {
-            self.drop_name(s);
-        }
-        Ok(Val::Vector(self.joined(series)?))
-    }
-
+    /// Of what was computed: the steps themselves.
     fn timestamps(&self, c: &Call) -> Result<Val, EvalError> {
-        let arg = c.args[0].unparen();
-        let mut series = match &arg.kind {
-            ExprKind::Selector(s) => self.selector_timestamps(s)?,
-            _ => {
-                let mut out = Vec::new();
-                for s in self.vector(arg)? {
-                    let mut result = Series::new(s.labels.clone(), s.drop_name);
-                    for (t, _) in s.points() {
-                        let v = seconds(t);
-                        result.floats.push(model::FPoint { t, v });
-                    }
-                    out.push(result);
-                }
-                out
+        let mut out = Vec::new();
+        for s in self.vector(&c.args[0])? {
+            let mut result = Series::new(s.labels.clone(), s.drop_name);
+            for (t, _) in s.points() {
+                let v = seconds(t);
+                result.floats.push(model::FPoint { t, v });
             }
-        };
-        for s in &mut series {
-            self.drop_name(s);
+            self.drop_name(&mut result);
+            out.push(result);
         }
-        Ok(Val::Vector(self.joined(series)?))
+        Ok(Val::Vector(self.joined(out)?))
     }
 }
 

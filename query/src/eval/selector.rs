@@ -10,6 +10,7 @@ use model::{
 use super::evaluator::Evaluator;
 use super::functions::extended_histogram::interpolate;
 use super::series::Series;
+use super::stream::{Stream, histogram_samples};
 use super::{EvalError, annotations};
 use crate::Expr;
 use crate::histogram::is_custom;
@@ -40,7 +41,10 @@ fn is_stale_histogram(p: &HPoint) -> bool {
 }
 
 pub(crate) fn drop_stale(points: &mut Samples) {
-    points.floats.retain(|p| !is_stale(p.v));
+    // Most series have none, and looking is cheaper than moving.
+    if points.floats.iter().any(|p| is_stale(p.v)) {
+        points.floats.retain(|p| !is_stale(p.v));
+    }
     points.histograms.retain(|p| !is_stale_histogram(p));
 }
 
@@ -93,6 +97,12 @@ struct Follower {
 }
 
 impl Follower {
+    /// Gets near `at` at once.
+    fn skip_to(&mut self, points: &Samples, at: i64) {
+        self.floats = points.floats.partition_point(|p| p.t <= at);
+        self.histograms = points.histograms.partition_point(|p| p.t <= at);
+    }
+
     fn newest<'p>(&mut self, points: &'p Samples, at: i64) -> Option<Newest<'p>> {
         while points.floats.get(self.floats).is_some_and(|p| p.t <= at) {
             self.floats += 1;
@@ -145,32 +155,40 @@ impl Evaluator<'_> {
     pub(crate) fn select(
         &self,
         matchers: &[Matcher],
-        after: i64,
-        until: i64,
+        (after, until): (i64, i64),
+        (window_ms, function): (i64, &'static str),
     ) -> Result<Vec<SelectedSeries>, EvalError> {
         let range = TimeRange::new(
             Timestamp::from_millis(after.saturating_add(1)),
             Timestamp::from_millis(until),
         );
-        Ok(self.q.reader.select(&Selection {
+        let selected = self.q.reader.select(&Selection {
             range,
             matchers,
-            hints: Hints::default(),
-        })?)
+            hints: Hints {
+                step_ms: if self.steps > 1 { self.step } else { 0 },
+                window_ms,
+                function,
+            },
+        })?;
+        self.q.check_cancel()?;
+        Ok(selected)
     }
 
-    /// Decodes all points of a series.
+    /// Decodes all points of a series and counts them as held.
     pub(crate) fn decode(
         &self,
         series: &mut SelectedSeries,
         into: &mut Samples,
     ) -> Result<(), EvalError> {
-        self.q.check_cancel()?;
         into.clear();
+        let (mut floats, mut histograms) = (0, 0);
         while series.cursor.next_run(into)? {
-            if into.len() > 1 << 20 {
-                self.q.check_cancel()?;
-            }
+            self.q.check_cancel()?;
+            let new = into.histograms.get(histograms..).unwrap_or_default();
+            self.q
+                .charge(into.floats.len() - floats + histogram_samples(new))?;
+            (floats, histograms) = (into.floats.len(), into.histograms.len());
         }
         if self.stats_only {
             tell_resets(&mut into.histograms);
@@ -187,74 +205,86 @@ impl Evaluator<'_> {
         }
     }
 
-    pub(crate) fn instant_selector(
+    /// The newest point of each series at each step; `None` for what is not as simple.
+    pub(crate) fn selector_stream<'e>(
+        &self,
+        expr: &Expr,
+        s: &'e Selector,
+    ) -> Result<Option<Stream<'e>>, EvalError> {
+        if s.extension != Extension::None {
+            return self.extended_selector(expr, s).map(Stream::ready).map(Some);
+        }
+        let stream = self.newest_points(s, "", |t, point, _, out| match point {
+            Newest::Float(p) => out.floats.push(FPoint { t, v: p.v }),
+            Newest::Histogram(p) => out.histograms.push(HPoint { t, h: p.h.clone() }),
+        })?;
+        Ok(Some(stream))
+    }
+
+    /// `selector smoothed` and `selector anchored`.
+    pub(crate) fn extended_selector(
         &self,
         expr: &Expr,
         s: &Selector,
     ) -> Result<Vec<Series>, EvalError> {
-        if s.extension == Extension::Smoothed {
-            return self.smoothed_selector(expr, s);
-        }
         if s.extension == Extension::Anchored {
             return Err(EvalError::Failed(
                 "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with instant vector".to_owned(),
             ));
         }
-        self.newest_points(s, |t, point, _, out| match point {
-            Newest::Float(p) => out.floats.push(FPoint { t, v: p.v }),
-            Newest::Histogram(p) => out.histograms.push(HPoint { t, h: p.h.clone() }),
-        })
+        self.smoothed_selector(expr, s)
     }
 
     /// `timestamp(selector)`: when the newest sample was taken.
-    pub(crate) fn selector_timestamps(&self, s: &Selector) -> Result<Vec<Series>, EvalError> {
-        self.newest_points(s, |t, point, _, out| {
+    pub(crate) fn selector_timestamps<'e>(&self, s: &'e Selector) -> Result<Stream<'e>, EvalError> {
+        self.newest_points(s, "timestamp", |t, point, _, out| {
             let v = point.t() as f64 / 1000.0;
             out.floats.push(FPoint { t, v });
         })
     }
 
     /// `start_timestamp(selector)`: since when the newest sample counts; 0 when not known.
-    pub(crate) fn selector_starts(&self, s: &Selector) -> Result<Vec<Series>, EvalError> {
-        self.newest_points(s, |t, point, starts, out| {
+    pub(crate) fn selector_starts<'e>(&self, s: &'e Selector) -> Result<Stream<'e>, EvalError> {
+        self.newest_points(s, "start_timestamp", |t, point, starts, out| {
             let v = start_of(starts, point.t()) as f64 / 1000.0;
             out.floats.push(FPoint { t, v });
         })
     }
 
-    fn newest_points(
+    fn newest_points<'e>(
         &self,
         s: &Selector,
-        emit: impl Fn(i64, &Newest<'_>, &[(i64, i64)], &mut Series),
-    ) -> Result<Vec<Series>, EvalError> {
+        function: &'static str,
+        emit: impl Fn(i64, &Newest<'_>, &[(i64, i64)], &mut Series) + Send + Sync + 'e,
+    ) -> Result<Stream<'e>, EvalError> {
         let shift = self.shift(s.at, s.offset.as_ref())?;
         let lookback = self.q.lookback_ms();
         let (first, last) = self.first_last();
         let after = shift.from(first).saturating_sub(lookback);
-        let selected = self.select(&s.matchers, after, shift.from(last))?;
-        let mut points = Samples::default();
-        let mut out = Vec::with_capacity(selected.len());
-        for mut series in selected {
-            self.decode(&mut series, &mut points)?;
-            let starts = self.starts(&series);
-            let mut result = Series::new(series.labels, false);
-            let mut follower = Follower::default();
-            for t in self.times() {
-                let at = shift.from(t);
-                let Some(newest) = follower.newest(&points, at) else {
-                    continue;
-                };
-                if newest.t() > at.saturating_sub(lookback) && !newest.is_stale() {
-                    emit(t, &newest, &starts, &mut result);
+        let range = (after, shift.from(last));
+        let selected = self.select(&s.matchers, range, (0, function))?;
+        self.stored(
+            selected,
+            Box::new(move |ev, series, scratch, out| {
+                let points = &mut scratch.points;
+                ev.decode(series, points)?;
+                let starts = ev.starts(series);
+                let mut follower = Follower::default();
+                if ev.steps == 1 {
+                    follower.skip_to(points, shift.from(ev.start));
                 }
-            }
-            if !result.is_empty() {
-                self.q
-                    .charge(result.floats.len() + result.histograms.len())?;
-                out.push(result);
-            }
-        }
-        Ok(out)
+                for t in ev.times() {
+                    let at = shift.from(t);
+                    let Some(newest) = follower.newest(points, at) else {
+                        continue;
+                    };
+                    if newest.t() > at.saturating_sub(lookback) && !newest.is_stale() {
+                        emit(t, &newest, &starts, out);
+                    }
+                }
+                Ok(())
+            }),
+        )
     }
 
     /// `selector smoothed`: interpolated between the samples before and after each instant.
@@ -264,11 +294,13 @@ impl Evaluator<'_> {
         let (first, last) = self.first_last();
         let after = shift.from(first).saturating_sub(lookback);
         let until = shift.from(last).saturating_add(lookback);
-        let selected = self.select(&s.matchers, after, until)?;
+        let selected = self.select(&s.matchers, (after, until), (0, "smoothed"))?;
         let mut points = Samples::default();
         let mut out = Vec::with_capacity(selected.len());
         for mut series in selected {
+            let held = self.q.held();
             self.decode(&mut series, &mut points)?;
+            self.q.release_to(held);
             drop_stale(&mut points);
             let mut result = Series::new(series.labels, false);
             for t in self.times() {

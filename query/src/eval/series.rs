@@ -116,9 +116,7 @@ impl<'a> Iterator for Points<'a> {
 /// meaning of the values invalidates. Source: prometheus schema.IsMetadataLabel.
 pub(crate) fn without_metadata(labels: &Labels) -> Labels {
     if labels.iter().any(|(n, _)| is_metadata(n)) {
-        let mut b = labels.to_builder();
-        b.retain(|n, _| !is_metadata(n));
-        b.build()
+        Labels::from_sorted(labels.iter().filter(|(n, _)| !is_metadata(n)))
     } else {
         labels.clone()
     }
@@ -150,8 +148,8 @@ pub(crate) fn merge_same_labels(input: Vec<Series>) -> Result<Vec<Series>, EvalE
 }
 
 fn merge_into(into: &mut Series, from: Series) -> Result<(), EvalError> {
-    let mut taken: std::collections::HashSet<i64> = into.points().map(|(t, _)| t).collect();
-    if from.points().any(|(t, _)| !taken.insert(t)) {
+    let mut there = into.points();
+    if from.points().any(|(t, _)| there.at(t).is_some()) {
         return Err(same_labelset());
     }
     into.floats.extend(from.floats);

@@ -1,12 +1,12 @@
 //! Range vectors: windows that slide over the points of a series, or of a subquery.
 
-use model::{CounterResetHint, FPoint, HPoint, Labels, Samples};
+use model::{CounterResetHint, FPoint, HPoint, Labels, Samples, SelectedSeries};
 
 use super::EvalError;
-use super::evaluator::{Evaluator, Val, histogram_samples};
+use super::evaluator::{Evaluator, Val};
 use super::selector::{Shift, drop_stale};
 use super::series::Series;
-use crate::promql::ast::{Expr, ExprKind, Extension, Subquery};
+use crate::promql::ast::{Expr, ExprKind, Extension, RangeSelector, Subquery};
 
 /// The shape of a range vector's windows.
 #[derive(Clone, Copy)]
@@ -51,6 +51,27 @@ pub(crate) struct RangeSeries<'p> {
 }
 
 impl<'p> RangeSeries<'p> {
+    pub(crate) fn new(
+        shape: Shape,
+        labels: &'p Labels,
+        points: &'p Samples,
+        starts: &'p [(i64, i64)],
+    ) -> Self {
+        RangeSeries {
+            shape,
+            labels,
+            drop_name: false,
+            points,
+            starts,
+            slider: [0; 4],
+        }
+    }
+
+    /// The last slice of floats, as indices into the series' own.
+    pub(crate) fn float_bounds(&self) -> (usize, usize) {
+        (self.slider[0], self.slider[1])
+    }
+
     /// The points of step `t`'s window, extended ones included. Steps must ascend.
     pub(crate) fn slice(&mut self, t: i64) -> (&'p [FPoint], &'p [HPoint]) {
         let (after, until) = self.shape.data_bounds(t);
@@ -73,38 +94,46 @@ impl<'p> RangeSeries<'p> {
 }
 
 impl Evaluator<'_> {
+    /// The windows of a range selector.
+    pub(crate) fn range_shape(&self, r: &RangeSelector) -> Result<Shape, EvalError> {
+        Ok(Shape {
+            shift: self.shift(r.selector.at, r.selector.offset.as_ref())?,
+            range: self.duration(&r.range, false)?,
+            extension: r.selector.extension,
+            lookback: self.q.lookback_ms(),
+        })
+    }
+
+    /// The series of a range selector.
+    pub(crate) fn select_ranges(
+        &self,
+        r: &RangeSelector,
+        shape: Shape,
+        function: &'static str,
+    ) -> Result<Vec<SelectedSeries>, EvalError> {
+        let (first, last) = self.first_last();
+        let range = (shape.data_bounds(first).0, shape.data_bounds(last).1);
+        self.select(&r.selector.matchers, range, (shape.range, function))
+    }
+
     /// Calls `visit` with each series of a range vector, decoded one at a time.
     pub(crate) fn ranges(
         &self,
         expr: &Expr,
+        function: &'static str,
         visit: &mut dyn FnMut(RangeSeries<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         match &expr.unparen().kind {
             ExprKind::Range(r) => {
-                let shape = Shape {
-                    shift: self.shift(r.selector.at, r.selector.offset.as_ref())?,
-                    range: self.duration(&r.range, false)?,
-                    extension: r.selector.extension,
-                    lookback: self.q.lookback_ms(),
-                };
-                let (first, last) = self.first_last();
-                let after = shape.data_bounds(first).0;
-                let until = shape.data_bounds(last).1;
+                let shape = self.range_shape(r)?;
                 let mut points = Samples::default();
-                for mut series in self.select(&r.selector.matchers, after, until)? {
+                for mut series in self.select_ranges(r, shape, function)? {
+                    self.q.check_cancel()?;
+                    let held = self.q.held();
                     self.decode(&mut series, &mut points)?;
                     drop_stale(&mut points);
-                    let held = self.q.held();
-                    self.q
-                        .charge(points.floats.len() + histogram_samples(&points.histograms))?;
-                    visit(RangeSeries {
-                        shape,
-                        labels: &series.labels,
-                        drop_name: false,
-                        points: &points,
-                        starts: &self.starts(&series),
-                        slider: [0; 4],
-                    })?;
+                    let starts = self.starts(&series);
+                    visit(RangeSeries::new(shape, &series.labels, &points, &starts))?;
                     self.q.release_to(held);
                 }
                 Ok(())
@@ -154,13 +183,9 @@ impl Evaluator<'_> {
                 histograms: s.histograms,
             };
             visit(RangeSeries {
-                shape,
-                labels: &s.labels,
                 drop_name: s.drop_name,
-                points: &points,
                 // Steps of a subquery have no start of their own.
-                starts: &[],
-                slider: [0; 4],
+                ..RangeSeries::new(shape, &s.labels, &points, &[])
             })?;
         }
         Ok(())
@@ -183,7 +208,7 @@ fn forget_hints(points: &mut [HPoint]) {
 pub(crate) fn whole(ev: &Evaluator<'_>, expr: &Expr) -> Result<Vec<Series>, EvalError> {
     let mut out = Vec::new();
     let at = ev.start;
-    ev.ranges(expr, &mut |mut series| {
+    ev.ranges(expr, "", &mut |mut series| {
         let (floats, histograms) = series.slice(at);
         let (after, until) = series.shape.bounds(at);
         let floats = match series.shape.extension {

@@ -7,8 +7,9 @@ use model::Histogram;
 use crate::eval::PointValue;
 use crate::eval::annotations;
 use crate::eval::evaluator::Evaluator;
+use crate::eval::series::Point;
 use crate::histogram;
-use crate::promql::ast::{BinaryOp, Expr};
+use crate::promql::ast::{Binary, BinaryOp, Expr};
 
 /// An operand.
 #[derive(Clone, Copy)]
@@ -17,7 +18,14 @@ pub(super) enum Side<'a> {
     Histogram(&'a Arc<Histogram>),
 }
 
-impl Side<'_> {
+impl<'a> Side<'a> {
+    pub(super) fn of(point: Point<'a>) -> Side<'a> {
+        match point {
+            Point::Float(v) => Side::Float(v),
+            Point::Histogram(p) => Side::Histogram(&p.h),
+        }
+    }
+
     pub(super) fn to_value(self) -> PointValue {
         match self {
             Side::Float(v) => PointValue::Float(v),
@@ -66,6 +74,26 @@ pub(super) fn compare(op: BinaryOp, l: f64, r: f64) -> Option<bool> {
         BinaryOp::LessEqual => l <= r,
         _ => return None,
     })
+}
+
+/// Whether the operator is defined for two floats.
+pub(super) fn takes_floats(op: BinaryOp) -> bool {
+    arithmetic(op, 1.0, 1.0).is_some() || compare(op, 1.0, 1.0).is_some()
+}
+
+/// The common case of two floats, whose result takes the place of `own`; whether there is one.
+/// The operator must [take floats](takes_floats).
+pub(super) fn floats(b: &Binary, l: f64, r: f64, own: &mut f64) -> bool {
+    if let Some(v) = arithmetic(b.op, l, r) {
+        *own = v;
+        return true;
+    }
+    let holds = compare(b.op, l, r).unwrap_or(false);
+    if b.return_bool {
+        *own = f64::from(u8::from(holds));
+        return true;
+    }
+    holds
 }
 
 impl Evaluator<'_> {

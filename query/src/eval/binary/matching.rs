@@ -4,10 +4,10 @@ use model::labels::METRIC_NAME;
 use model::{Labels, LabelsBuilder};
 
 use super::changes_meaning;
-use super::element::{Outcome, Side};
+use super::element::Side;
+use crate::eval::EvalError;
 use crate::eval::evaluator::Evaluator;
 use crate::eval::series::{FastMap, Point, Points, Series, is_metadata, without_metadata};
-use crate::eval::{EvalError, PointValue};
 use crate::promql::ast::{Binary, Cardinality, Expr, Matching};
 use crate::promql::quote::go_quote;
 
@@ -22,14 +22,17 @@ impl Groups {
         self.known.len()
     }
 
-    pub(super) fn of(&mut self, series: &[Series], matching: &Matching) -> Vec<usize> {
+    pub(super) fn of<'l>(
+        &mut self,
+        series: impl Iterator<Item = &'l Labels>,
+        matching: &Matching,
+    ) -> Vec<usize> {
         series
-            .iter()
-            .map(|s| {
+            .map(|labels| {
                 let next = self.known.len();
                 *self
                     .known
-                    .entry(match_labels(&s.labels, matching))
+                    .entry(match_labels(labels, matching))
                     .or_insert(next)
             })
             .collect()
@@ -38,13 +41,14 @@ impl Groups {
 
 /// The labels that decide a match.
 fn match_labels(labels: &Labels, matching: &Matching) -> Labels {
-    let mut b = labels.to_builder();
-    if matching.on {
-        b.retain(|n, _| matching.labels.iter().any(|l| l == n));
-    } else {
-        b.retain(|n, _| n != METRIC_NAME && !matching.labels.iter().any(|l| l == n));
-    }
-    b.build()
+    Labels::from_sorted(labels.iter().filter(|(n, _)| {
+        let listed = matching.labels.iter().any(|l| l == n);
+        if matching.on {
+            listed
+        } else {
+            *n != METRIC_NAME && !listed
+        }
+    }))
 }
 
 /// Go's `Labels.String()`: everything, the name too, inside braces.
@@ -77,19 +81,13 @@ impl Evaluator<'_> {
         expr: &Expr,
         b: &Binary,
         matching: &Matching,
-        left: Vec<Series>,
-        right: Vec<Series>,
+        many: &[Series],
+        one: &[Series],
+        swapped: bool,
     ) -> Result<Vec<Series>, EvalError> {
         let mut groups = Groups::default();
-        // From here on the "many" side comes first; it is the left one unless `group_right`.
-        let swapped = matching.cardinality == Cardinality::OneToMany;
-        let (many, one) = if swapped {
-            (right, left)
-        } else {
-            (left, right)
-        };
-        let many_groups = groups.of(&many, matching);
-        let one_groups = groups.of(&one, matching);
+        let many_groups = groups.of(many.iter().map(|s| &s.labels), matching);
+        let one_groups = groups.of(one.iter().map(|s| &s.labels), matching);
         // As in Prometheus, with `group_right` too `fill_left` stands in for the many.
         let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let mut join = Join {
@@ -97,8 +95,8 @@ impl Evaluator<'_> {
             expr,
             b,
             matching,
-            many: &many,
-            one: &one,
+            many,
+            one,
             slots: FastMap::default(),
             by_labels: FastMap::default(),
             out: Vec::new(),
@@ -184,28 +182,15 @@ impl Join<'_, '_> {
         one: Point<'_>,
         swapped: bool,
     ) {
-        fn side(p: Point<'_>) -> Side<'_> {
-            match p {
-                Point::Float(v) => Side::Float(v),
-                Point::Histogram(p) => Side::Histogram(&p.h),
-            }
-        }
         let (l, r) = if swapped {
-            (side(one), side(many))
+            (Side::of(one), Side::of(many))
         } else {
-            (side(many), side(one))
+            (Side::of(many), Side::of(one))
         };
-        let value = match self.ev.element(self.expr, self.b.op, l, r) {
-            Outcome::Nothing => return,
-            Outcome::Value(v) => v,
-            Outcome::Holds(holds) if self.b.return_bool => {
-                PointValue::Float(f64::from(u8::from(holds)))
-            }
-            Outcome::Holds(true) => l.to_value(),
-            Outcome::Holds(false) => return,
-        };
-        let slot = self.slot(pair);
-        self.out[slot].push(t, value);
+        if let Some(value) = self.ev.outcome(self.expr, self.b, l, r, l) {
+            let slot = self.slot(pair);
+            self.out[slot].push(t, value);
+        }
     }
 
     fn slot(&mut self, pair: (usize, usize)) -> usize {
@@ -225,39 +210,50 @@ impl Join<'_, '_> {
         slot
     }
 
-    /// The labels of a result, and whether its name goes at the end.
     fn result_labels(&self, (many, one): (usize, usize)) -> (Labels, bool) {
-        let op = self.b.op;
-        let own = self.many.get(many);
-        let partner = self.one.get(one);
-        let base = match (own, partner) {
-            (Some(s), _) => s.labels.clone(),
-            // The missing side is made of what it would have matched by.
-            (None, Some(p)) => match_labels(&p.labels, self.matching),
-            (None, None) => Labels::empty(),
-        };
-        let mut b: LabelsBuilder = base.to_builder();
-        if changes_meaning(op) {
-            b.retain(|n, _| !is_metadata(n));
-        }
-        if self.matching.cardinality == Cardinality::OneToOne {
-            let listed = |n: &str| self.matching.labels.iter().any(|l| l == n);
-            b.retain(|n, _| listed(n) == self.matching.on);
-        }
-        for name in &self.matching.include {
-            match partner.and_then(|p| p.labels.get(name)) {
-                Some(v) => b.set(name.clone(), v),
-                None => b.remove(name),
+        let own = self.many.get(many).map(|s| (&s.labels, s.drop_name));
+        let partner = self.one.get(one).map(|s| &s.labels);
+        let delayed = self.ev.q.options.delayed_name_removal;
+        result_labels(self.b, self.matching, delayed, own, partner)
+    }
+}
+
+/// The labels of a result, and whether its name goes at the end.
+pub(super) fn result_labels(
+    b: &Binary,
+    matching: &Matching,
+    delayed: bool,
+    own: Option<(&Labels, bool)>,
+    partner: Option<&Labels>,
+) -> (Labels, bool) {
+    let base = match (own, partner) {
+        (Some((labels, _)), _) => labels.clone(),
+        // The missing side is made of what it would have matched by.
+        (None, Some(partner)) => match_labels(partner, matching),
+        (None, None) => Labels::empty(),
+    };
+    let kept = base.iter().filter(|(n, _)| {
+        let listed = || matching.labels.iter().any(|l| l == n);
+        let one_to_one = matching.cardinality == Cardinality::OneToOne;
+        !(changes_meaning(b.op) && is_metadata(n)) && (!one_to_one || listed() == matching.on)
+    });
+    let mut labels = Labels::from_sorted(kept);
+    if !matching.include.is_empty() {
+        let mut with: LabelsBuilder = labels.to_builder();
+        for name in &matching.include {
+            match partner.and_then(|p| p.get(name)) {
+                Some(v) => with.set(name.clone(), v),
+                None => with.remove(name),
             };
         }
-        let mut labels = b.build();
-        let mut drop_name = own.is_some_and(|s| s.drop_name) && !changes_meaning(op);
-        if self.b.return_bool {
-            drop_name = true;
-            if !self.ev.q.options.delayed_name_removal {
-                labels = without_metadata(&labels);
-            }
-        }
-        (labels, drop_name)
+        labels = with.build();
     }
+    let mut drop_name = own.is_some_and(|(_, drop)| drop) && !changes_meaning(b.op);
+    if b.return_bool {
+        drop_name = true;
+        if !delayed {
+            labels = without_metadata(&labels);
+        }
+    }
+    (labels, drop_name)
 }

@@ -15,8 +15,8 @@ impl Evaluator<'_> {
         mut right: Vec<Series>,
     ) -> Result<Vec<Series>, EvalError> {
         let mut groups = Groups::default();
-        let left_groups = groups.of(&left, matching);
-        let right_groups = groups.of(&right, matching);
+        let left_groups = groups.of(left.iter().map(|s| &s.labels), matching);
+        let right_groups = groups.of(right.iter().map(|s| &s.labels), matching);
         // For each group, whether the deciding side has a point at each step.
         let (deciding, deciding_groups) = if op == BinaryOp::Or {
             (&left, &left_groups)
@@ -25,7 +25,11 @@ impl Evaluator<'_> {
         };
         let mut present: Vec<Vec<bool>> = vec![Vec::new(); groups.len()];
         for (s, group) in deciding.iter().zip(deciding_groups) {
+            self.q.check_cancel()?;
             let steps = &mut present[*group];
+            if steps.is_empty() {
+                self.q.charge_bytes(self.steps)?;
+            }
             steps.resize(self.steps, false);
             for (t, _) in s.points() {
                 steps[self.index(t)] = true;
@@ -38,6 +42,7 @@ impl Evaluator<'_> {
             (&mut left, &left_groups)
         };
         for (s, group) in filtered.iter_mut().zip(filtered_groups) {
+            self.q.check_cancel()?;
             let steps = &present[*group];
             let keep = |t: i64| steps.get(self.index(t)).copied().unwrap_or(false) == keep_present;
             s.floats.retain(|p| keep(p.t));

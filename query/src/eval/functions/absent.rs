@@ -11,17 +11,19 @@ use crate::promql::ast::{Call, Expr, ExprKind};
 impl Evaluator<'_> {
     pub(super) fn absent(&self, c: &Call) -> Result<Val, EvalError> {
         let mut present = vec![false; self.steps];
-        for s in self.vector(&c.args[0])? {
+        let stream = self.stream(&c.args[0])?;
+        self.each(stream, &mut |_, s| {
             for (t, _) in s.points() {
                 present[self.index(t)] = true;
             }
-        }
+            Ok(())
+        })?;
         Ok(self.where_absent(&c.args[0], &present))
     }
 
     pub(super) fn absent_over_time(&self, c: &Call) -> Result<Val, EvalError> {
         let mut present = vec![false; self.steps];
-        self.ranges(&c.args[0], &mut |mut series| {
+        self.ranges(&c.args[0], "absent_over_time", &mut |mut series| {
             for (t, present) in self.times().zip(present.iter_mut()) {
                 let (floats, histograms) = series.slice(t);
                 *present |= !floats.is_empty() || !histograms.is_empty();

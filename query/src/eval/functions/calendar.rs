@@ -75,9 +75,13 @@ pub(super) fn field(name: &str) -> Option<fn(&Civil) -> i64> {
 
 impl Evaluator<'_> {
     pub(super) fn calendar(&self, c: &Call, field: fn(&Civil) -> i64) -> Result<Val, EvalError> {
-        let read = |v: f64| field(&Civil::of(v)) as f64;
+        let read = move |v: f64| field(&Civil::of(v)) as f64;
         match c.args.first() {
-            Some(arg) => self.map_floats(arg, |_, v| Some(read(v))),
+            Some(arg) => {
+                let stream = self.stream(arg)?;
+                let fields = self.mapped(stream, move |_, _, v| Some(read(v)))?;
+                self.collect(fields).map(Val::Vector)
+            }
             None => {
                 let values: Vec<f64> = self.times().map(|t| read(seconds(t))).collect();
                 Ok(Val::Vector(vec![self.scalar_series(&values)]))

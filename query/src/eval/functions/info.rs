@@ -137,11 +137,16 @@ impl Evaluator<'_> {
         let lookback = self.q.lookback_ms();
         let (first, last) = self.first_last();
         let (first, last) = (read_at(first), read_at(last));
-        let selected = self.select(&matchers, first.saturating_sub(lookback), last)?;
+        let range = (first.saturating_sub(lookback), last);
+        let selected = self.select(&matchers, range, (0, "info"))?;
         let mut points = Samples::default();
         let mut out = Vec::new();
         for mut series in selected {
+            let held = self.q.held();
             self.decode(&mut series, &mut points)?;
+            self.q.release_to(held);
+            self.q
+                .charge_bytes(self.steps.saturating_mul(size_of::<Option<i64>>()))?;
             if !points.histograms.is_empty() {
                 return Err(EvalError::Failed(format!(
                     "this should be an info metric, with float samples: {}",

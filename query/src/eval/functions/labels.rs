@@ -1,16 +1,16 @@
 //! `label_replace` and `label_join`.
 
-use model::Regex;
 use model::labels::METRIC_NAME;
+use model::{Labels, Regex};
 
 use crate::eval::EvalError;
-use crate::eval::evaluator::{Evaluator, Val};
-use crate::eval::series::merge_same_labels;
+use crate::eval::evaluator::Evaluator;
+use crate::eval::stream::{Name, Stream};
 use crate::promql::ast::Call;
 
 impl Evaluator<'_> {
-    pub(super) fn label_replace(&self, c: &Call) -> Result<Val, EvalError> {
-        let mut series = self.vector(&c.args[0])?;
+    pub(super) fn label_replace<'e>(&self, c: &'e Call) -> Result<Stream<'e>, EvalError> {
+        let stream = self.stream(&c.args[0])?;
         let destination = self.string(&c.args[1])?;
         let replacement = self.string(&c.args[2])?;
         let source = self.string(&c.args[3])?;
@@ -25,23 +25,14 @@ impl Evaluator<'_> {
                 "invalid destination label name in label_replace(): {destination}"
             )));
         }
-        for s in &mut series {
-            let value = s.labels.get(&source).unwrap_or("");
-            let Some(new) = regex.expand(value, &replacement) else {
-                continue;
-            };
-            let mut b = s.labels.to_builder();
-            b.set(destination.as_str(), new);
-            s.labels = b.build();
-            if destination == METRIC_NAME {
-                s.drop_name = false;
-            }
-        }
-        Ok(Val::Vector(merge_same_labels(series)?))
+        let names = self.relabeled(stream.names(), &destination, |labels| {
+            regex.expand(labels.get(&source).unwrap_or(""), &replacement)
+        })?;
+        self.distinct(stream.renamed(names))
     }
 
-    pub(super) fn label_join(&self, c: &Call) -> Result<Val, EvalError> {
-        let mut series = self.vector(&c.args[0])?;
+    pub(super) fn label_join<'e>(&self, c: &'e Call) -> Result<Stream<'e>, EvalError> {
+        let stream = self.stream(&c.args[0])?;
         let destination = self.string(&c.args[1])?;
         let separator = self.string(&c.args[2])?;
         let mut sources = Vec::new();
@@ -59,19 +50,38 @@ impl Evaluator<'_> {
                 "invalid destination label name in label_join(): {destination}"
             )));
         }
-        for s in &mut series {
+        let names = self.relabeled(stream.names(), &destination, |labels| {
             let values: Vec<&str> = sources
                 .iter()
-                .map(|l| s.labels.get(l).unwrap_or(""))
+                .map(|l| labels.get(l).unwrap_or(""))
                 .collect();
-            let joined = values.join(&separator);
-            let mut b = s.labels.to_builder();
-            b.set(destination.as_str(), joined);
-            s.labels = b.build();
-            if destination == METRIC_NAME {
-                s.drop_name = false;
+            Some(values.join(&separator))
+        })?;
+        self.distinct(stream.renamed(names))
+    }
+
+    /// Sets a label of each series to what `value` makes of its labels, unless that is `None`.
+    fn relabeled(
+        &self,
+        names: &[Name],
+        destination: &str,
+        value: impl Fn(&Labels) -> Option<String>,
+    ) -> Result<Vec<Name>, EvalError> {
+        let mut out = Vec::with_capacity(names.len());
+        for name in names {
+            self.q.check_cancel()?;
+            let mut name = name.clone();
+            if let Some(value) = value(&name.labels) {
+                let mut b = name.labels.to_builder();
+                b.set(destination, value);
+                name.labels = b.build();
+                self.q.charge_bytes(name.labels.heap_bytes())?;
+                if destination == METRIC_NAME {
+                    name.drop_name = false;
+                }
             }
+            out.push(name);
         }
-        Ok(Val::Vector(merge_same_labels(series)?))
+        Ok(out)
     }
 }

@@ -1,7 +1,8 @@
 //! Functions of one float, and the roundings.
 
 use crate::eval::EvalError;
-use crate::eval::evaluator::{Evaluator, Val};
+use crate::eval::evaluator::Evaluator;
+use crate::eval::stream::Stream;
 use crate::promql::ast::Call;
 
 /// The function of this name, if it maps one float to one float.
@@ -63,27 +64,29 @@ pub(super) fn go_min(a: f64, b: f64) -> f64 {
 }
 
 impl Evaluator<'_> {
-    pub(super) fn clamp(&self, c: &Call) -> Result<Val, EvalError> {
+    pub(super) fn clamp<'e>(&self, c: &'e Call) -> Result<Stream<'e>, EvalError> {
         let unbounded = |v: f64| vec![v; self.steps];
         let (min, max) = match c.function.name {
             "clamp_min" => (self.scalar(&c.args[1])?, unbounded(f64::INFINITY)),
             "clamp_max" => (unbounded(f64::NEG_INFINITY), self.scalar(&c.args[1])?),
             _ => (self.scalar(&c.args[1])?, self.scalar(&c.args[2])?),
         };
-        self.map_floats(&c.args[0], |t, v| {
-            let (min, max) = (self.at(&min, t), self.at(&max, t));
+        let stream = self.stream(&c.args[0])?;
+        self.mapped(stream, move |ev, t, v| {
+            let (min, max) = (ev.at(&min, t), ev.at(&max, t));
             (max >= min || max.is_nan() || min.is_nan()).then(|| go_max(min, go_min(max, v)))
         })
     }
 
-    pub(super) fn round(&self, c: &Call) -> Result<Val, EvalError> {
+    pub(super) fn round<'e>(&self, c: &'e Call) -> Result<Stream<'e>, EvalError> {
         let nearest = match c.args.get(1) {
             Some(arg) => self.scalar(arg)?,
             None => vec![1.0; self.steps],
         };
-        self.map_floats(&c.args[0], |t, v| {
+        let stream = self.stream(&c.args[0])?;
+        self.mapped(stream, move |ev, t, v| {
             // Dividing by the inverse keeps 0.1 and its like exact.
-            let inverse = 1.0 / self.at(&nearest, t);
+            let inverse = 1.0 / ev.at(&nearest, t);
             Some((v * inverse + 0.5).floor() / inverse)
         })
     }

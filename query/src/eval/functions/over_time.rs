@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::range::Window;
+use super::slide;
 use crate::eval::kahan::{Kahan, Mean};
 use crate::eval::{PointValue, annotations};
 use crate::histogram::HistogramSum;
@@ -83,12 +84,18 @@ fn histogram_sum(w: &Window<'_>, mean: bool) -> Option<PointValue> {
 }
 
 pub(super) fn min(w: &Window<'_>) -> Option<PointValue> {
+    if let Some(lowest) = w.known.extreme {
+        return float(lowest);
+    }
     floats_only(w)?
         .reduce(|best, v| if v < best || best.is_nan() { v } else { best })
         .and_then(float)
 }
 
 pub(super) fn max(w: &Window<'_>) -> Option<PointValue> {
+    if let Some(highest) = w.known.extreme {
+        return float(highest);
+    }
     floats_only(w)?
         .reduce(|best, v| if v > best || best.is_nan() { v } else { best })
         .and_then(float)
@@ -114,6 +121,9 @@ pub(super) fn stddev(w: &Window<'_>) -> Option<PointValue> {
 }
 
 pub(super) fn quantile(w: &Window<'_>) -> Option<PointValue> {
+    if let Some(sorted) = w.known.sorted {
+        return float(quantile_of_sorted(w.param(0), sorted));
+    }
     let mut values: Vec<f64> = floats_only(w)?.collect();
     float(quantile_of(w.param(0), &mut values))
 }
@@ -131,6 +141,12 @@ pub(super) fn mad(w: &Window<'_>) -> Option<PointValue> {
 
 /// The `q`-quantile, linear between ranks; NaN sorts lowest. Reorders `values`.
 pub(crate) fn quantile_of(q: f64, values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(slide::order);
+    quantile_of_sorted(q, values)
+}
+
+/// As [`quantile_of`], of values in the order of [`slide::order`].
+fn quantile_of_sorted(q: f64, values: &[f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }
@@ -140,12 +156,6 @@ pub(crate) fn quantile_of(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| match (a.is_nan(), b.is_nan()) {
-        (true, true) => std::cmp::Ordering::Equal,
-        (true, false) => std::cmp::Ordering::Less,
-        (false, true) => std::cmp::Ordering::Greater,
-        _ => a.total_cmp(b),
-    });
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor() as usize;
     let upper = (lower + 1).min(values.len() - 1);

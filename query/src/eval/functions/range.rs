@@ -1,16 +1,23 @@
 //! Functions of range vectors: each is called with one window at a time.
 
+use std::cell::Cell;
+
 use model::{FPoint, HPoint};
 
+use super::slide::{Known, Memory, Slide};
 use super::{extended, over_time, rate, regression};
 use crate::eval::evaluator::Evaluator;
-use crate::eval::selector::start_of;
+use crate::eval::selector::{drop_stale, start_of};
 use crate::eval::series::Series;
+use crate::eval::stream::Stream;
+use crate::eval::window::RangeSeries;
 use crate::eval::{EvalError, PointValue};
 use crate::promql::ast::{Call, Expr, ExprKind, Extension, ValueType};
 
 /// Points gone through between two looks at whether anybody still waits: some milliseconds' worth.
 const POINTS_BETWEEN_CHECKS: usize = 1 << 20;
+/// How many floats a histogram in a window is worth.
+const POINTS_OF_A_HISTOGRAM: usize = 64;
 
 /// One series' window at one step.
 pub(super) struct Window<'a> {
@@ -33,6 +40,10 @@ pub(super) struct Window<'a> {
     /// Where the range vector is, for annotations.
     pub(super) arg: &'a Expr,
     pub(super) ev: &'a Evaluator<'a>,
+    /// What is known of the floats from the windows before.
+    pub(super) known: Known<'a>,
+    /// Whether a note about the metric's name was made for this series.
+    pub(super) name_noted: &'a Cell<bool>,
 }
 
 impl Window<'_> {
@@ -121,8 +132,142 @@ pub(super) fn function(name: &str) -> Option<RangeFunction> {
     })
 }
 
+/// A call of a range function, its parameters evaluated.
+struct RangeCall<'e> {
+    name: &'static str,
+    function: RangeFunction,
+    arg: &'e Expr,
+    /// Scalar arguments, in order, at each step.
+    params: Vec<Vec<f64>>,
+}
+
+impl RangeCall<'_> {
+    fn keeps_name(&self) -> bool {
+        matches!(self.name, "last_over_time" | "first_over_time")
+    }
+
+    /// Calls the function with each window of a series.
+    fn run(
+        &self,
+        ev: &Evaluator<'_>,
+        mut series: RangeSeries<'_>,
+        slide: &mut Slide,
+        out: &mut Series,
+    ) -> Result<(), EvalError> {
+        let rated = matches!(self.name, "rate" | "increase" | "delta");
+        let extension = series.shape.extension;
+        let plain = series.points.histograms.is_empty()
+            && series.starts.is_empty()
+            && extension == Extension::None;
+        slide.begin(Memory::of(self.name), series.points, plain);
+        let metric = series.labels.metric_name();
+        let name_noted = Cell::new(false);
+        let mut step_params = Vec::with_capacity(self.params.len());
+        let mut unchecked = 0;
+        for (i, t) in ev.times().enumerate() {
+            let (mut floats, mut histograms) = series.slice(t);
+            // One series can take minutes: windows of a subquery overlap.
+            unchecked += 1 + floats.len() + histograms.len() * POINTS_OF_A_HISTOGRAM;
+            if unchecked > POINTS_BETWEEN_CHECKS {
+                ev.q.check_cancel()?;
+                unchecked = 0;
+            }
+            let (start, end) = series.shape.bounds(t);
+            if extension != Extension::None && !rated {
+                (floats, histograms) = extended::from_anchor(floats, histograms, start);
+            }
+            if floats.is_empty() && histograms.is_empty() {
+                continue;
+            }
+            step_params.clear();
+            step_params.extend(self.params.iter().map(|p| p[i]));
+            let (low, high) = series.float_bounds();
+            let window = Window {
+                floats,
+                histograms,
+                at: t,
+                start,
+                end,
+                range: series.shape.range,
+                extension,
+                starts: series.starts,
+                metric,
+                params: &step_params,
+                arg: self.arg,
+                ev,
+                known: slide.advance(&series.points.floats, low, high),
+                name_noted: &name_noted,
+            };
+            if let Some(value) = (self.function)(&window) {
+                out.push(t, value);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Evaluator<'_> {
-    pub(super) fn range_call(&self, c: &Call, f: RangeFunction) -> Result<Vec<Series>, EvalError> {
+    /// A range function of a selector; `None` for one of a subquery.
+    pub(super) fn range_stream<'e>(
+        &self,
+        c: &'e Call,
+        f: RangeFunction,
+    ) -> Result<Option<Stream<'e>>, EvalError> {
+        let matrix = |a: &&Expr| a.value_type() == ValueType::Matrix;
+        let arg = c.args.iter().find(matrix).map(Expr::unparen);
+        let Some(ExprKind::Range(r)) = arg.map(|a| &a.kind) else {
+            return Ok(None);
+        };
+        let call = self.range_call(c, f)?;
+        let shape = self.range_shape(r)?;
+        let selected = self.select_ranges(r, shape, call.name)?;
+        let keeps_name = call.keeps_name();
+        let stream = self.stored(
+            selected,
+            Box::new(move |ev, series, scratch, out| {
+                ev.decode(series, &mut scratch.points)?;
+                drop_stale(&mut scratch.points);
+                let starts = ev.starts(series);
+                let windows = RangeSeries::new(shape, &series.labels, &scratch.points, &starts);
+                call.run(ev, windows, &mut scratch.slide, out)
+            }),
+        )?;
+        if keeps_name {
+            return Ok(Some(stream));
+        }
+        self.nameless(stream).map(Some)
+    }
+
+    /// A range function of a subquery.
+    pub(super) fn range_of_subquery(
+        &self,
+        c: &Call,
+        f: RangeFunction,
+    ) -> Result<Vec<Series>, EvalError> {
+        let call = self.range_call(c, f)?;
+        let mut slide = Slide::default();
+        let mut out = Vec::new();
+        self.ranges(call.arg, call.name, &mut |series| {
+            self.q.check_cancel()?;
+            let mut result = Series::new(series.labels.clone(), series.drop_name);
+            call.run(self, series, &mut slide, &mut result)?;
+            if !result.is_empty() {
+                self.q.charge(result.samples())?;
+                if !call.keeps_name() {
+                    self.drop_name(&mut result);
+                }
+                out.push(result);
+            }
+            Ok(())
+        })?;
+        if call.keeps_name() {
+            Ok(out)
+        } else {
+            self.joined(out)
+        }
+    }
+
+    fn range_call<'e>(&self, c: &'e Call, f: RangeFunction) -> Result<RangeCall<'e>, EvalError> {
         let name = c.function.name;
         let mut params = Vec::new();
         let mut arg = None;
@@ -138,65 +283,12 @@ impl Evaluator<'_> {
         };
         check_extension(name, arg)?;
         self.check_params(c, &params)?;
-        let rated = matches!(name, "rate" | "increase" | "delta");
-        let keeps_name = matches!(name, "last_over_time" | "first_over_time");
-        let mut out = Vec::new();
-        let mut step_params = Vec::with_capacity(params.len());
-        self.ranges(arg, &mut |mut series| {
-            self.q.check_cancel()?;
-            let mut result = Series::new(series.labels.clone(), series.drop_name);
-            let metric = series.labels.metric_name();
-            let mut unchecked = 0;
-            for (i, t) in self.times().enumerate() {
-                let (mut floats, mut histograms) = series.slice(t);
-                // One series can take minutes: windows of a subquery overlap.
-                unchecked += floats.len() + histograms.len();
-                if unchecked > POINTS_BETWEEN_CHECKS {
-                    self.q.check_cancel()?;
-                    unchecked = 0;
-                }
-                let (start, end) = series.shape.bounds(t);
-                let extension = series.shape.extension;
-                if extension != Extension::None && !rated {
-                    (floats, histograms) = extended::from_anchor(floats, histograms, start);
-                }
-                if floats.is_empty() && histograms.is_empty() {
-                    continue;
-                }
-                step_params.clear();
-                step_params.extend(params.iter().map(|p| p[i]));
-                let window = Window {
-                    floats,
-                    histograms,
-                    at: t,
-                    start,
-                    end,
-                    range: series.shape.range,
-                    extension,
-                    starts: series.starts,
-                    metric,
-                    params: &step_params,
-                    arg,
-                    ev: self,
-                };
-                if let Some(value) = f(&window) {
-                    result.push(t, value);
-                }
-            }
-            if !result.is_empty() {
-                self.q.charge(result.floats.len())?;
-                if !keeps_name {
-                    self.drop_name(&mut result);
-                }
-                out.push(result);
-            }
-            Ok(())
-        })?;
-        if keeps_name {
-            Ok(out)
-        } else {
-            self.joined(out)
-        }
+        Ok(RangeCall {
+            name,
+            function: f,
+            arg,
+            params,
+        })
     }
 
     fn check_params(&self, c: &Call, params: &[Vec<f64>]) -> Result<(), EvalError> {

@@ -24,6 +24,9 @@ pub(super) fn delta(w: &Window<'_>) -> Option<PointValue> {
 }
 
 fn note_name(w: &Window<'_>) {
+    if w.name_noted.replace(true) {
+        return;
+    }
     let counted = ["_total", "_sum", "_count", "_bucket"];
     if !w.metric.is_empty() && !counted.iter().any(|s| w.metric.ends_with(s)) {
         w.note(annotations::possible_non_counter(w.metric));
@@ -79,10 +82,14 @@ fn extrapolated(w: &Window<'_>, counter: bool, per_second: bool) -> Option<Point
         }
     } else {
         change = w.floats[intervals].v - w.floats[0].v;
-        if counter {
-            for pair in w.floats.windows(2) {
-                if pair[1].v < pair[0].v || w.start_resets(pair[0].t, pair[1].t) {
-                    change += pair[0].v;
+        match w.known.places {
+            _ if !counter => {}
+            Some(falls) => falls.iter().for_each(|i| change += w.floats[i - 1].v),
+            None => {
+                for pair in w.floats.windows(2) {
+                    if pair[1].v < pair[0].v || w.start_resets(pair[0].t, pair[1].t) {
+                        change += pair[0].v;
+                    }
                 }
             }
         }
@@ -329,6 +336,9 @@ fn count_pairs(
     w: &Window<'_>,
     counts: impl Fn((i64, Point<'_>), (i64, Point<'_>)) -> bool,
 ) -> Option<PointValue> {
+    if let Some(places) = w.known.places {
+        return Some(PointValue::Float(places.len() as f64));
+    }
     if w.histograms.is_empty() {
         // The common case, without a merged copy.
         let point = |p: &FPoint| (p.t, Point::Float(p.v));

@@ -1,0 +1,194 @@
+//! One running query: what all its evaluators share, and what it holds at the moment.
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::Ordering;
+
+use model::SeriesReader;
+use model::time::duration_millis;
+
+use super::annotations::{Annotations, ForcedMonotonicity};
+use super::engine::{Engine, EngineOptions, EvalError, Evaluation, Limits};
+use super::{Value, cse::Repeated};
+use crate::Expr;
+use crate::promql::duration::QueryShape;
+
+/// Bytes of a float point, by which points of all kinds are counted.
+const POINT_BYTES: usize = 16;
+
+/// What a query is about; threads that help with it start from a copy.
+#[derive(Clone, Copy)]
+pub(crate) struct Task<'a> {
+    pub(crate) reader: &'a dyn SeriesReader,
+    pub(crate) options: &'a EngineOptions,
+    limits: &'a Limits,
+    /// First instant, in milliseconds.
+    pub(crate) start: i64,
+    /// Last instant, in milliseconds.
+    pub(crate) end: i64,
+    /// Step in milliseconds; 0 for an instant query.
+    pub(crate) step: i64,
+    held: Held,
+}
+
+/// What a query holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    samples: usize,
+    bytes: usize,
+}
+
+/// One running query, or the part of it that a thread computes.
+pub(crate) struct Query<'a> {
+    task: Task<'a>,
+    annotations: RefCell<Annotations>,
+    held: Cell<Held>,
+    /// Bytes of results that are needed again.
+    kept: Cell<usize>,
+    pub(crate) repeated: Repeated,
+}
+
+impl<'a> std::ops::Deref for Query<'a> {
+    type Target = Task<'a>;
+
+    fn deref(&self) -> &Task<'a> {
+        &self.task
+    }
+}
+
+impl<'a> Task<'a> {
+    /// A query of its own for the part of another thread; it starts with what is held already.
+    pub(crate) fn part(self) -> Query<'a> {
+        Query {
+            held: Cell::new(self.held),
+            kept: Cell::new(0),
+            task: self,
+            annotations: RefCell::default(),
+            repeated: Repeated::default(),
+        }
+    }
+
+    pub(crate) fn shape(&self) -> QueryShape {
+        QueryShape {
+            step_ms: self.step,
+            range_ms: self.end.saturating_sub(self.start),
+        }
+    }
+
+    pub(crate) fn lookback_ms(&self) -> i64 {
+        duration_millis(self.options.lookback)
+    }
+
+    pub(crate) fn check_cancel(&self) -> Result<(), EvalError> {
+        match &self.limits.cancel {
+            Some(flag) if flag.load(Ordering::Relaxed) => Err(EvalError::Canceled),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'a> Query<'a> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        reader: &'a dyn SeriesReader,
+        limits: &'a Limits,
+        (start, end, step): (i64, i64, i64),
+        expr: &Expr,
+    ) -> Self {
+        let task = Task {
+            reader,
+            options: engine.options(),
+            limits,
+            start,
+            end,
+            step,
+            held: Held::default(),
+        };
+        Query {
+            repeated: Repeated::of(expr),
+            ..task.part()
+        }
+    }
+
+    /// The task for a helping thread.
+    pub(crate) fn task(&self) -> Task<'a> {
+        Task {
+            held: self.held.get(),
+            ..self.task
+        }
+    }
+
+    /// Counts points that are held until the end of the query.
+    pub(crate) fn keep(&self, samples: usize) -> Result<(), EvalError> {
+        let bytes = samples.saturating_mul(POINT_BYTES);
+        self.kept.set(self.kept.get().saturating_add(bytes));
+        self.hold(self.held.get())
+    }
+
+    /// What a helping thread noticed.
+    pub(crate) fn into_annotations(self) -> Annotations {
+        self.annotations.into_inner()
+    }
+
+    /// Takes over what a helping thread noticed.
+    pub(crate) fn adopt(&self, annotations: Annotations) {
+        self.annotations.borrow_mut().adopt(annotations);
+    }
+
+    pub(crate) fn finish(self, value: Value) -> Evaluation {
+        let (warnings, infos) = self.annotations.into_inner().finish();
+        Evaluation {
+            value,
+            warnings,
+            infos,
+        }
+    }
+
+    pub(crate) fn note(&self, message: String, at: &Expr) {
+        self.annotations.borrow_mut().add(message, at);
+    }
+
+    pub(crate) fn note_forced(&self, metric: &str, forced: ForcedMonotonicity) {
+        self.annotations
+            .borrow_mut()
+            .forced_monotonicity(metric, forced);
+    }
+
+    /// Counts samples that are now held.
+    pub(crate) fn charge(&self, samples: usize) -> Result<(), EvalError> {
+        let mut held = self.held.get();
+        held.samples = held.samples.saturating_add(samples);
+        held.bytes = held
+            .bytes
+            .saturating_add(samples.saturating_mul(POINT_BYTES));
+        self.hold(held)
+    }
+
+    /// Counts bytes that are now held, other than points.
+    pub(crate) fn charge_bytes(&self, bytes: usize) -> Result<(), EvalError> {
+        let mut held = self.held.get();
+        held.bytes = held.bytes.saturating_add(bytes);
+        self.hold(held)
+    }
+
+    fn hold(&self, held: Held) -> Result<(), EvalError> {
+        self.held.set(held);
+        if held.samples > self.limits.samples_max {
+            return Err(EvalError::TooManySamples);
+        }
+        if held.bytes.saturating_add(self.kept.get()) > self.limits.bytes_max {
+            return Err(EvalError::TooManyBytes {
+                bytes_max: self.limits.bytes_max,
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn held(&self) -> Held {
+        self.held.get()
+    }
+
+    /// Forgets all that was counted since [`Query::held`] was `held`.
+    pub(crate) fn release_to(&self, held: Held) {
+        self.held.set(held);
+    }
+}
