@@ -94,6 +94,7 @@ impl Environment for RuleEnvironment {
         query::Limits {
             samples_max: self.samples_max,
             cancel: Some(Arc::clone(&self.late)),
+            ..query::Limits::default()
         }
     }
 }
