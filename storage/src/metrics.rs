@@ -387,6 +387,13 @@ impl MetricStore {
 
     /// Moves samples before `to` into a block. On failure they stay in memory and in the log.
     fn flush_to(&self, flusher: &mut Flusher, to: i64) -> bool {
+        // A block is durable at once. Were the log behind it lost at a power cut, half of a
+        // batch that reaches beyond `to` would be there, and later batches without earlier ones.
+        for part in self.unsynced() {
+            let failed = part.sync().is_err();
+            // What failed is in health, and the next maintenance brings everything to a block.
+            let _ = self.sync_done(&part, failed);
+        }
         let ids = {
             // An append between its look at the head and its write holds the writer.
             let _writer = self.lock_writer();

@@ -352,15 +352,17 @@ impl Wal {
             quarantine(self.disk.as_ref(), &path);
             return Ok(());
         }
+        // A killed process may have left it in the page cache only, and what is read here may
+        // become a block, which is durable at once. A failure is met again at the next sync.
+        let synced = file.sync().is_ok();
         let mut segment = Segment {
             number,
             path,
-            // A killed process may have left it in the page cache only: it is synced again.
-            file: Some(Arc::clone(&file)),
+            file: (!synced).then(|| Arc::clone(&file)),
             bytes: len,
-            synced_bytes: 0,
+            synced_bytes: if synced { len } else { 0 },
             told_synced_bytes: 0,
-            sync_lost: false,
+            sync_lost: !synced,
             mark_max: i64::MIN,
         };
         let mut at = HEADER_BYTES as u64;
@@ -397,6 +399,7 @@ impl Wal {
                         // When this fails the tail is found again at the next start.
                         if file.set_len(at).is_ok() {
                             segment.bytes = at;
+                            segment.synced_bytes = segment.synced_bytes.min(at);
                         }
                     } else {
                         let what = format_args!("{} bytes from byte {at} on", len - at);
