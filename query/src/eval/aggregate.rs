@@ -1,7 +1,10 @@
-//! Aggregation operators: groups are formed once, then each group is reduced step by step.
+//! Aggregation operators. Input series come one after the other; what a group has gathered is
+//! kept per step, not what it was gathered from.
 
 mod choose;
 mod count_values;
+mod gather;
+mod quantile;
 mod reduce;
 
 use model::Labels;
@@ -11,13 +14,6 @@ use super::EvalError;
 use super::evaluator::Evaluator;
 use super::series::{FastMap, Series};
 use crate::promql::ast::{Aggregate, AggregateOp};
-
-/// A group's labels and the input series in it, by index.
-pub(super) struct Group {
-    pub(super) labels: Labels,
-    pub(super) drop_name: bool,
-    pub(super) members: Vec<usize>,
-}
 
 impl Evaluator<'_> {
     pub(crate) fn aggregate(&self, a: &Aggregate) -> Result<Vec<Series>, EvalError> {
@@ -29,26 +25,20 @@ impl Evaluator<'_> {
                 if let Some(p) = param {
                     count_values::check_label(p, &label)?;
                 }
-                let input = self.vector(&a.expr)?;
-                self.count_values(a, &label, input)
+                self.count_values(a, &label)
             }
             AggregateOp::Topk
             | AggregateOp::Bottomk
             | AggregateOp::Limitk
             | AggregateOp::LimitRatio => {
                 let param = self.parameter(a)?;
-                let input = self.vector(&a.expr)?;
-                self.choose(a, &param, &input)
+                self.choose(a, &param)
             }
             AggregateOp::Quantile => {
                 let param = self.parameter(a)?;
-                let input = self.vector(&a.expr)?;
-                self.quantile(a, &param, &input)
+                self.quantile(a, &param)
             }
-            _ => {
-                let input = self.vector(&a.expr)?;
-                self.reduce(a, &input)
-            }
+            _ => self.reduce(a),
         }
     }
 
@@ -59,40 +49,70 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Sorts input series into groups, in order of first appearance.
-    fn groups(&self, a: &Aggregate, input: &[Series]) -> Vec<Group> {
-        let mut places: FastMap<Labels, usize> = FastMap::default();
-        let mut groups: Vec<Group> = Vec::new();
-        for (i, s) in input.iter().enumerate() {
-            let labels = group_labels(a, &s.labels);
-            let next = groups.len();
-            let at = *places.entry(labels.clone()).or_insert(next);
-            if at == next {
-                groups.push(Group {
-                    labels,
-                    drop_name: false,
-                    members: Vec::new(),
-                });
+    /// The series of each group, by index; groups in order of first appearance.
+    fn groups<'l>(
+        &self,
+        a: &Aggregate,
+        series: impl Iterator<Item = &'l Labels>,
+    ) -> Vec<Vec<usize>> {
+        let mut grouping = Grouping::new(a);
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for (i, labels) in series.enumerate() {
+            let at = grouping.of(labels);
+            if at == groups.len() {
+                groups.push(Vec::new());
             }
-            groups[at].members.push(i);
-            groups[at].drop_name |= s.drop_name;
+            groups[at].push(i);
         }
         groups
     }
 }
 
-/// The labels an aggregation leaves of a series.
-fn group_labels(a: &Aggregate, labels: &Labels) -> Labels {
-    let listed = |n: &str| a.grouping.iter().any(|g| g == n);
+/// Numbers groups as they appear.
+struct Grouping<'a> {
+    a: &'a Aggregate,
+    known: FastMap<Box<[u8]>, usize>,
+    /// The labels that tell groups apart, each text after its length.
+    key: Vec<u8>,
+}
+
+impl<'a> Grouping<'a> {
+    fn new(a: &'a Aggregate) -> Self {
+        Grouping {
+            a,
+            known: FastMap::default(),
+            key: Vec::new(),
+        }
+    }
+
+    /// The number of the group of a series; the count of groups before for a new one.
+    fn of(&mut self, labels: &Labels) -> usize {
+        self.key.clear();
+        for (name, value) in labels.iter().filter(|(n, _)| keeps(self.a, n)) {
+            for text in [name, value] {
+                self.key.extend((text.len() as u64).to_le_bytes());
+                self.key.extend(text.as_bytes());
+            }
+        }
+        if let Some(at) = self.known.get(self.key.as_slice()) {
+            return *at;
+        }
+        let next = self.known.len();
+        self.known.insert(Box::from(self.key.as_slice()), next);
+        next
+    }
+
+    /// The labels an aggregation leaves of a series.
+    fn labels(&self, labels: &Labels) -> Labels {
+        Labels::from_sorted(labels.iter().filter(|(n, _)| keeps(self.a, n)))
+    }
+}
+
+fn keeps(a: &Aggregate, name: &str) -> bool {
+    let listed = || a.grouping.iter().any(|g| g == name);
     if a.without {
-        let mut b = labels.to_builder();
-        b.retain(|n, _| n != METRIC_NAME && !listed(n));
-        b.build()
-    } else if a.grouping.is_empty() {
-        Labels::empty()
+        name != METRIC_NAME && !listed()
     } else {
-        let mut b = labels.to_builder();
-        b.retain(|n, _| listed(n));
-        b.build()
+        listed()
     }
 }

@@ -83,6 +83,12 @@ impl<'a> Evaluator<'a> {
         (0..self.steps).map(move |i| start.saturating_add((i as i64).saturating_mul(step)))
     }
 
+    /// The instant of a step, in milliseconds.
+    pub(crate) fn time(&self, step: usize) -> i64 {
+        let step = i64::try_from(step).unwrap_or(i64::MAX);
+        self.start.saturating_add(step.saturating_mul(self.step))
+    }
+
     /// The step number of an instant that lies on a step.
     pub(crate) fn index(&self, t: i64) -> usize {
         usize::try_from(t.saturating_sub(self.start) / self.step)

@@ -2,21 +2,31 @@
 
 use std::cmp::Ordering;
 
+use model::Labels;
+
+use super::Grouping;
 use crate::eval::evaluator::Evaluator;
 use crate::eval::hash::labels_hash;
-use crate::eval::series::{Point, Points, Series};
+use crate::eval::series::{FastMap, Point, Points, Series};
 use crate::eval::{EvalError, annotations};
 use crate::promql::ast::{Aggregate, AggregateOp};
 
+/// Up to this many of a group are chosen while the series come by; more would cost more memory
+/// than the series themselves when groups are small.
+const STREAMED_MAX: usize = 16;
+/// Points looked at between two looks at whether anybody still waits.
+const POINTS_BETWEEN_CHECKS: usize = 1 << 18;
+
 impl Evaluator<'_> {
-    pub(super) fn choose(
-        &self,
-        a: &Aggregate,
-        param: &[f64],
-        input: &[Series],
-    ) -> Result<Vec<Series>, EvalError> {
+    pub(super) fn choose(&self, a: &Aggregate, param: &[f64]) -> Result<Vec<Series>, EvalError> {
         self.check_parameter(a, param)?;
-        let groups = self.groups(a, input);
+        let ranked = matches!(a.op, AggregateOp::Topk | AggregateOp::Bottomk);
+        let most = param.iter().fold(0, |most, k| count(*k).max(most));
+        if ranked && most <= STREAMED_MAX {
+            return self.choose_streamed(a, param, most);
+        }
+        let input = &self.vector(&a.expr)?;
+        let groups = self.groups(a, input.iter().map(|s| &s.labels));
         let hashes: Vec<u64> = if a.op == AggregateOp::LimitRatio {
             input.iter().map(|s| labels_hash(&s.labels)).collect()
         } else {
@@ -31,12 +41,15 @@ impl Evaluator<'_> {
         let mut candidates: Vec<(usize, Point<'_>)> = Vec::new();
         for group in &groups {
             self.q.check_cancel()?;
-            let mut points: Vec<(usize, Points<'_>)> = group
-                .members
-                .iter()
-                .map(|i| (*i, input[*i].points()))
-                .collect();
+            let mut points: Vec<(usize, Points<'_>)> =
+                group.iter().map(|i| (*i, input[*i].points())).collect();
+            let mut unchecked = 0;
             for (t, k) in self.times().zip(param) {
+                unchecked += points.len();
+                if unchecked > POINTS_BETWEEN_CHECKS {
+                    self.q.check_cancel()?;
+                    unchecked = 0;
+                }
                 candidates.clear();
                 for (i, points) in &mut points {
                     if let Some(p) = points.at(t) {
@@ -67,6 +80,66 @@ impl Evaluator<'_> {
         }
         chosen.retain(|s| !s.is_empty());
         Ok(chosen)
+    }
+
+    /// Keeps only the best of each group at each step while the series come by.
+    fn choose_streamed(
+        &self,
+        a: &Aggregate,
+        param: &[f64],
+        most: usize,
+    ) -> Result<Vec<Series>, EvalError> {
+        let stream = self.stream(&a.expr)?;
+        let mut grouping = Grouping::new(a);
+        let mut groups: Vec<Best> = Vec::new();
+        let mut input: Vec<(Labels, bool)> = Vec::new();
+        let mut ignored = false;
+        self.each(stream, &mut |_, s| {
+            let at = grouping.of(&s.labels);
+            if at == groups.len() {
+                let slots = self.steps.saturating_mul(most);
+                self.q
+                    .charge_bytes(slots.saturating_mul(size_of::<(f64, u32)>()))?;
+                groups.push(Best {
+                    slots: vec![(0.0, 0); slots],
+                    taken: vec![0; self.steps],
+                });
+            }
+            let number = input.len() as u32;
+            input.push((s.labels.clone(), s.drop_name));
+            ignored |= !s.histograms.is_empty();
+            for p in &s.floats {
+                let step = self.index(p.t);
+                let k = count(param.get(step).copied().unwrap_or(0.0));
+                groups[at].offer(a.op, step * most, step, k, (p.v, number));
+            }
+            Ok(())
+        })?;
+        if ignored && most > 0 {
+            let text = annotations::histogram_ignored_in_aggregation(a.op.as_str());
+            self.q.note(text, &a.expr);
+        }
+        let mut chosen: FastMap<u32, Series> = FastMap::default();
+        let mut order: Vec<u32> = Vec::new();
+        for group in &groups {
+            self.q.check_cancel()?;
+            for (step, t) in self.times().enumerate() {
+                let from = step * most;
+                for (v, number) in &group.slots[from..from + usize::from(group.taken[step])] {
+                    let series = chosen.entry(*number).or_insert_with(|| {
+                        order.push(*number);
+                        let (labels, drop_name) = &input[*number as usize];
+                        Series::new(labels.clone(), *drop_name)
+                    });
+                    series.floats.push(model::FPoint { t, v: *v });
+                }
+            }
+        }
+        // With one step the order of the result is the order of choice.
+        if self.steps > 1 {
+            order.sort_unstable();
+        }
+        Ok(order.iter().filter_map(|n| chosen.remove(n)).collect())
     }
 
     fn check_parameter(&self, a: &Aggregate, param: &[f64]) -> Result<(), EvalError> {
@@ -104,7 +177,7 @@ impl Evaluator<'_> {
         hashes: &[u64],
         candidates: &mut Vec<(usize, Point<'_>)>,
     ) {
-        let count = k.max(0.0) as usize;
+        let count = count(k);
         match a.op {
             AggregateOp::LimitRatio => {
                 let ratio = k.clamp(-1.0, 1.0);
@@ -129,11 +202,49 @@ impl Evaluator<'_> {
     }
 }
 
+/// The best of one group: `most` slots for each step, best first.
+struct Best {
+    slots: Vec<(f64, u32)>,
+    taken: Vec<u8>,
+}
+
+impl Best {
+    /// Takes a candidate if it is among the best `k` so far at a step; of equals the first stay.
+    fn offer(&mut self, op: AggregateOp, from: usize, step: usize, k: usize, new: (f64, u32)) {
+        let taken = usize::from(self.taken[step]);
+        let slots = &mut self.slots[from..from + k];
+        if taken < k {
+            slots[taken] = new;
+            self.taken[step] += 1;
+        } else if slots
+            .last()
+            .is_some_and(|last| rank_floats(op, new.0, last.0).is_lt())
+        {
+            slots[k - 1] = new;
+        } else {
+            return;
+        }
+        let mut at = taken.min(k - 1);
+        while at > 0 && rank_floats(op, new.0, slots[at - 1].0).is_lt() {
+            slots.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+}
+
+fn count(k: f64) -> usize {
+    k.max(0.0) as usize
+}
+
 /// Best first; NaN last. Equal values keep their order.
 fn rank(op: AggregateOp, x: Point<'_>, y: Point<'_>) -> Ordering {
     let (Point::Float(x), Point::Float(y)) = (x, y) else {
         return Ordering::Equal;
     };
+    rank_floats(op, x, y)
+}
+
+fn rank_floats(op: AggregateOp, x: f64, y: f64) -> Ordering {
     match (x.is_nan(), y.is_nan()) {
         (true, true) => Ordering::Equal,
         (true, false) => Ordering::Greater,

@@ -1,12 +1,17 @@
 //! `count_values`: how many series have each value, the value becoming a label.
 
-use super::group_labels;
+use super::Grouping;
 use crate::eval::EvalError;
 use crate::eval::evaluator::Evaluator;
 use crate::eval::series::{FastMap, Point, Series};
 use crate::promql::ast::{Aggregate, Expr};
 use crate::promql::quote::{go_quote_bytes, unquote};
 use model::{FPoint, Labels, number};
+
+/// What an entry of a map takes, about.
+const KNOWN_BYTES: usize = 64;
+/// Points counted between two looks at whether anybody still waits.
+const POINTS_BETWEEN_CHECKS: usize = 1 << 14;
 
 /// The label must be valid UTF-8, which only the source text can still tell, and not empty.
 pub(super) fn check_label(param: &Expr, label: &str) -> Result<(), EvalError> {
@@ -27,42 +32,91 @@ impl Evaluator<'_> {
         &self,
         a: &Aggregate,
         label: &str,
-        input: Vec<Series>,
     ) -> Result<Vec<Series>, EvalError> {
-        let mut places: FastMap<Labels, usize> = FastMap::default();
-        let mut counts: Vec<(Labels, bool, FastMap<usize, f64>)> = Vec::new();
-        for s in input {
-            self.q.check_cancel()?;
-            let base = group_labels(a, &s.labels);
-            for (t, point) in s.points() {
-                let value = match point {
-                    Point::Float(v) => number::format_fixed(v),
-                    Point::Histogram(p) => crate::histogram::describe(&p.h),
-                };
-                let mut b = base.to_builder();
-                b.set(label, value);
-                let labels = b.build();
-                let next = counts.len();
-                let at = *places.entry(labels.clone()).or_insert(next);
-                if at == next {
-                    counts.push((labels, false, FastMap::default()));
+        let stream = self.stream(&a.expr)?;
+        let mut found = Found::default();
+        let mut grouping = Grouping::new(a);
+        // A float's text is made once for each group: group and bits give the result's number.
+        let mut known: FastMap<(usize, u64), u32> = FastMap::default();
+        self.each(stream, &mut |_, s| {
+            let group = grouping.of(&s.labels);
+            let base = grouping.labels(&s.labels);
+            let drop_name = s.drop_name && label != model::labels::METRIC_NAME;
+            for (n, (t, point)) in s.points().enumerate() {
+                if n % POINTS_BETWEEN_CHECKS == 0 {
+                    self.q.check_cancel()?;
                 }
-                let (_, drop_name, steps) = &mut counts[at];
-                *drop_name |= s.drop_name && label != model::labels::METRIC_NAME;
-                *steps.entry(self.index(t)).or_default() += 1.0;
+                let key = match point {
+                    Point::Float(v) => Some((group, v.to_bits())),
+                    Point::Histogram(_) => None,
+                };
+                let at = match key.and_then(|k| known.get(&k)) {
+                    Some(at) => *at,
+                    None => {
+                        let value = match point {
+                            Point::Float(v) => number::format_fixed(v),
+                            Point::Histogram(p) => crate::histogram::describe(&p.h),
+                        };
+                        let mut b = base.to_builder();
+                        b.set(label, value);
+                        let (at, new) = found.place(b.build());
+                        self.q.charge_bytes(new + KNOWN_BYTES)?;
+                        if let Some(key) = key {
+                            known.insert(key, at);
+                        }
+                        at
+                    }
+                };
+                found.labels[at as usize].1 |= drop_name;
+                let count = found
+                    .counts
+                    .entry((at, self.index(t) as u32))
+                    .or_insert(0.0);
+                if *count == 0.0 {
+                    self.q.charge(2)?;
+                }
+                *count += 1.0;
             }
-        }
-        Ok(counts
+            Ok(())
+        })?;
+        Ok(self.counted(found))
+    }
+
+    fn counted(&self, found: Found) -> Vec<Series> {
+        let mut out: Vec<Series> = found
+            .labels
             .into_iter()
-            .map(|(labels, drop_name, steps)| {
-                let mut series = Series::new(labels, drop_name);
-                series.floats = self
-                    .times()
-                    .enumerate()
-                    .filter_map(|(i, t)| steps.get(&i).map(|v| FPoint { t, v: *v }))
-                    .collect();
-                series
-            })
-            .collect())
+            .map(|(labels, drop_name)| Series::new(labels, drop_name))
+            .collect();
+        let mut counts: Vec<((u32, u32), f64)> = found.counts.into_iter().collect();
+        counts.sort_unstable_by_key(|(place, _)| *place);
+        for ((at, step), v) in counts {
+            let t = self.time(step as usize);
+            out[at as usize].floats.push(FPoint { t, v });
+        }
+        out
+    }
+}
+
+/// What has been counted.
+#[derive(Default)]
+struct Found {
+    places: FastMap<Labels, u32>,
+    labels: Vec<(Labels, bool)>,
+    /// By result and step.
+    counts: FastMap<(u32, u32), f64>,
+}
+
+impl Found {
+    /// The number of the result with these labels, and the bytes it takes if it is new.
+    fn place(&mut self, labels: Labels) -> (u32, usize) {
+        let next = self.labels.len() as u32;
+        if let Some(at) = self.places.get(&labels) {
+            return (*at, 0);
+        }
+        let bytes = labels.heap_bytes() + KNOWN_BYTES;
+        self.places.insert(labels.clone(), next);
+        self.labels.push((labels, false));
+        (next, bytes)
     }
 }

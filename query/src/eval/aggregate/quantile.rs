@@ -1,0 +1,58 @@
+//! `quantile`: needs all values of a step at once.
+
+use super::Grouping;
+use crate::eval::evaluator::Evaluator;
+use crate::eval::functions::over_time::quantile_of;
+use crate::eval::series::Series;
+use crate::eval::{EvalError, PointValue, annotations};
+use crate::promql::ast::Aggregate;
+
+impl Evaluator<'_> {
+    pub(super) fn quantile(&self, a: &Aggregate, param: &[f64]) -> Result<Vec<Series>, EvalError> {
+        for q in param {
+            if q.is_nan() || *q < 0.0 || *q > 1.0 {
+                let at = a.param.as_ref().unwrap_or(&a.expr);
+                self.q.note(annotations::invalid_quantile(*q), at);
+            }
+        }
+        let stream = self.stream(&a.expr)?;
+        let mut grouping = Grouping::new(a);
+        let mut groups: Vec<(Series, Vec<Vec<f64>>)> = Vec::new();
+        let mut ignored = false;
+        self.each(stream, &mut |_, s| {
+            let at = grouping.of(&s.labels);
+            if at == groups.len() {
+                self.q
+                    .charge_bytes(self.steps.saturating_mul(size_of::<Vec<f64>>()))?;
+                let series = Series::new(grouping.labels(&s.labels), false);
+                groups.push((series, vec![Vec::new(); self.steps]));
+            }
+            let (series, steps) = &mut groups[at];
+            series.drop_name |= s.drop_name;
+            ignored |= !s.histograms.is_empty();
+            // Eight bytes each, at most as many unused.
+            self.q.charge(s.floats.len())?;
+            for p in &s.floats {
+                steps[self.index(p.t)].push(p.v);
+            }
+            Ok(())
+        })?;
+        if ignored {
+            let text = annotations::histogram_ignored_in_aggregation(a.op.as_str());
+            self.q.note(text, &a.expr);
+        }
+        let mut out = Vec::with_capacity(groups.len());
+        for (mut series, steps) in groups {
+            for ((t, mut values), q) in self.times().zip(steps).zip(param) {
+                self.q.check_cancel()?;
+                if !values.is_empty() {
+                    series.push(t, PointValue::Float(quantile_of(*q, &mut values)));
+                }
+            }
+            if !series.is_empty() {
+                out.push(series);
+            }
+        }
+        Ok(out)
+    }
+}
