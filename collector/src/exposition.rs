@@ -94,6 +94,15 @@ pub struct ParseError {
     pub message: String,
 }
 
+/// What one line of OpenMetrics says, for files that are too large to be read as a whole. The line
+/// has no newline and is not `# EOF`.
+///
+/// # Errors
+/// What is wrong, without a line number.
+pub fn open_metrics_line(line: &str) -> Result<Item<'_>, String> {
+    line::open_metrics(line)
+}
+
 /// Walks through an exposition line by line.
 pub struct Parser<'a> {
     rest: &'a str,

@@ -171,11 +171,21 @@ fn is_among_data(data_dir: &Path, target: &Path) -> bool {
 
 /// Makes sure `target` is an empty directory; whether it had to be made.
 fn prepare_target(target: &Path) -> Result<bool, BackupError> {
-    match fs::symlink_metadata(target) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(target).map_err(BackupError::io("create", target))?;
-            return Ok(true);
-        }
+    check_target(target)?;
+    if target.exists() {
+        return Ok(false);
+    }
+    fs::create_dir_all(target).map_err(BackupError::io("create", target))?;
+    Ok(true)
+}
+
+/// Whether a backup may be made in `target`: it is an empty directory or absent.
+///
+/// # Errors
+/// When it holds anything or cannot be read.
+pub fn check_target(target: &Path) -> Result<(), BackupError> {
+    match fs::metadata(target) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(BackupError::io("read", target)(e)),
         Ok(_) => {}
     }
@@ -192,7 +202,7 @@ fn prepare_target(target: &Path) -> Result<bool, BackupError> {
             hint,
         });
     }
-    Ok(false)
+    Ok(())
 }
 
 /// Something in a directory besides what file systems put there.

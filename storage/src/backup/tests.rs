@@ -108,15 +108,15 @@ fn a_snapshot_while_samples_arrive_is_a_prefix_of_them() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut i = 0;
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) && i < 20_000 {
                 append(&storage, NOW + 150_000 + i, i as f64);
                 i += 1;
-                if i % 50 == 0 {
+                if i % 500 == 0 {
                     storage.maintain(Timestamp::from_millis(NOW + 150_000 + i));
                 }
             }
         });
-        for round in 0..10 {
+        for round in 0..5 {
             let backup = dir.path().join(format!("backup{round}"));
             let before = read(&storage, "b").len();
             storage.snapshot(&backup, now()).unwrap();

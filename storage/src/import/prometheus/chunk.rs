@@ -286,7 +286,7 @@ mod tests {
         // Value: 0 (same). Delta of deltas: 0. Value: 1, 1, leading 1, significant 11 at bit 52:
         // 1.0 ^ 2.0 = 0x7ff0 << 48.
         //      0 0 11 00001 001011 11111111111
-        data.extend([0b0011_0000, 0b1001_0111, 0b1111_1111, 0b1000_0000]);
+        data.extend([0b0011_0000, 0b1001_0111, 0b1111_1111, 0b1100_0000]);
         let mut into = Samples::default();
         decode(XOR, &data, &mut into).unwrap();
         let got: Vec<(i64, f64)> = into.floats.iter().map(|p| (p.t, p.v)).collect();
