@@ -8,8 +8,10 @@
     reason = "a harness fails loudly; it is no product code"
 )]
 
+pub mod crash;
 pub mod docker;
 pub mod http;
+pub mod remote_write;
 pub mod sink;
 pub mod smtp;
 pub mod stackwatch;

@@ -4,11 +4,12 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{eventually, http};
 
-/// The binary, built once per test run so that a test never runs yesterday's.
+/// The binary, built once per test run so that a test never runs yesterday's, or the one that
+/// `STACKWATCH_BINARY` names.
 ///
 /// # Panics
 /// When it does not build.
@@ -16,6 +17,9 @@ use crate::{eventually, http};
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(given) = std::env::var_os("STACKWATCH_BINARY") {
+            return PathBuf::from(given);
+        }
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--package", "stackwatch"])
             .status();
@@ -35,6 +39,7 @@ pub fn binary() -> &'static Path {
 /// A running stackwatch; killed on drop.
 pub struct Stackwatch {
     child: Child,
+    program: PathBuf,
     dir: PathBuf,
     listen: String,
 }
@@ -47,11 +52,21 @@ impl Stackwatch {
     /// When it does not become ready within 30 s; its log is shown.
     #[must_use]
     pub fn start(dir: &Path, config: &str) -> Stackwatch {
+        Stackwatch::start_program(binary(), dir, config)
+    }
+
+    /// As [`Stackwatch::start`], with a binary made elsewhere.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[must_use]
+    pub fn start_program(program: &Path, dir: &Path, config: &str) -> Stackwatch {
         let listen = free_address();
         std::fs::write(dir.join("stackwatch.yml"), config).unwrap();
-        let child = spawn(dir, &listen);
+        let child = spawn(program, dir, &listen);
         let mut running = Stackwatch {
             child,
+            program: program.to_owned(),
             dir: dir.to_owned(),
             listen,
         };
@@ -65,8 +80,23 @@ impl Stackwatch {
     /// As [`Stackwatch::start`].
     pub fn kill_and_restart(&mut self) {
         self.kill();
-        self.child = spawn(&self.dir, &self.listen);
+        let _ = self.restart();
+    }
+
+    /// Starts a killed one again on the same address and data; how long until it was ready.
+    ///
+    /// # Panics
+    /// As [`Stackwatch::start`].
+    pub fn restart(&mut self) -> Duration {
+        let started = Instant::now();
+        self.spawn_again();
         self.until_ready();
+        started.elapsed()
+    }
+
+    /// As [`Stackwatch::restart`], without waiting.
+    pub fn spawn_again(&mut self) {
+        self.child = spawn(&self.program, &self.dir, &self.listen);
     }
 
     /// `kill -9`.
@@ -184,15 +214,15 @@ impl Stackwatch {
         let ready = |listen: &str| {
             http::request("GET", listen, "/-/ready", &[], "").is_ok_and(|r| r.status == 200)
         };
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !ready(&self.listen) {
             let ended = self.child.try_wait().unwrap();
             assert!(
-                ended.is_none() && std::time::Instant::now() < deadline,
+                ended.is_none() && Instant::now() < deadline,
                 "not ready ({ended:?}):\n{}",
                 self.log()
             );
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -212,13 +242,13 @@ impl Drop for Stackwatch {
     }
 }
 
-fn spawn(dir: &Path, listen: &str) -> Child {
+fn spawn(program: &Path, dir: &Path, listen: &str) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(dir.join("log"))
         .unwrap();
-    Command::new(binary())
+    Command::new(program)
         .args([
             "--config",
             "stackwatch.yml",
