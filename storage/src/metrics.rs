@@ -4,6 +4,12 @@
 pub(crate) mod arbitrary;
 mod bits;
 mod block;
+mod block_cache;
+mod block_frame;
+mod block_group;
+mod block_index;
+#[cfg(test)]
+mod block_tests;
 mod block_writer;
 mod chunk;
 mod column;
@@ -18,24 +24,23 @@ mod histogram_column;
 mod model_test;
 mod postings;
 mod replay;
+mod select;
 #[cfg(test)]
 mod tests;
 mod wal_record;
 mod xor;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
-use model::{
-    Labels, Matcher, ReadError, SampleBatch, SelectedSeries, Selection, TimeRange, Timestamp,
-};
+use model::{Labels, SampleBatch, TimeRange, Timestamp};
 
 use self::block::Block;
-use self::cursor::{Cursor, Source};
+use self::block_cache::BlockCache;
 use self::directory::{block_path, open_blocks, remove_file};
 use self::flush::{early_flush_end, flush_in_place, write_block};
 use self::head::{Head, Outcome, WINDOW_MS};
@@ -59,6 +64,7 @@ pub(crate) struct MetricStore {
     disk: Arc<dyn Disk>,
     watch: Arc<Watch>,
     blocks_dir: PathBuf,
+    cache: Arc<BlockCache>,
     head_bytes_max: usize,
     series_max: usize,
     /// One append at a time; taken before `state`.
@@ -101,7 +107,8 @@ impl MetricStore {
     ) -> io::Result<MetricStore> {
         let blocks_dir = dir.join("blocks");
         disk.create_dir(&blocks_dir)?;
-        let (blocks, mut next_number) = open_blocks(disk.as_ref(), &watch, &blocks_dir)?;
+        let cache = Arc::new(BlockCache::default());
+        let (blocks, mut next_number) = open_blocks(disk.as_ref(), &watch, &blocks_dir, &cache)?;
         let mut state = State::default();
         if let Some(end) = blocks.iter().map(|b| b.end_t).max() {
             state.head.raise_floor(end);
@@ -121,7 +128,7 @@ impl MetricStore {
                 {
                     let path = block_path(&blocks_dir, next_number);
                     replay.let_go_of(&state.head);
-                    flush_in_place(disk.as_ref(), &watch, &mut state, to, &path);
+                    flush_in_place(disk.as_ref(), &watch, &cache, &mut state, to, &path);
                     next_number += 1;
                 }
                 Ok(mark)
@@ -133,6 +140,7 @@ impl MetricStore {
             disk,
             watch,
             blocks_dir,
+            cache,
             head_bytes_max,
             series_max,
             writer: Mutex::new(Writer {
@@ -404,7 +412,7 @@ impl MetricStore {
         let path = block_path(&self.blocks_dir, flusher.next_number);
         flusher.next_number += 1;
         let started = std::time::Instant::now();
-        let written = write_block(self.disk.as_ref(), &path, to, ids, &mut |id, visit| {
+        let written = write_block(self.disk.as_ref(), &self.cache, &path, to, ids, &mut |id, visit| {
             // The lock is held for one series at a time.
             let found = self.read().head.get(id).map(|s| {
                 let range = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(to - 1));
@@ -437,102 +445,6 @@ impl MetricStore {
             .observe(started.elapsed().as_secs_f64());
         self.watch.solved("metrics block");
         true
-    }
-
-    /// See [`model::SeriesReader::select`].
-    pub(crate) fn select(
-        &self,
-        selection: &Selection<'_>,
-    ) -> Result<Vec<SelectedSeries>, ReadError> {
-        let mut found: HashMap<Labels, Vec<Source>, RandomState> = HashMap::default();
-        let (blocks, head_part) = self.snapshot(selection.matchers, selection.range);
-        for block in &blocks {
-            self.select_block(
-                block,
-                selection.matchers,
-                selection.range,
-                &mut |l, chunks| {
-                    let sources = chunks
-                        .into_iter()
-                        .map(|c| Source::Block(Arc::clone(block), c));
-                    found.entry(l).or_default().extend(sources);
-                },
-            )?;
-        }
-        for (labels, chunks) in head_part {
-            let sources = chunks.into_iter().map(Source::Head);
-            found.entry(labels).or_default().extend(sources);
-        }
-        let mut series: Vec<SelectedSeries> = found
-            .into_iter()
-            .map(|(labels, sources)| SelectedSeries {
-                labels,
-                cursor: Box::new(Cursor {
-                    sources: sources.into_iter(),
-                    watch: Arc::clone(&self.watch),
-                    last_t: None,
-                }),
-            })
-            .collect();
-        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(series)
-    }
-
-    /// See [`model::SeriesReader::series`].
-    pub(crate) fn series(
-        &self,
-        sets: &[Vec<Matcher>],
-        range: TimeRange,
-    ) -> Result<Vec<Labels>, ReadError> {
-        let mut found: HashSet<Labels, RandomState> = HashSet::default();
-        let everything = [Vec::new()];
-        let sets = if sets.is_empty() { &everything } else { sets };
-        for matchers in sets {
-            let (blocks, head_part) = self.snapshot(matchers, range);
-            for block in &blocks {
-                self.select_block(block, matchers, range, &mut |labels, _| {
-                    found.insert(labels);
-                })?;
-            }
-            found.extend(head_part.into_iter().map(|(labels, _)| labels));
-        }
-        let mut found: Vec<Labels> = found.into_iter().collect();
-        found.sort_unstable();
-        Ok(found)
-    }
-
-    /// Blocks and head chunks of one moment: between them nothing is missing.
-    fn snapshot(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRange,
-    ) -> (Vec<Arc<Block>>, Vec<(Labels, Vec<chunk::Chunk>)>) {
-        let state = self.read();
-        let head_part = state
-            .head
-            .select(matchers)
-            .into_iter()
-            .filter_map(|id| state.head.get(id))
-            .map(|s| (s.labels.clone(), s.chunks(range).collect::<Vec<_>>()))
-            .filter(|(_, chunks)| !chunks.is_empty())
-            .collect();
-        (state.blocks.clone(), head_part)
-    }
-
-    fn select_block(
-        &self,
-        block: &Block,
-        matchers: &[Matcher],
-        range: TimeRange,
-        found: &mut dyn FnMut(Labels, Vec<block::ChunkRef>),
-    ) -> Result<(), ReadError> {
-        let mut damaged = |what| self.watch.corrupt(FileKind::Block, &block.path, what);
-        block
-            .select(matchers, range, found, &mut damaged)
-            .map_err(|e| ReadError::Io {
-                what: block.path.display().to_string(),
-                source: Arc::new(e),
-            })
     }
 
     /// What retention may choose from.

@@ -444,6 +444,23 @@ impl SeriesReader for Storage {
     fn series(&self, sets: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Labels>, ReadError> {
         self.shared.inner.metrics.series(sets, range)
     }
+
+    fn label_names(
+        &self,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Result<Vec<String>, ReadError> {
+        self.shared.inner.metrics.label_names(sets, range)
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Result<Vec<String>, ReadError> {
+        self.shared.inner.metrics.label_values(name, sets, range)
+    }
 }
 
 impl LogReader for Storage {

@@ -1,70 +1,76 @@
 //! An immutable file with the samples of a range of time. Bytes: `docs/formats/block.md`.
 //!
-//! In memory stay only the file handle and where the page table is: however many series and
-//! blocks there are, they cost no memory. The table (one entry per 128 series), pages and
-//! columns are read, checked and decoded when asked for.
+//! In memory stay the file handle and the footer: where groups, pages of times and pages of
+//! the index are, some 30 bytes for 128 series. Everything else is read, checked and unpacked
+//! when asked for, and kept for a while in the [`BlockCache`].
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::{FPoint, Labels, MatchOp, Matcher, TimeRange};
+use model::{HPoint, Labels, Matcher, Samples, TimeRange};
 
-use super::column::{COLUMN_SAMPLES, decode_times, decode_values};
+use super::block_cache::{BlockCache, Piece};
+use super::block_frame::{Frame, FrameEntry, Kind, PieceRef, TIMES_COLUMNS, TimesPage};
+use super::block_group::{FrameRef, Group, GroupSeries, Memo};
+use super::block_index::LabelIndex;
+use super::column::decode_values;
+use super::histogram_column::decode_histograms;
 use crate::bytes::{Malformed, Reader};
 use crate::disk::DiskFile;
 
 pub(crate) const MAGIC: [u8; 4] = *b"SWBK";
 pub(crate) const END_MAGIC: [u8; 4] = *b"SWBE";
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 pub(crate) const HEADER_BYTES: usize = 8;
-/// Offset, length and checksum of the page table; the end magic.
-pub(crate) const TRAILER_BYTES: usize = 20;
-/// Largest page after decompression that a reader believes.
-const PAGE_BYTES_MAX: usize = 64 << 20;
+/// Offset, length, length after decompression and checksum of the footer; the end magic.
+pub(crate) const TRAILER_BYTES: usize = 24;
 
 /// An open block.
 pub(crate) struct Block {
     pub(crate) path: PathBuf,
     file: Arc<dyn DiskFile>,
+    cache: Arc<BlockCache>,
+    /// Its number in the cache.
+    id: u64,
     /// Instant of the first sample.
     pub(crate) start_t: i64,
-    /// All samples are before it, and everything before it is in blocks.
+    /// All samples are before it.
     pub(crate) end_t: i64,
     pub(crate) bytes: u64,
-    table: TableRef,
+    /// Length of the slices of time that frames cover, in milliseconds.
+    pub(crate) slice_ms: i64,
+    /// Length of a roll-up's buckets in milliseconds; 0 for raw samples.
+    pub(crate) resolution_ms: i64,
+    pub(crate) series: u64,
+    pub(crate) samples: u64,
+    /// Numbers of the blocks whose content this one has taken over.
+    pub(crate) replaces: Vec<u64>,
+    groups: Vec<GroupMeta>,
+    times: Vec<PieceRef>,
+    index: LabelIndex,
 }
 
-/// Where the page table is, as the trailer says.
-#[derive(Clone, Copy)]
-struct TableRef {
-    offset: u64,
-    bytes: u32,
-    crc: u32,
+/// What the footer says about a group.
+struct GroupMeta {
+    page: PieceRef,
+    first_t: i64,
+    last_t: i64,
 }
 
-/// Where to find 128 series.
-pub(crate) struct Page {
-    pub(crate) offset: u64,
-    pub(crate) bytes: u32,
-    pub(crate) raw_bytes: u32,
-    pub(crate) crc: u32,
-    /// Smallest and largest metric name in it.
-    pub(crate) names: (Box<str>, Box<str>),
-}
-
-/// Where to find up to 480 samples of one series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChunkRef {
+/// A series of a block, and where its samples are.
+#[derive(Clone)]
+pub(crate) struct BlockSeries {
+    pub(crate) group: Arc<GroupFrames>,
+    pub(crate) at: u16,
+    /// Instants of its first and last sample.
     pub(crate) first_t: i64,
     pub(crate) last_t: i64,
-    pub(crate) times_offset: u32,
-    pub(crate) values_offset: u32,
-    pub(crate) times_bytes: u16,
-    pub(crate) values_bytes: u16,
-    pub(crate) count: u16,
-    /// Over both columns.
-    pub(crate) crc: u32,
+}
+
+/// The frames of a group, shared by its selected series.
+pub(crate) struct GroupFrames {
+    pub(crate) frames: Vec<FrameRef>,
 }
 
 /// Why a block could not be read.
@@ -91,204 +97,309 @@ impl From<Malformed> for BlockError {
 
 impl Block {
     /// Checks that the file is whole as far as its ends tell.
-    pub(crate) fn open(file: Arc<dyn DiskFile>, path: &Path) -> Result<Block, BlockError> {
+    pub(crate) fn open(
+        file: Arc<dyn DiskFile>,
+        path: &Path,
+        cache: &Arc<BlockCache>,
+    ) -> Result<Block, BlockError> {
         let len = file.len()?;
         if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
             return Err(BlockError::Corrupt("length"));
         }
-        let header = read(file.as_ref(), 0, HEADER_BYTES)?;
-        if header[..4] != MAGIC || header[4..6] != VERSION.to_le_bytes() {
+        let mut header = [0; HEADER_BYTES];
+        file.read_at(&mut header, 0)?;
+        if header[..4] != MAGIC || header[4..] != [VERSION as u8, 0, 0, 0] {
             return Err(BlockError::Corrupt("header"));
         }
         let trailer_at = len - TRAILER_BYTES as u64;
-        let trailer = read(file.as_ref(), trailer_at, TRAILER_BYTES)?;
+        let mut trailer = [0; TRAILER_BYTES];
+        file.read_at(&mut trailer, trailer_at)?;
         let mut r = Reader::new(&trailer);
-        let (offset, bytes, crc) = (r.u64()?, r.u32()?, r.u32()?);
-        if r.array::<4>()? != END_MAGIC || offset.checked_add(u64::from(bytes)) != Some(trailer_at)
-        {
+        let footer = PieceRef {
+            offset: r.u64()?,
+            bytes: r.u32()?,
+            raw_bytes: r.u32()?,
+            crc: r.u32()?,
+        };
+        let before_trailer = footer.offset.checked_add(footer.bytes.into()) == Some(trailer_at);
+        if r.array::<4>()? != END_MAGIC || !before_trailer {
             return Err(BlockError::Corrupt("trailer"));
         }
-        let table = TableRef { offset, bytes, crc };
-        let (start_t, end_t, _) = read_table(file.as_ref(), table)?;
+        let footer = footer.content(file.as_ref(), "footer")?;
+        let mut r = Reader::new(&footer);
+        let (start_t, end_t) = (r.signed()?, r.signed()?);
+        let (slice_ms, resolution_ms) = (r.varint()? as i64, r.varint()? as i64);
+        let (series, samples) = (r.varint()?, r.varint()?);
+        if slice_ms <= 0 || resolution_ms < 0 {
+            return Err(BlockError::Corrupt("footer"));
+        }
+        let mut replaces = Vec::new();
+        for _ in 0..r.count(1)? {
+            replaces.push(r.varint()?);
+        }
+        let mut times = Vec::new();
+        let mut end = 0_u64;
+        for _ in 0..r.count(7)? {
+            let offset = end.wrapping_add(r.varint()?);
+            let piece = PieceRef::read(&mut r, offset)?;
+            end = piece.end();
+            times.push(piece);
+        }
+        let mut offset = r.varint()?;
+        let mut groups = Vec::new();
+        for _ in 0..r.count(8)? {
+            let page = PieceRef::read(&mut r, offset)?;
+            offset = page.end();
+            let first_t = start_t.wrapping_add(r.varint()? as i64);
+            let last_t = first_t.wrapping_add(r.varint()? as i64);
+            groups.push(GroupMeta {
+                page,
+                first_t,
+                last_t,
+            });
+        }
+        let index = LabelIndex::read(&mut r, offset, groups.len() as u32)?;
         Ok(Block {
             path: path.to_owned(),
+            id: cache.new_block(),
             file,
+            cache: Arc::clone(cache),
             start_t,
             end_t,
             bytes: len,
-            table,
+            slice_ms,
+            resolution_ms,
+            series,
+            samples,
+            replaces,
+            groups,
+            times,
+            index,
         })
     }
 
-    /// Hands each series for which all matchers hold, and its chunks that share an instant
-    /// with `range`, to `found`. A damaged page is reported to `damaged` and passed over.
+    /// The range from its first sample to its end.
+    pub(crate) fn range(&self) -> TimeRange {
+        let last = self.end_t.saturating_sub(1);
+        let at = model::Timestamp::from_millis;
+        TimeRange::new(at(self.start_t), at(last))
+    }
+
+    /// Groups of series, in the order of their labels.
+    pub(crate) fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Hands each series for which all matchers hold, and which may have samples in `range`,
+    /// to `found`, in label order. A damaged group is reported to `damaged` and passed over.
     pub(crate) fn select(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
-        found: &mut dyn FnMut(Labels, Vec<ChunkRef>),
+        found: &mut dyn FnMut(Labels, BlockSeries),
         damaged: &mut dyn FnMut(&'static str),
     ) -> io::Result<()> {
         let (start, end) = (range.start.millis(), range.end.millis());
         if self.start_t > end || self.end_t <= start {
             return Ok(());
         }
-        let name = matchers
-            .iter()
-            .find(|m| m.name() == model::labels::METRIC_NAME && m.op() == MatchOp::Equal)
-            .map(Matcher::value);
-        let pages = match read_table(self.file.as_ref(), self.table) {
-            Ok((_, _, pages)) => pages,
+        let candidates = match self.index.candidates(matchers, &|p| self.index_page(p)) {
+            Ok(candidates) => candidates,
             Err(BlockError::Io(e)) => return Err(e),
             Err(BlockError::Corrupt(what)) => {
+                // Slower, but nothing is lost.
                 damaged(what);
-                return Ok(());
+                None
             }
         };
-        for page in &pages {
-            if name.is_some_and(|n| n < &*page.names.0 || n > &*page.names.1) {
+        let all = candidates.is_none().then_some(0..self.groups.len() as u32);
+        let some = candidates.into_iter().flatten();
+        for group in some.chain(all.into_iter().flatten()) {
+            let meta = &self.groups[group as usize];
+            if meta.first_t > end || meta.last_t < start {
                 continue;
             }
-            let raw = match self.read_page(page) {
-                Ok(raw) => raw,
-                Err(BlockError::Io(e)) => return Err(e),
-                Err(BlockError::Corrupt(what)) => {
-                    damaged(what);
-                    continue;
+            let mut memo = Memo::new(matchers);
+            let mut selected: Vec<(Labels, u16, (i64, i64))> = Vec::new();
+            let frames = self.visit_group(group as usize, &mut |s| {
+                let within = s.bounds.0 <= end && s.bounds.1 >= start;
+                if within && s.matches(&mut memo) {
+                    selected.push((s.labels(), s.at, s.bounds));
                 }
-            };
-            let mut r = Reader::new(&raw);
-            let (mut pairs, mut chunks) = (Vec::new(), Vec::new());
-            while !r.is_empty() {
-                if read_entry(&mut r, &mut pairs, &mut chunks).is_err() {
-                    damaged("index page");
-                    break;
-                }
-                let value = |name| {
-                    pairs
-                        .iter()
-                        .find(|(n, _)| *n == name)
-                        .map_or("", |(_, v)| *v)
-                };
-                // Most series of a page match nothing: labels are built for the others only.
-                if matchers.iter().all(|m| m.matches(value(m.name()))) {
-                    chunks.retain(|c: &ChunkRef| c.first_t <= end && c.last_t >= start);
-                    if !chunks.is_empty() {
-                        found(Labels::from_pairs(pairs.iter().copied()), chunks.clone());
+            });
+            match frames {
+                Ok(frames) => {
+                    let frames = Arc::new(GroupFrames { frames });
+                    for (labels, at, (first_t, last_t)) in selected {
+                        let group = Arc::clone(&frames);
+                        let series = BlockSeries {
+                            group,
+                            at,
+                            first_t,
+                            last_t,
+                        };
+                        found(labels, series);
                     }
                 }
+                Err(BlockError::Io(e)) => return Err(e),
+                Err(BlockError::Corrupt(what)) => damaged(what),
             }
         }
         Ok(())
     }
 
-    fn read_page(&self, page: &Page) -> Result<Vec<u8>, BlockError> {
-        let raw_bytes = page.raw_bytes as usize;
-        if raw_bytes > PAGE_BYTES_MAX {
-            return Err(BlockError::Corrupt("index page"));
-        }
-        let packed = read(self.file.as_ref(), page.offset, page.bytes as usize)?;
-        if crc32fast::hash(&packed) != page.crc {
-            return Err(BlockError::Corrupt("index page"));
-        }
-        let raw = zstd::bulk::decompress(&packed, raw_bytes);
-        raw.map_err(|_| BlockError::Corrupt("index page"))
+    /// Hands all series of a group, in label order, to `visit`; gives the group's frames.
+    pub(crate) fn visit_group(
+        &self,
+        group: usize,
+        visit: &mut dyn FnMut(GroupSeries<'_, '_>),
+    ) -> Result<Vec<FrameRef>, BlockError> {
+        const WHAT: &str = "group page";
+        let meta = self.groups.get(group).ok_or(BlockError::Corrupt(WHAT))?;
+        let page = self.bytes_of(&meta.page, WHAT)?;
+        let group = Group::parse(&page, meta.first_t);
+        group
+            .and_then(|g| g.visit(&mut |s| visit(s)))
+            .map_err(|_| BlockError::Corrupt(WHAT))
     }
 
-    /// Appends the samples of a chunk to `into`.
+    /// The label names of all series.
+    pub(crate) fn label_names(&self) -> impl Iterator<Item = &str> {
+        self.index.names()
+    }
+
+    /// Hands the values of a label among all series to `visit`; `false` when the index does
+    /// not have them.
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        visit: &mut dyn FnMut(&str),
+    ) -> Result<bool, BlockError> {
+        if !self.index.has_values(name) {
+            return Ok(false);
+        }
+        self.index.values(name, &|p| self.index_page(p), visit)?;
+        Ok(true)
+    }
+
+    /// Appends the samples of a series over one slice. `kind` says what takes the place of
+    /// floats; histograms come with [`Kind::Floats`].
     pub(crate) fn decode(
         &self,
-        chunk: &ChunkRef,
-        into: &mut Vec<FPoint>,
+        frame: &FrameRef,
+        series: u16,
+        kind: Kind,
+        into: &mut Samples,
     ) -> Result<(), BlockError> {
-        let file = self.file.as_ref();
-        let times = read(file, chunk.times_offset.into(), chunk.times_bytes.into())?;
-        let values = read(file, chunk.values_offset.into(), chunk.values_bytes.into())?;
-        if columns_crc(&times, &values) != chunk.crc {
-            return Err(BlockError::Corrupt("chunk"));
+        let frame = self.frame(frame)?;
+        for entry in frame.of_series(series) {
+            let wanted =
+                entry.kind == kind || entry.kind == Kind::Histograms && kind == Kind::Floats;
+            if wanted {
+                let times = self.times_of(entry)?;
+                self.decode_entry(&frame, entry, &times, into)?;
+            }
         }
-        let count = usize::from(chunk.count);
-        let mut t = Vec::with_capacity(count);
-        decode_times(&mut Reader::new(&times), count, &mut t)
-            .map_err(|_| BlockError::Corrupt("chunk"))?;
-        decode_values(&values, &t, into).map_err(|_| BlockError::Corrupt("chunk"))
+        Ok(())
     }
-}
 
-/// The checksum of a chunk.
-pub(crate) fn columns_crc(times: &[u8], values: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(times);
-    hasher.update(values);
-    hasher.finalize()
-}
-
-fn read(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
-    let mut buffer = vec![0; bytes];
-    file.read_at(&mut buffer, offset)?;
-    Ok(buffer)
-}
-
-/// First instant, end and pages of a block.
-fn read_table(file: &dyn DiskFile, table: TableRef) -> Result<(i64, i64, Vec<Page>), BlockError> {
-    let bytes = read(file, table.offset, table.bytes as usize)?;
-    if crc32fast::hash(&bytes) != table.crc {
-        return Err(BlockError::Corrupt("page table"));
-    }
-    let mut r = Reader::new(&bytes);
-    let (start_t, end_t) = (r.signed()?, r.signed()?);
-    let _series = r.varint()?;
-    let _samples = r.varint()?;
-    let count = r.count(9)?;
-    let mut pages = Vec::with_capacity(count);
-    for _ in 0..count {
-        pages.push(Page {
-            offset: r.varint()?,
-            bytes: r.u32()?,
-            raw_bytes: r.u32()?,
-            crc: r.u32()?,
-            names: (Box::from(r.text()?), Box::from(r.text()?)),
-        });
-    }
-    Ok((start_t, end_t, pages))
-}
-
-fn read_entry<'a>(
-    r: &mut Reader<'a>,
-    pairs: &mut Vec<(&'a str, &'a str)>,
-    chunks: &mut Vec<ChunkRef>,
-) -> Result<(), Malformed> {
-    pairs.clear();
-    for _ in 0..r.count(2)? {
-        pairs.push((r.text()?, r.text()?));
-    }
-    chunks.clear();
-    let count = r.count(8)?;
-    let mut previous_t = 0_i64;
-    for _ in 0..count {
-        let first_t = previous_t.wrapping_add(r.signed()?);
-        let last_t = first_t.wrapping_add(r.signed()?);
-        previous_t = last_t;
-        let mut small = || {
-            r.varint()
-                .and_then(|v| u32::try_from(v).map_err(|_| Malformed))
+    /// Appends what an entry holds; `times` are [`Block::times_of`] it.
+    pub(crate) fn decode_entry(
+        &self,
+        frame: &Frame,
+        entry: &FrameEntry,
+        times: &Times,
+        into: &mut Samples,
+    ) -> Result<(), BlockError> {
+        let values = frame.values(entry);
+        let decoded = match entry.kind {
+            Kind::Histograms => {
+                let list: &mut Vec<HPoint> = &mut into.histograms;
+                decode_histograms(values, times.as_slice(), list)
+            }
+            _ => decode_values(values, times.as_slice(), &mut into.floats),
         };
-        let (count, times_offset, times_bytes) = (small()?, small()?, small()?);
-        let (values_offset, values_bytes) = (small()?, small()?);
-        if count as usize > COLUMN_SAMPLES {
-            return Err(Malformed);
-        }
-        let short = |v: u32| u16::try_from(v).map_err(|_| Malformed);
-        chunks.push(ChunkRef {
-            first_t,
-            last_t,
-            times_offset,
-            values_offset,
-            times_bytes: short(times_bytes)?,
-            values_bytes: short(values_bytes)?,
-            count: short(count)?,
-            crc: r.u32()?,
-        });
+        decoded.map_err(|_| BlockError::Corrupt("samples"))
     }
-    Ok(())
+
+    /// An unpacked frame.
+    pub(crate) fn frame(&self, frame: &FrameRef) -> Result<Arc<Frame>, BlockError> {
+        const WHAT: &str = "frame";
+        let offset = frame.piece.offset;
+        let piece = self.cache.get(self.id, offset, || {
+            let raw = frame.piece.content(self.file.as_ref(), WHAT)?;
+            let parsed = Frame::parse(raw).map_err(|_| BlockError::Corrupt(WHAT))?;
+            let bytes = parsed.heap_bytes();
+            Ok::<_, BlockError>((Piece::Frame(Arc::new(parsed)), bytes))
+        })?;
+        match piece {
+            Piece::Frame(frame) => Ok(frame),
+            _ => Err(BlockError::Corrupt(WHAT)),
+        }
+    }
+
+    /// The timestamps of an entry.
+    pub(crate) fn times_of(&self, entry: &FrameEntry) -> Result<Times, BlockError> {
+        const WHAT: &str = "timestamps";
+        let column = entry.column as usize;
+        let page = self.times.get(column / TIMES_COLUMNS);
+        let page = page.ok_or(BlockError::Corrupt(WHAT))?;
+        let piece = self.cache.get(self.id, page.offset, || {
+            let raw = page.content(self.file.as_ref(), WHAT)?;
+            let parsed = TimesPage::parse(&raw).map_err(|_| BlockError::Corrupt(WHAT))?;
+            let bytes = parsed.heap_bytes();
+            Ok::<_, BlockError>((Piece::Times(Arc::new(parsed)), bytes))
+        })?;
+        let Piece::Times(times) = piece else {
+            return Err(BlockError::Corrupt(WHAT));
+        };
+        let column = times.column(column % TIMES_COLUMNS);
+        let (from, to) = (
+            entry.skip.into(),
+            usize::from(entry.skip) + usize::from(entry.count),
+        );
+        match column {
+            Some(column) if to <= column.len() => Ok(Times {
+                column: Arc::clone(column),
+                from,
+                to,
+            }),
+            _ => Err(BlockError::Corrupt(WHAT)),
+        }
+    }
+
+    fn index_page(&self, page: &PieceRef) -> Result<Arc<Vec<u8>>, BlockError> {
+        self.bytes_of(page, "label index")
+    }
+
+    fn bytes_of(&self, piece: &PieceRef, what: &'static str) -> Result<Arc<Vec<u8>>, BlockError> {
+        let found = self.cache.get(self.id, piece.offset, || {
+            let raw = piece.content(self.file.as_ref(), what)?;
+            let bytes = raw.capacity();
+            Ok::<_, BlockError>((Piece::Bytes(Arc::new(raw)), bytes))
+        })?;
+        match found {
+            Piece::Bytes(bytes) => Ok(bytes),
+            _ => Err(BlockError::Corrupt(what)),
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.cache.forget(self.id);
+    }
+}
+
+/// A part of a timestamp column.
+pub(crate) struct Times {
+    column: Arc<[i64]>,
+    from: usize,
+    to: usize,
+}
+
+impl Times {
+    pub(crate) fn as_slice(&self) -> &[i64] {
+        &self.column[self.from..self.to]
+    }
 }

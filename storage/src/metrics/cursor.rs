@@ -1,44 +1,95 @@
-//! The samples of one series, from blocks and head, a chunk at a time.
+//! The samples of one series, from blocks and head, merged in time order.
 
 use std::sync::Arc;
 
-use model::{FPoint, ReadError, SampleCursor, Samples};
+use model::{ReadError, SampleCursor, Samples};
 
-use super::block::{Block, BlockError, ChunkRef};
+use super::block::{Block, BlockError, BlockSeries};
+use super::block_frame::Kind;
 use super::chunk::Chunk;
 use crate::health::Watch;
 use crate::telemetry::FileKind;
 
+/// While sources interleave, a run has at least this many points before it is handed out.
+const RUN_POINTS: usize = 256;
+
 /// Where a run of samples is.
 pub(crate) enum Source {
-    Block(Arc<Block>, ChunkRef),
+    /// A series of a block; of its samples, those within the ranges (both ends inclusive)
+    /// are deleted.
+    Block {
+        block: Arc<Block>,
+        series: BlockSeries,
+        kind: Kind,
+        deleted: Arc<[(i64, i64)]>,
+    },
     Head(Chunk),
 }
 
-/// Decodes its sources one after the other; they are in time order.
+/// Merges sources, each of which is in time order. Of samples of one instant that of the
+/// source listed first is given: blocks may overlap, and while a block takes over from the
+/// head, both have the same samples. Holds one decoded chunk of each source that overlaps.
 pub(crate) struct Cursor {
-    pub(crate) sources: std::vec::IntoIter<Source>,
-    pub(crate) watch: Arc<Watch>,
-    /// Instant of the last sample given out: while a block takes over from the head, both
-    /// have the same samples.
-    pub(crate) last_t: Option<i64>,
+    feeds: Vec<Feed>,
+    watch: Arc<Watch>,
+    /// First and last instant asked for; pieces outside are not read.
+    bounds: (i64, i64),
+    /// Instant of the last sample given out.
+    last_t: Option<i64>,
 }
 
-impl SampleCursor for Cursor {
-    /// A damaged chunk is passed over and reported in health, so that it costs two hours of
-    /// one series and not every query over that time.
-    fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError> {
-        for source in self.sources.by_ref() {
-            let mut points: Vec<FPoint> = Vec::new();
-            match source {
-                Source::Head(chunk) => {
-                    let mut samples = Samples::default();
-                    if chunk.decode(&mut samples).is_err() {
-                        return Err(ReadError::Corrupt("head chunk".to_owned()));
-                    }
-                    points = samples.floats;
+/// One source, read piece by piece.
+struct Feed {
+    source: Source,
+    /// The next piece to decode.
+    next: usize,
+    /// Decoded but not given out yet, from these positions on.
+    buffer: Samples,
+    floats_at: usize,
+    histograms_at: usize,
+}
+
+impl Cursor {
+    /// `bounds` are the first and last instant of interest.
+    pub(crate) fn new(sources: Vec<Source>, bounds: (i64, i64), watch: Arc<Watch>) -> Cursor {
+        let feed = |source| Feed {
+            source,
+            next: 0,
+            buffer: Samples::default(),
+            floats_at: 0,
+            histograms_at: 0,
+        };
+        Cursor {
+            feeds: sources.into_iter().map(feed).collect(),
+            watch,
+            bounds,
+            last_t: None,
+        }
+    }
+
+    /// Decodes the next piece of a feed behind what is in `into`, less what was given out or
+    /// is deleted. A damaged piece is passed over and reported in health, so that it costs
+    /// two hours of one series and not every query over that time.
+    fn decode(&mut self, feed: usize, into: &mut Samples) -> Result<(), ReadError> {
+        let feed = &mut self.feeds[feed];
+        let before = (into.floats.len(), into.histograms.len());
+        let deleted = match &feed.source {
+            Source::Head(chunk) => {
+                feed.next = 1;
+                if chunk.decode(into).is_err() {
+                    return Err(ReadError::Corrupt("head chunk".to_owned()));
                 }
-                Source::Block(block, chunk) => match block.decode(&chunk, &mut points) {
+                None
+            }
+            Source::Block {
+                block,
+                series,
+                kind,
+                deleted,
+            } => {
+                let frame = &series.group.frames[feed.next];
+                feed.next += 1;
+                match block.decode(frame, series.at, *kind, into) {
                     Ok(()) => {}
                     Err(BlockError::Io(e)) => {
                         return Err(ReadError::Io {
@@ -47,22 +98,180 @@ impl SampleCursor for Cursor {
                         });
                     }
                     Err(BlockError::Corrupt(what)) => {
+                        into.floats.truncate(before.0);
+                        into.histograms.truncate(before.1);
                         self.watch.corrupt(FileKind::Block, &block.path, what);
-                        continue;
+                        return Ok(());
                     }
-                },
+                }
+                Some(deleted)
             }
-            let known = match self.last_t {
-                Some(t) => points.partition_point(|p| p.t <= t),
-                None => 0,
+        };
+        if let Some(last) = self.last_t {
+            let known = into.floats[before.0..].partition_point(|p| p.t <= last);
+            into.floats.drain(before.0..before.0 + known);
+            let known = into.histograms[before.1..].partition_point(|p| p.t <= last);
+            into.histograms.drain(before.1..before.1 + known);
+        }
+        for (from, to) in deleted.into_iter().flat_map(|d| d.iter()) {
+            cut(&mut into.floats, before.0, |p| p.t, (*from, *to));
+            cut(&mut into.histograms, before.1, |p| p.t, (*from, *to));
+        }
+        Ok(())
+    }
+
+    /// What was appended last is given out.
+    fn given(&mut self, into: &Samples) {
+        let last = into.floats.last().map(|p| p.t);
+        let last = last.max(into.histograms.last().map(|p| p.t));
+        self.last_t = self.last_t.max(last);
+    }
+}
+
+/// Removes points within a range, both ends inclusive, from position `from` on.
+fn cut<T>(points: &mut Vec<T>, from: usize, t: impl Fn(&T) -> i64, range: (i64, i64)) {
+    let start = from + points[from..].partition_point(|p| t(p) < range.0);
+    let end = from + points[from..].partition_point(|p| t(p) <= range.1);
+    if start < end {
+        points.drain(start..end);
+    }
+}
+
+impl Feed {
+    /// Bounds of the next piece to decode, wider than its samples may be.
+    fn upcoming(&mut self, bounds: (i64, i64)) -> Option<(i64, i64)> {
+        match &self.source {
+            Source::Head(chunk) => (self.next == 0).then_some((chunk.first_t, chunk.last_t)),
+            Source::Block { block, series, .. } => loop {
+                let frame = series.group.frames.get(self.next)?;
+                let start = frame.slice.saturating_mul(block.slice_ms);
+                let end = start.saturating_add(block.slice_ms - 1);
+                let start = start.max(series.first_t);
+                let end = end.min(series.last_t);
+                if start > end || end < bounds.0 {
+                    self.next += 1;
+                    continue;
+                }
+                return (start <= bounds.1).then_some((start, end));
+            },
+        }
+    }
+
+    /// Instant of the first buffered sample.
+    fn buffered(&self) -> Option<i64> {
+        let float = self.buffer.floats.get(self.floats_at).map(|p| p.t);
+        let histogram = self.buffer.histograms.get(self.histograms_at).map(|p| p.t);
+        match (float, histogram) {
+            (Some(f), Some(h)) => Some(f.min(h)),
+            (f, h) => f.or(h),
+        }
+    }
+
+    /// Moves buffered samples up to and including `until` that are later than `after`.
+    fn give(&mut self, until: i64, after: Option<i64>, into: &mut Samples) {
+        let fresh = |t: i64| after.is_none_or(|a| t > a);
+        let floats = &self.buffer.floats[self.floats_at..];
+        let count = floats.partition_point(|p| p.t <= until);
+        self.floats_at += count;
+        into.floats
+            .extend(floats[..count].iter().filter(|p| fresh(p.t)));
+        let histograms = &self.buffer.histograms[self.histograms_at..];
+        let count = histograms.partition_point(|p| p.t <= until);
+        self.histograms_at += count;
+        let histograms = histograms[..count].iter().filter(|p| fresh(p.t));
+        into.histograms.extend(histograms.cloned());
+    }
+}
+
+impl SampleCursor for Cursor {
+    fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError> {
+        let before = into.len();
+        loop {
+            // The feed with the earliest sample or piece, the first listed at equal instants,
+            // and how far it can go before another one has something to say.
+            let mut first: Option<(i64, usize, Option<i64>)> = None;
+            let mut limit = i64::MAX;
+            for i in 0..self.feeds.len() {
+                let feed = &mut self.feeds[i];
+                let (t, end) = match feed.buffered() {
+                    Some(t) => (t, None),
+                    None => match feed.upcoming(self.bounds) {
+                        Some((start, end)) => (start, Some(end)),
+                        None => continue,
+                    },
+                };
+                match first {
+                    Some((earliest, ..)) if t >= earliest => limit = limit.min(t),
+                    _ => {
+                        if let Some((earliest, ..)) = first {
+                            limit = limit.min(earliest);
+                        }
+                        first = Some((t, i, end));
+                    }
+                }
+            }
+            let Some((t, i, piece_end)) = first else {
+                return Ok(into.len() > before);
             };
-            let fresh = &points[known..];
-            if let Some(last) = fresh.last() {
-                self.last_t = Some(last.t);
-                into.floats.extend_from_slice(fresh);
-                return Ok(true);
+            match piece_end {
+                Some(end) if end < limit => {
+                    self.decode(i, into)?;
+                    self.given(into);
+                    if into.len() > before {
+                        return Ok(true);
+                    }
+                }
+                Some(_) => {
+                    let mut buffer = std::mem::take(&mut self.feeds[i].buffer);
+                    buffer.clear();
+                    let decoded = self.decode(i, &mut buffer);
+                    let feed = &mut self.feeds[i];
+                    feed.buffer = buffer;
+                    feed.floats_at = 0;
+                    feed.histograms_at = 0;
+                    decoded?;
+                }
+                None => {
+                    // At the limit itself only the sample that is first there.
+                    let until = limit.saturating_sub(1).max(t);
+                    let last_t = self.last_t;
+                    self.feeds[i].give(until, last_t, into);
+                    self.given(into);
+                    if into.len() >= before + RUN_POINTS {
+                        return Ok(true);
+                    }
+                }
             }
         }
-        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::chunk::ChunkBuilder;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn sources_that_overlap_are_merged_and_the_first_wins(
+            chunks in prop::collection::vec(prop::collection::btree_set(0_i64..60, 1..20), 0..6),
+        ) {
+            let mut expect = std::collections::BTreeMap::new();
+            let mut sources = Vec::new();
+            for (i, times) in chunks.iter().enumerate() {
+                let mut chunk = ChunkBuilder::default();
+                for t in times {
+                    chunk.push(*t, i as f64);
+                    expect.entry(*t).or_insert(i as f64);
+                }
+                sources.push(Source::Head(chunk.snapshot()));
+            }
+            let mut cursor = Cursor::new(sources, (0, 60), Watch::for_test());
+            let mut samples = Samples::default();
+            while cursor.next_run(&mut samples).unwrap() {}
+            let found: Vec<(i64, f64)> = samples.floats.iter().map(|p| (p.t, p.v)).collect();
+            prop_assert_eq!(found, expect.into_iter().collect::<Vec<_>>());
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::block::{Block, BlockError};
+use super::block_cache::BlockCache;
 use crate::disk::{Disk, number_in, quarantine};
 use crate::health::Watch;
 use crate::telemetry::FileKind;
@@ -14,6 +15,7 @@ pub(super) fn open_blocks(
     disk: &dyn Disk,
     watch: &Watch,
     dir: &Path,
+    cache: &Arc<BlockCache>,
 ) -> io::Result<(Vec<Arc<Block>>, u64)> {
     let mut blocks = Vec::new();
     let mut next_number = 1;
@@ -31,7 +33,7 @@ pub(super) fn open_blocks(
         match disk
             .open(&path)
             .map_err(BlockError::Io)
-            .and_then(|f| Block::open(f, &path))
+            .and_then(|f| Block::open(f, &path, cache))
         {
             Ok(block) => blocks.push(Arc::new(block)),
             Err(BlockError::Corrupt(what)) => {

@@ -8,6 +8,7 @@ use model::{Labels, Samples, TimeRange, Timestamp};
 
 use super::State;
 use super::block::{Block, BlockError};
+use super::block_cache::BlockCache;
 use super::block_writer::BlockWriter;
 use super::chunk::Chunk;
 use super::head::Head;
@@ -36,6 +37,7 @@ pub(super) type VisitSeries<'a> = dyn FnMut(Labels, Vec<Chunk>) -> io::Result<()
 /// none. The name appears only once the content is durable.
 pub(super) fn write_block(
     disk: &dyn Disk,
+    cache: &Arc<BlockCache>,
     path: &Path,
     to: i64,
     ids: Vec<u32>,
@@ -54,7 +56,9 @@ pub(super) fn write_block(
                 }
                 let floats = &mut points.floats;
                 floats.truncate(floats.partition_point(|p| p.t < to));
-                writer.add(&labels, floats)
+                let histograms = &mut points.histograms;
+                histograms.truncate(histograms.partition_point(|p| p.t < to));
+                writer.add(&labels, &points)
             })?;
         }
         if writer.is_empty() {
@@ -66,7 +70,7 @@ pub(super) fn write_block(
             disk.sync_dir(dir)?;
         }
         let file = disk.open(path)?;
-        match Block::open(file, path) {
+        match Block::open(file, path, cache) {
             Ok(block) => Ok(Some(block)),
             Err(BlockError::Io(e)) => Err(e),
             Err(BlockError::Corrupt(what)) => Err(io::Error::other(what)),
@@ -84,6 +88,7 @@ pub(super) fn write_block(
 pub(super) fn flush_in_place(
     disk: &dyn Disk,
     watch: &Watch,
+    cache: &Arc<BlockCache>,
     state: &mut State,
     to: i64,
     path: &Path,
@@ -91,7 +96,7 @@ pub(super) fn flush_in_place(
     state.head.raise_floor(to);
     let ids = state.head.sorted_ids();
     let head = &state.head;
-    let written = write_block(disk, path, to, ids, &mut |id, visit| {
+    let written = write_block(disk, cache, path, to, ids, &mut |id, visit| {
         let range = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(to - 1));
         head.get(id).map_or(Ok(()), |s| {
             visit(s.labels.clone(), s.chunks(range).collect())
