@@ -69,6 +69,15 @@ fn check(text: &str, expect: &str) {
 }
 
 #[test]
+fn ambiguous_partners_are_an_error_only_where_somebody_could_meet_them() {
+    check("nosuch + on () up", "");
+    check("up * on () group_right nosuch", "");
+    let duplicate = "error: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__=\"up\", job=\"a\"}, {__name__=\"up\", job=\"b\"}];many-to-many matching not allowed: matching labels must be unique on one side";
+    check("other + on () up", duplicate);
+    check("nosuch + on () fill (0) up", duplicate);
+}
+
+#[test]
 fn stock_options_drop_names_at_once() {
     check("up == 1", r#"up{job="a"} 1; up{job="b"} 1"#);
     check("up + 1", r#"{job="a"} 2; {job="b"} 2"#);

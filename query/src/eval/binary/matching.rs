@@ -112,20 +112,29 @@ impl Evaluator<'_> {
             present.fill(None);
             met.fill(false);
             results.clear();
+            // An error only where there is something to match: one empty side ends it.
+            let mut duplicate = None;
             for (i, points) in one_points.iter_mut().enumerate() {
                 let Some(point) = points.at(t) else { continue };
-                if let Some((first, _)) = present[one_groups[i]] {
-                    return Err(duplicate_on_one_side(
-                        matching,
-                        swapped,
-                        &one[first].labels,
-                        &one[i].labels,
-                    ));
+                match present[one_groups[i]] {
+                    Some((first, _)) => {
+                        duplicate.get_or_insert((first, i));
+                    }
+                    None => present[one_groups[i]] = Some((i, point)),
                 }
-                present[one_groups[i]] = Some((i, point));
+            }
+            let refuse = |(first, second): (usize, usize)| {
+                let (first, second) = (&one[first].labels, &one[second].labels);
+                duplicate_on_one_side(matching, swapped, first, second)
+            };
+            if let Some(pair) = duplicate.filter(|_| fill_many.is_some() || fill_one.is_some()) {
+                return Err(refuse(pair));
             }
             for (i, points) in many_points.iter_mut().enumerate() {
                 let Some(point) = points.at(t) else { continue };
+                if let Some(pair) = duplicate {
+                    return Err(refuse(pair));
+                }
                 let group = many_groups[i];
                 let (partner, other) = match (present[group], fill_one) {
                     (Some(found), _) => found,
