@@ -5,6 +5,7 @@
     reason = "a command-line tool speaks to its terminal"
 )]
 
+mod bench;
 mod fuzz;
 mod load;
 mod machine;
@@ -18,6 +19,7 @@ usage: cargo xtask <verb>
 
   test [PART...]   set the machine up, then: fmt tidy clippy deny unit it (or only the parts named)
   tidy             check what no compiler checks: imports between crates, purity, links, runbooks
+  bench WHAT       measure beside Prometheus: promql [RUNS]
   load [MINUTES]   measure the release binary with 20 chatty containers (default 10 minutes)
   fuzz [TARGET [SECONDS]]  build and run the fuzz targets (default: all, 5 seconds each)
 ";
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let outcome = match verb {
         "test" => test::run(rest),
         "tidy" => tidy::run(),
+        "bench" => bench::run(rest),
         "load" => load::run(rest),
         "fuzz" => fuzz::run(rest),
         _ => {
