@@ -10,6 +10,7 @@
 //! sync; the position of a log source is exactly that of its stored lines; damage costs the
 //! damaged piece and is shown in [`Health`], never the start.
 
+pub mod analyze;
 pub mod backup;
 mod bytes;
 mod config;

@@ -1,5 +1,6 @@
 //! Series and samples: write-ahead log, head in memory, blocks on disk.
 
+mod adopt;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod bits;
@@ -27,6 +28,7 @@ mod replay;
 mod select;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod wal_record;
 mod xor;
 
@@ -38,6 +40,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use foldhash::fast::RandomState;
 use model::{Labels, SampleBatch, TimeRange, Timestamp};
+
+pub(crate) use self::block_writer::BlockWriter;
+pub(crate) use self::usage::Usage;
 
 use self::block::Block;
 use self::block_cache::BlockCache;

@@ -16,10 +16,12 @@ use model::{
 use prometheus_client::registry::Registry;
 use scrub::LogBatch;
 
+use crate::analyze::{self, Analysis};
 use crate::backup::{self, BackupError, SnapshotReport};
 use crate::control::Control;
 use crate::disk::{Disk, RealDisk, bytes_under};
 use crate::health::Watch;
+use crate::import::Import;
 use crate::lock::{self, DirLock};
 use crate::logs::LogStore;
 use crate::metrics::MetricStore;
@@ -248,6 +250,27 @@ impl Storage {
             },
         };
         backup::snapshot(&parts, target, now)
+    }
+
+    /// Which metrics and labels take how much within `range`; lists of at most `limit`. Reads the
+    /// blocks of the range in full.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub fn analyze(&self, range: TimeRange, limit: usize) -> Result<Analysis, ReadError> {
+        analyze::analyze(&self.shared.inner.metrics, range, limit)
+    }
+
+    /// Begins to take in samples of the past. Everything in memory goes to blocks first.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn import(&self, now: Timestamp) -> Result<Import, WriteError> {
+        Import::new(self.clone(), now)
+    }
+
+    pub(crate) fn metrics(&self) -> &MetricStore {
+        &self.shared.inner.metrics
     }
 
     /// The data directory.

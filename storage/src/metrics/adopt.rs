@@ -1,0 +1,73 @@
+//! Blocks that were written elsewhere than by a flush.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::MetricStore;
+use super::block::{Block, BlockError};
+use super::block_writer::BlockWriter;
+use super::directory::{block_path, remove_file};
+use crate::error::WriteError;
+
+impl MetricStore {
+    /// Brings everything in memory into blocks.
+    pub(crate) fn flush_all(&self) -> Result<(), WriteError> {
+        let mut flusher = self.lock_flusher();
+        let max_t = self.read().head.bounds().map(|(_, max_t)| max_t);
+        let Some(max_t) = max_t else {
+            return Ok(());
+        };
+        match self.flush_to(&mut flusher, max_t.saturating_add(1)) {
+            true => Ok(()),
+            false => {
+                let e = std::io::Error::other("the health report says why");
+                Err(WriteError::from_io("flush to", &self.blocks_dir, e))
+            }
+        }
+    }
+
+    /// Starts a block under a temporary name, to be made visible by [`MetricStore::adopt`].
+    pub(crate) fn begin_block(&self) -> Result<(PathBuf, BlockWriter), WriteError> {
+        let mut flusher = self.lock_flusher();
+        let path = block_path(&self.blocks_dir, flusher.next_number).with_extension("tmp");
+        flusher.next_number += 1;
+        let writer = BlockWriter::create(self.disk.as_ref(), &path);
+        let writer = writer.map_err(|e| WriteError::from_io("create", &path, e))?;
+        Ok((path, writer))
+    }
+
+    /// Makes blocks with temporary names part of the store.
+    pub(crate) fn adopt(&self, blocks: &[PathBuf]) -> Result<(), WriteError> {
+        let _flusher = self.lock_flusher();
+        let mut opened = Vec::new();
+        for temporary in blocks {
+            let path = temporary.with_extension("blk");
+            let failed = |operation| {
+                let path = path.clone();
+                move |e| WriteError::from_io(operation, path, e)
+            };
+            self.disk
+                .rename(temporary, &path)
+                .map_err(failed("rename to"))?;
+            let file = self.disk.open(&path).map_err(failed("open"))?;
+            let block = Block::open(file, &path, &self.cache).map_err(|e| {
+                failed("open")(match e {
+                    BlockError::Io(e) => e,
+                    BlockError::Corrupt(what) => std::io::Error::other(what),
+                })
+            })?;
+            opened.push(Arc::new(block));
+        }
+        let synced = self.disk.sync_dir(&self.blocks_dir);
+        synced.map_err(|e| WriteError::from_io("sync", &self.blocks_dir, e))?;
+        let mut state = self.write();
+        state.blocks.extend(opened);
+        state.blocks.sort_by_key(|b| b.start_t);
+        Ok(())
+    }
+
+    /// Removes a block that was begun and not adopted.
+    pub(crate) fn discard(&self, temporary: &Path) {
+        remove_file(self.disk.as_ref(), temporary);
+    }
+}
