@@ -39,6 +39,9 @@ use supervise::Tasks;
 const MAINTAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Evaluations recurse over expressions, whose depth the parser bounds.
 const RULES_STACK_BYTES: usize = 2 << 20;
+/// Threads of one query at most. More would let one dashboard keep collection and rules waiting
+/// on a larger machine too; the second halves the time of a query over thousands of series.
+const QUERY_WORKERS_MAX: usize = 2;
 
 /// Where the configuration comes from; kept for reloads.
 #[derive(Clone, Debug, Default)]
@@ -284,7 +287,11 @@ impl Starting {
         };
 
         // 5. Rules.
-        let engine = Arc::new(query::Engine::default());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let engine = Arc::new(query::Engine::new(query::EngineOptions {
+            workers: cores.min(QUERY_WORKERS_MAX),
+            ..query::EngineOptions::default()
+        }));
         let environment: SharedEnvironment = Arc::new(Mutex::new(Arc::new(RuleEnvironment {
             storage: storage.clone(),
             alerting: handle.clone(),
