@@ -75,6 +75,26 @@ fn ambiguous_partners_are_an_error_only_where_somebody_could_meet_them() {
     let duplicate = "error: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__=\"up\", job=\"a\"}, {__name__=\"up\", job=\"b\"}];many-to-many matching not allowed: matching labels must be unique on one side";
     check("other + on () up", duplicate);
     check("nosuch + on () fill (0) up", duplicate);
+    check("up > on () other", "");
+    check(
+        "up == on () requests_total / requests_total",
+        "error: multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+    );
+    check("up == on () requests_total", "");
+}
+
+#[test]
+fn a_label_that_grouping_drops_is_dropped_with_counted_values() {
+    check("count_values without (job) (\"job\", up)", "{} 2");
+    check("count_values by (job) (\"job\", up)", "{job=\"1\"} 2");
+}
+
+#[test]
+fn clamping_knows_infinities_from_nan_as_go_does() {
+    check("clamp(up{job=\"a\"}, Inf, NaN)", "{job=\"a\"} inf");
+    check("clamp(up{job=\"a\"}, NaN, Inf)", "{job=\"a\"} NaN");
+    check("clamp_max(up{job=\"a\"} * NaN, -Inf)", "{job=\"a\"} -inf");
+    check("clamp_min(up{job=\"a\"}, NaN)", "{job=\"a\"} NaN");
 }
 
 #[test]

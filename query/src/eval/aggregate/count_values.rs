@@ -36,6 +36,8 @@ impl Evaluator<'_> {
         let stream = self.stream(&a.expr)?;
         let mut found = Found::default();
         let mut grouping = Grouping::new(a);
+        // Grouping comes last: a label it drops is dropped with the values in it.
+        let dropped = a.without && a.grouping.iter().any(|g| g == label);
         // A float's text is made once for each group: group and bits give the result's number.
         let mut known: FastMap<(usize, u64), u32> = FastMap::default();
         self.each(stream, &mut |_, s| {
@@ -58,7 +60,9 @@ impl Evaluator<'_> {
                             Point::Histogram(p) => crate::histogram::describe(&p.h),
                         };
                         let mut b = base.to_builder();
-                        b.set(label, value);
+                        if !dropped {
+                            b.set(label, value);
+                        }
                         let (at, new) = found.place(b.build());
                         self.q.charge_bytes(new + KNOWN_BYTES)?;
                         if let Some(key) = key {

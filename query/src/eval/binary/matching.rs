@@ -103,14 +103,17 @@ impl Evaluator<'_> {
         };
         let mut many_points: Vec<Points<'_>> = many.iter().map(Series::points).collect();
         let mut one_points: Vec<Points<'_>> = one.iter().map(Series::points).collect();
-        // What the "one" side has in each group at this step, and whether it was met.
+        // What the "one" side has in each group at this step, whether it was met, and whether
+        // that gave a result.
         let mut present: Vec<Option<(usize, Point<'_>)>> = vec![None; groups.len()];
         let mut met = vec![false; groups.len()];
+        let mut kept = vec![false; groups.len()];
         let mut results: std::collections::HashSet<usize> = std::collections::HashSet::new();
         for t in self.times() {
             self.q.check_cancel()?;
             present.fill(None);
             met.fill(false);
+            kept.fill(false);
             results.clear();
             // An error only where there is something to match: one empty side ends it.
             let mut duplicate = None;
@@ -142,8 +145,13 @@ impl Evaluator<'_> {
                     (None, None) => continue,
                 };
                 let pair = (i, partner);
+                met[group] = true;
+                // A comparison that does not hold is no result, so it clashes with none.
+                if !join.emit(t, pair, point, other, swapped) {
+                    continue;
+                }
                 if matching.cardinality == Cardinality::OneToOne {
-                    if met[group] {
+                    if std::mem::replace(&mut kept[group], true) {
                         return Err(EvalError::Failed("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned()));
                     }
                 } else if !results.insert(join.slot(pair)) {
@@ -152,8 +160,6 @@ impl Evaluator<'_> {
                             .to_owned(),
                     ));
                 }
-                met[group] = true;
-                join.emit(t, pair, point, other, swapped);
             }
             let Some(fill) = fill_many else { continue };
             for group in 0..present.len() {
@@ -183,6 +189,7 @@ fn duplicate_on_one_side(
 }
 
 impl Join<'_, '_> {
+    /// Adds what the operation makes of the two; whether it makes anything.
     fn emit(
         &mut self,
         t: i64,
@@ -190,16 +197,18 @@ impl Join<'_, '_> {
         many: Point<'_>,
         one: Point<'_>,
         swapped: bool,
-    ) {
+    ) -> bool {
         let (l, r) = if swapped {
             (Side::of(one), Side::of(many))
         } else {
             (Side::of(many), Side::of(one))
         };
-        if let Some(value) = self.ev.outcome(self.expr, self.b, l, r, l) {
-            let slot = self.slot(pair);
-            self.out[slot].push(t, value);
-        }
+        let Some(value) = self.ev.outcome(self.expr, self.b, l, r, l) else {
+            return false;
+        };
+        let slot = self.slot(pair);
+        self.out[slot].push(t, value);
+        true
     }
 
     fn slot(&mut self, pair: (usize, usize)) -> usize {

@@ -45,18 +45,22 @@ fn sign(v: f64) -> f64 {
     }
 }
 
-/// Go's `math.Max`: NaN wins.
+/// Go's `math.Max`: +Inf wins, then NaN.
 pub(super) fn go_max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
         f64::NAN
     } else {
         a.max(b)
     }
 }
 
-/// Go's `math.Min`: NaN wins.
+/// Go's `math.Min`: -Inf wins, then NaN.
 pub(super) fn go_min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
         f64::NAN
     } else {
         a.min(b)
