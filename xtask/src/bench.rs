@@ -1,12 +1,20 @@
 //! `cargo xtask bench WHAT`: stackwatch beside what it replaces, in the same run.
 
+mod exposition;
+mod peer;
+mod player;
 mod promql;
+mod recording;
+mod storage;
 
 use anyhow::{Result, bail};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.split_first() {
         Some((what, rest)) if what == "promql" => promql::run(rest),
-        _ => bail!("bench what? promql"),
+        Some((what, rest)) if what == "storage" => storage::run(rest),
+        _ => bail!(
+            "bench what? promql [RUNS]; storage [--series N,N] [--hours H] [--minutes M] [--only PEER,PEER]"
+        ),
     }
 }
