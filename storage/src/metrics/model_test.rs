@@ -39,6 +39,8 @@ struct Run {
     workload: Workload,
     model: Model,
     stormy: bool,
+    /// Syncs may fail, also those that a flush or an append asks for.
+    syncs_fail: bool,
     /// An append could not sync what was before it, and no sync has told of it yet.
     doubtful: bool,
     trace: VecDeque<String>,
@@ -62,6 +64,7 @@ impl Run {
             workload: Workload::default(),
             model: Model::default(),
             stormy: false,
+            syncs_fail: false,
             doubtful: false,
             trace: VecDeque::new(),
         }
@@ -95,6 +98,9 @@ impl Run {
             94..95 => self.retain(),
             95..98 => self.read_a_part(),
             _ => self.pass_hours(),
+        }
+        if self.syncs_fail {
+            self.model.not_synced();
         }
         if self.step.is_multiple_of(16) {
             self.compare("now and then");
@@ -206,6 +212,7 @@ impl Run {
         };
         self.note(format!("{weather:?}"));
         self.disk.set_weather(weather);
+        self.syncs_fail = weather.syncs > 0;
         self.stormy = true;
     }
 
@@ -219,7 +226,7 @@ impl Run {
     fn calm(&mut self) {
         self.disk.set_weather(Weather::default());
         self.disk.set_room(None);
-        self.stormy = false;
+        (self.stormy, self.syncs_fail) = (false, false);
     }
 
     /// Retention takes the oldest piece.
