@@ -10,6 +10,7 @@ mod json;
 mod loki;
 mod metric_metadata;
 mod metrics;
+mod otlp;
 mod pages;
 mod params;
 mod prometheus;

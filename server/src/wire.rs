@@ -6,6 +6,7 @@
 
 pub(crate) mod crc32c;
 pub(crate) mod histogram;
+pub(crate) mod otlp;
 pub(crate) mod protobuf;
 pub(crate) mod remote_read;
 pub(crate) mod remote_write;

@@ -12,7 +12,7 @@ mod value;
 use axum::Router;
 use axum::routing::{get, post};
 
-use super::{Api, remote_read, remote_write};
+use super::{Api, otlp, remote_read, remote_write};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -33,6 +33,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/alertmanagers", get(status::alertmanagers))
         .route("/read", post(remote_read::read))
         .route("/write", post(remote_write::write))
+        .route("/otlp/v1/metrics", post(otlp::metrics))
         .route("/status/buildinfo", get(status::buildinfo))
         .route("/status/flags", get(status::flags))
         .route("/status/config", get(status::config))

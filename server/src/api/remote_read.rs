@@ -26,8 +26,6 @@ use super::{Api, Parts};
 use crate::wire::remote_read::{self, Query, ReadRequest, SAMPLES, STREAMED_XOR_CHUNKS};
 use crate::wire::snappy;
 
-/// Queries of one request. Prometheus sends one each.
-const QUERIES_MAX: usize = 64;
 /// Points per frame, so that a frame stays near upstream's 1 MiB whatever its points cost.
 const FRAME_POINTS: usize = 60_000;
 /// What one histogram weighs against the limit of samples: it has so many floats, about.
@@ -40,11 +38,7 @@ type Selected = Vec<(Labels, Samples)>;
 pub(super) async fn read(State(api): State<Api>, body: Bytes) -> Response {
     let request = snappy::decode(&body)
         .map_err(|e| e.to_string())
-        .and_then(|bytes| remote_read::decode(&bytes))
-        .and_then(|request| match request.queries.len() {
-            ..=QUERIES_MAX => Ok(request),
-            n => Err(format!("{n} queries in one request; at most {QUERIES_MAX}")),
-        });
+        .and_then(|bytes| remote_read::decode(&bytes));
     let request = match request {
         Ok(request) => request,
         Err(why) => return error(StatusCode::BAD_REQUEST, why),

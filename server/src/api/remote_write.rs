@@ -17,7 +17,7 @@ use super::receive::{self, Receiver, Stop, Tally, WRITE_TIME_MAX};
 use super::work::WorkError;
 use super::{Api, Parts};
 use crate::wire::remote_write::{BadLabels, Item, Request, Series, Version};
-use crate::wire::snappy;
+use crate::wire::{histogram, snappy};
 
 const DISABLED: &str = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver \
      (stackwatch: --enable-remote-write-receiver, or server.remote_write_receiver: true)";
@@ -84,6 +84,12 @@ enum Refusal {
     Stopped(Stop),
 }
 
+impl From<Stop> for Refusal {
+    fn from(stop: Stop) -> Self {
+        Refusal::Stopped(stop)
+    }
+}
+
 /// Which message the content type announces. None announces 1.0, as old senders do.
 fn version(content_type: &str) -> Result<Version, String> {
     let mut parts = content_type.split(';').map(str::trim);
@@ -139,12 +145,10 @@ fn receive_all(
     {
         match item {
             Item::Metadata(m) => api.metadata().put(m.family, m.kind, m.help, m.unit),
-            Item::Series => {
-                take(version, &mut series, &mut receiver, api).map_err(Refusal::Stopped)?;
-            }
+            Item::Series => take(version, &mut series, &mut receiver, api)?,
         }
     }
-    let tally = receiver.finish().map_err(Refusal::Stopped)?;
+    let tally = receiver.finish()?;
     match tally.refused + tally.invalid {
         0 => Ok(tally),
         _ => Err(Refusal::Partly(tally)),
@@ -157,7 +161,7 @@ fn take(
     series: &mut Series<'_>,
     receiver: &mut Receiver<'_>,
     api: &Api,
-) -> Result<(), Stop> {
+) -> Result<(), Refusal> {
     receiver.exemplars(series.exemplars);
     let labels = match series.labels() {
         Ok(labels) => labels,
@@ -191,7 +195,9 @@ fn take(
             value: *value,
         })?;
     }
-    for (t, histogram) in series.histograms.drain(..) {
+    for message in &series.histograms {
+        let (t, histogram) =
+            histogram::decode(message).map_err(|e| Refusal::Malformed(e.to_string()))?;
         match histogram {
             Ok(histogram) => receiver.histogram(HistogramSample {
                 labels: labels.clone(),

@@ -5,7 +5,9 @@
 use model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use model::{CounterResetHint, Histogram, Span};
 
-use super::protobuf::{Fields, Malformed, Value, unzigzag, write, zigzag};
+use super::protobuf::{
+    Fields, Malformed, NUMBERS_MAX, Value, push_bounded, unzigzag, write, zigzag,
+};
 
 /// Why a histogram is not taken. It is well-formed protobuf, but means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,10 +66,10 @@ pub(crate) fn decode(message: &[u8]) -> Result<Decoded, Malformed> {
                 h.zero_count = whole_zero as f64;
             }
             7 => h.zero_count = value.double()?,
-            8 => h.negative_spans.push(span(value)?),
+            8 => push_bounded(&mut h.negative_spans, span(value)?, NUMBERS_MAX)?,
             9 => value.varints_into(&mut negative_deltas, unzigzag)?,
             10 => value.fixed64s_into(&mut h.negative_buckets, f64::from_bits)?,
-            11 => h.positive_spans.push(span(value)?),
+            11 => push_bounded(&mut h.positive_spans, span(value)?, NUMBERS_MAX)?,
             12 => value.varints_into(&mut positive_deltas, unzigzag)?,
             13 => value.fixed64s_into(&mut h.positive_buckets, f64::from_bits)?,
             14 => {

@@ -16,7 +16,17 @@ pub(crate) enum Malformed {
     /// A known field comes with another wire type.
     #[error("proto: wrong wire type")]
     WireType,
+    /// A string is not UTF-8.
+    #[error("proto: string field contains invalid UTF-8")]
+    Utf8,
+    /// More of something than any honest sender has: an empty element takes two bytes, but
+    /// what is made of it takes many.
+    #[error("proto: too many elements in a repeated field")]
+    TooMany,
 }
+
+/// Numbers of one repeated field: buckets of a histogram, references to symbols.
+pub(crate) const NUMBERS_MAX: usize = 1 << 16;
 
 /// One value as it travels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,11 +132,6 @@ impl<'a> Value<'a> {
         self.varint().map(|v| v as i64)
     }
 
-    /// `sint64`.
-    pub(crate) fn sint64(self) -> Result<i64, Malformed> {
-        self.varint().map(unzigzag)
-    }
-
     /// `sint32`; like every decoder it keeps the low bits of a number that is too large.
     pub(crate) fn sint32(self) -> Result<i32, Malformed> {
         self.varint().map(|v| unzigzag(v & 0xffff_ffff) as i32)
@@ -150,6 +155,11 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// `string`.
+    pub(crate) fn text(self) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed::Utf8)
+    }
+
     /// `repeated` of a varint kind, packed or one at a time.
     pub(crate) fn varints_into<T>(
         self,
@@ -157,16 +167,16 @@ impl<'a> Value<'a> {
         from: impl Fn(u64) -> T,
     ) -> Result<(), Malformed> {
         match self {
-            Value::Varint(v) => into.push(from(v)),
+            Value::Varint(v) => push_bounded(into, from(v), NUMBERS_MAX),
             Value::Bytes(bytes) => {
                 let mut numbers = Fields(bytes);
                 while let Some(v) = numbers.packed_varint()? {
-                    into.push(from(v));
+                    push_bounded(into, from(v), NUMBERS_MAX)?;
                 }
+                Ok(())
             }
-            _ => return Err(Malformed::WireType),
+            _ => Err(Malformed::WireType),
         }
-        Ok(())
     }
 
     /// `repeated` of a 64-bit kind (`double`, `fixed64`), packed or one at a time, as bits.
@@ -176,18 +186,31 @@ impl<'a> Value<'a> {
         from: impl Fn(u64) -> T,
     ) -> Result<(), Malformed> {
         match self {
-            Value::Fixed64(bits) => into.push(from(bits)),
+            Value::Fixed64(bits) => push_bounded(into, from(bits), NUMBERS_MAX),
             Value::Bytes(bytes) => {
                 let (numbers, rest) = bytes.as_chunks::<8>();
                 if !rest.is_empty() {
                     return Err(Malformed::End);
                 }
+                if numbers.len() > NUMBERS_MAX {
+                    return Err(Malformed::TooMany);
+                }
                 into.extend(numbers.iter().map(|n| from(u64::from_le_bytes(*n))));
+                Ok(())
             }
-            _ => return Err(Malformed::WireType),
+            _ => Err(Malformed::WireType),
         }
-        Ok(())
     }
+}
+
+/// Appends to a repeated field that may have so many elements.
+#[inline]
+pub(crate) fn push_bounded<T>(into: &mut Vec<T>, element: T, max: usize) -> Result<(), Malformed> {
+    if into.len() >= max {
+        return Err(Malformed::TooMany);
+    }
+    into.push(element);
+    Ok(())
 }
 
 /// The signed number that zigzag encoding made `v` of.
@@ -323,7 +346,7 @@ mod tests {
             prop_assert_eq!(outer.next(), Ok(None));
             let mut inner = Fields::of(inner);
             prop_assert_eq!(inner.next(), Ok(Some((1, Value::Varint(v)))));
-            prop_assert_eq!(inner.next().unwrap().unwrap().1.sint64(), Ok(s));
+            prop_assert_eq!(inner.next().unwrap().unwrap().1.varint().map(unzigzag), Ok(s));
             prop_assert_eq!(inner.next(), Ok(Some((900, Value::Fixed64(d.to_bits())))));
             let mut both = Vec::new();
             inner.next().unwrap().unwrap().1.fixed64s_into(&mut both, |b| b).unwrap();

@@ -4,8 +4,13 @@
 use model::{Labels, MatchOp, Matcher, Samples};
 
 use super::crc32c::crc32c;
-use super::protobuf::{Fields, Malformed, Value, write};
+use super::protobuf::{Fields, Malformed, Value, push_bounded, write};
 use super::{histogram, xor_chunk};
+
+/// Queries of one request. Prometheus sends one each.
+const QUERIES_MAX: usize = 64;
+/// Matchers of one query; each may be a compiled regular expression.
+const MATCHERS_MAX: usize = 100;
 
 /// One query of a request.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +55,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ReadRequest, String> {
     let mut fields = Fields::of(bytes);
     while let Some((number, value)) = fields.next().map_err(malformed)? {
         match number {
-            1 => request.queries.push(query(value)?),
+            1 => {
+                push_bounded(&mut request.queries, query(value)?, QUERIES_MAX)
+                    .map_err(malformed)?;
+            }
             2 => value
                 .varints_into(&mut request.accepted, |v| v)
                 .map_err(malformed)?,
@@ -68,7 +76,8 @@ fn query(value: Value<'_>) -> Result<Query, String> {
         match number {
             1 => query.start = value.int64().map_err(malformed)?,
             2 => query.end = value.int64().map_err(malformed)?,
-            3 => query.matchers.push(matcher(value)?),
+            3 => push_bounded(&mut query.matchers, matcher(value)?, MATCHERS_MAX)
+                .map_err(malformed)?,
             4 => query.hints = hints(value).map_err(malformed)?,
             _ => {}
         }

@@ -5,14 +5,15 @@
 use model::Labels;
 use model::labels::METRIC_NAME;
 
-use super::histogram;
-use super::protobuf::{Fields, Malformed, Value};
+use super::protobuf::{Fields, Malformed, Value, push_bounded};
 
 /// Labels of one series. People have twenty; a sender with hundreds is broken or hostile.
 pub(crate) const LABELS_MAX: usize = 256;
 /// Bytes of all names and values of one series; also keeps 2.0's symbols, which many series
 /// may share, from becoming gigabytes when they are written out.
 pub(crate) const LABEL_BYTES_MAX: usize = 32 << 10;
+/// Samples of one series in one request.
+const SAMPLES_MAX: usize = 1 << 20;
 /// Symbols of one 2.0 request, 16 bytes of table each.
 const SYMBOLS_MAX: usize = 1 << 20;
 
@@ -52,7 +53,8 @@ pub(crate) struct Series<'a> {
     bad: Option<BadLabels>,
     /// Time in milliseconds and value.
     pub(crate) samples: Vec<(i64, f64)>,
-    pub(crate) histograms: Vec<histogram::Decoded>,
+    /// For [`super::histogram::decode`], one at a time: decoded they are many times larger.
+    pub(crate) histograms: Vec<&'a [u8]>,
     /// How many exemplars there were; they are not kept.
     pub(crate) exemplars: u64,
     /// Of 2.0.
@@ -143,8 +145,8 @@ impl<'a> Request<'a> {
                 1 => value.varints_into(&mut into.references, |v| {
                     u32::try_from(v).unwrap_or(u32::MAX)
                 })?,
-                2 => into.samples.push(sample(value)?),
-                3 => into.histograms.push(histogram::decode(value.bytes()?)?),
+                2 => push_bounded(&mut into.samples, sample(value)?, SAMPLES_MAX)?,
+                3 => push_bounded(&mut into.histograms, value.bytes()?, SAMPLES_MAX)?,
                 4 => into.exemplars += 1,
                 5 => into.metadata = Some(self.metadata_two(value.bytes()?)?),
                 _ => {}
@@ -256,9 +258,9 @@ fn series_one<'a>(message: &'a [u8], into: &mut Series<'a>) -> Result<(), Malfor
                     into.labels.push(label);
                 }
             }
-            2 => into.samples.push(sample(value)?),
+            2 => push_bounded(&mut into.samples, sample(value)?, SAMPLES_MAX)?,
             3 => into.exemplars += 1,
-            4 => into.histograms.push(histogram::decode(value.bytes()?)?),
+            4 => push_bounded(&mut into.histograms, value.bytes()?, SAMPLES_MAX)?,
             _ => {}
         }
     }
