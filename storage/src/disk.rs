@@ -3,7 +3,8 @@
 //! The trait exists for tests: [`faulty`] is a disk in memory that runs full, fails and
 //! forgets what was not synced at a power cut.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzz targets use a part of it"))]
 pub(crate) mod faulty;
 
 use std::fs;

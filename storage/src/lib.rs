@@ -32,6 +32,9 @@ use std::time::Duration;
 
 pub use config::Config;
 pub use error::{OpenError, WriteError};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use metrics::fuzzing;
 pub use report::{AppendReport, Health, Stats};
 pub use store::Storage;
 

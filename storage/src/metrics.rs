@@ -19,6 +19,8 @@ mod cursor;
 mod directory;
 mod flush;
 mod freeze;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod head;
 mod histogram_column;
 #[cfg(test)]

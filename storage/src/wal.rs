@@ -21,7 +21,7 @@ pub(crate) const SEGMENT_BYTES: u64 = 8 << 20;
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 
 const MAGIC: [u8; 4] = *b"SWWL";
-const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 2;
 const HEADER_BYTES: usize = 20;
 /// Length, checksum, type.
 const RECORD_HEADER_BYTES: usize = 9;
@@ -512,7 +512,7 @@ impl Window<'_> {
     }
 }
 
-fn put_record(into: &mut Vec<u8>, record_type: u8, payload: &[u8]) {
+pub(crate) fn put_record(into: &mut Vec<u8>, record_type: u8, payload: &[u8]) {
     let length = (payload.len() as u32).to_le_bytes();
     into.extend_from_slice(&length);
     let crc = record_crc(length, record_type, payload);
