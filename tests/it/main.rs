@@ -12,5 +12,6 @@ mod bad_input;
 mod crash;
 mod disk_full;
 mod other_tools;
+mod promql_differential;
 mod restart;
 mod scrape_to_notification;
