@@ -1,5 +1,7 @@
 //! What the scripts cannot say: stock options, limits, cancellation, extremes.
 
+mod limits;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;

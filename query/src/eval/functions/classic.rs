@@ -11,6 +11,9 @@ use crate::eval::{EvalError, PointValue};
 use crate::promql::ast::{Call, Expr};
 use crate::promql::parser::parse_number;
 
+/// Buckets gone through between two looks at whether anybody still waits.
+const BUCKETS_BETWEEN_CHECKS: usize = 1 << 18;
+
 /// One classic bucket: how many observations up to `upper`, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cumulative {
@@ -45,7 +48,7 @@ impl Evaluator<'_> {
         for group in &groups {
             self.q.check_cancel()?;
             for question in &questions {
-                self.ask(arg, question, group, &input, &mut out);
+                self.ask(arg, question, group, &input, &mut out)?;
             }
         }
         for s in &mut out {
@@ -136,7 +139,7 @@ impl Evaluator<'_> {
         group: &Histograms,
         input: &[Series],
         out: &mut Vec<Series>,
-    ) {
+    ) -> Result<(), EvalError> {
         let name = group.labels.metric_name();
         let mut buckets: Vec<(f64, Points<'_>)> = group
             .buckets
@@ -150,7 +153,13 @@ impl Evaluator<'_> {
             .collect();
         let mut answers: Vec<(Labels, Series)> = Vec::new();
         let mut found: Vec<Cumulative> = Vec::new();
+        let mut unchecked = 0;
         for t in self.times() {
+            unchecked += 1 + buckets.len() + natives.len();
+            if unchecked > BUCKETS_BETWEEN_CHECKS {
+                self.q.check_cancel()?;
+                unchecked = 0;
+            }
             found.clear();
             for (upper, points) in &mut buckets {
                 if let Some(Point::Float(count)) = points.at(t) {
@@ -220,7 +229,11 @@ impl Evaluator<'_> {
             });
             answers[at].1.push(t, PointValue::Float(answer));
         }
-        out.extend(answers.into_iter().map(|(_, s)| s));
+        for (_, series) in answers {
+            self.q.charge(series.samples())?;
+            out.push(series);
+        }
+        Ok(())
     }
 }
 

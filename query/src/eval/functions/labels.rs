@@ -25,8 +25,16 @@ impl Evaluator<'_> {
                 "invalid destination label name in label_replace(): {destination}"
             )));
         }
+        // Each reference may stand for the whole value.
+        let references = replacement.matches('$').count();
         let names = self.relabeled(stream.names(), &destination, |labels| {
-            regex.expand(labels.get(&source).unwrap_or(""), &replacement)
+            let value = labels.get(&source).unwrap_or("");
+            self.affords(
+                references
+                    .saturating_mul(value.len())
+                    .saturating_add(replacement.len()),
+            )?;
+            Ok(regex.expand(value, &replacement))
         })?;
         self.distinct(stream.renamed(names))
     }
@@ -55,9 +63,19 @@ impl Evaluator<'_> {
                 .iter()
                 .map(|l| labels.get(l).unwrap_or(""))
                 .collect();
-            Some(values.join(&separator))
+            let all: usize = values.iter().map(|v| v.len()).sum();
+            self.affords(all.saturating_add(separator.len().saturating_mul(values.len())))?;
+            Ok(Some(values.join(&separator)))
         })?;
         self.distinct(stream.renamed(names))
+    }
+
+    /// Fails when so many bytes more would be too many.
+    fn affords(&self, bytes: usize) -> Result<(), EvalError> {
+        let held = self.q.held();
+        let answer = self.q.charge_bytes(bytes);
+        self.q.release_to(held);
+        answer
     }
 
     /// Sets a label of each series to what `value` makes of its labels, unless that is `None`.
@@ -65,13 +83,13 @@ impl Evaluator<'_> {
         &self,
         names: &[Name],
         destination: &str,
-        value: impl Fn(&Labels) -> Option<String>,
+        value: impl Fn(&Labels) -> Result<Option<String>, EvalError>,
     ) -> Result<Vec<Name>, EvalError> {
         let mut out = Vec::with_capacity(names.len());
         for name in names {
             self.q.check_cancel()?;
             let mut name = name.clone();
-            if let Some(value) = value(&name.labels) {
+            if let Some(value) = value(&name.labels)? {
                 let mut b = name.labels.to_builder();
                 b.set(destination, value);
                 name.labels = b.build();
