@@ -12,13 +12,15 @@ mod metric_metadata;
 mod metrics;
 mod otlp;
 mod pages;
-mod params;
+pub(crate) mod params;
 mod prometheus;
+pub(crate) use prometheus::analysis;
 mod receive;
 mod reload;
 mod remote_read;
 mod remote_write;
 mod serve;
+mod snapshot;
 mod work;
 
 use std::sync::{Arc, OnceLock, RwLock};
@@ -29,6 +31,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use model::{LogReader, SampleBatch, SeriesReader, Timestamp};
 use prometheus_client::registry::Registry;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -53,6 +56,7 @@ struct Shared {
     clock: Clock,
     started: Timestamp,
     config: RwLock<Arc<Config>>,
+    reload: RwLock<LastReload>,
     parts: OnceLock<Arc<Parts>>,
     workshop: Workshop,
     writes: Workshop,
@@ -65,6 +69,15 @@ struct Shared {
 pub type AppendSamples =
     dyn Fn(&SampleBatch) -> Result<storage::AppendReport, storage::WriteError> + Send + Sync;
 
+/// How the last reload of the configuration went.
+#[derive(Clone, Copy, Debug)]
+struct LastReload {
+    /// When the configuration in force was read.
+    loaded_at: Timestamp,
+    /// When another one was refused, if that was the last time.
+    problem: Option<Timestamp>,
+}
+
 /// What can be asked once the store has replayed.
 pub struct Parts {
     /// Stored samples.
@@ -74,6 +87,9 @@ pub struct Parts {
     /// Stores samples that were received; accepted means written to the log, which reaches the
     /// disk within a second.
     pub append: Box<AppendSamples>,
+    /// The store itself, for what only it can do: snapshots, deletion, analysis. `None` where
+    /// tests stand in for it.
+    pub storage: Option<storage::Storage>,
     /// The store in figures.
     pub stats: Box<dyn Fn() -> storage::Stats + Send + Sync>,
     /// Evaluates queries.
@@ -94,11 +110,15 @@ impl Api {
     /// An API without data yet.
     #[must_use]
     pub fn new(config: Arc<Config>, clock: Clock, http: HttpMetrics, reloader: Reloader) -> Api {
-        let workshop = Workshop::new(config.query.concurrency);
+        let workshop = Workshop::counted(config.query.concurrency, http.queue());
         Api(Arc::new(Shared {
             clock,
             started: clock(),
             config: RwLock::new(config),
+            reload: RwLock::new(LastReload {
+                loaded_at: clock(),
+                problem: None,
+            }),
             parts: OnceLock::new(),
             workshop,
             writes: Workshop::new(receive::WRITES_MAX),
@@ -121,6 +141,33 @@ impl Api {
             .config
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = config;
+    }
+
+    /// Notes whether a configuration was taken.
+    pub fn reloaded(&self, ok: bool) {
+        let now = self.now();
+        let mut reload = self
+            .0
+            .reload
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match ok {
+            true => {
+                *reload = LastReload {
+                    loaded_at: now,
+                    problem: None,
+                };
+            }
+            false => reload.problem = Some(now),
+        }
+    }
+
+    fn last_reload(&self) -> LastReload {
+        *self
+            .0
+            .reload
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn config(&self) -> Arc<Config> {
@@ -184,6 +231,9 @@ pub fn router(api: Api) -> Router {
         .merge(pages::routes())
         .merge(health::routes())
         .merge(reload::routes())
+        .merge(snapshot::routes())
+        .route("/version", get(prometheus::status::version))
+        .route("/api/v1/status/walreplay", get(prometheus::tsdb::walreplay))
         .merge(data)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

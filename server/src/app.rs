@@ -346,6 +346,7 @@ impl Starting {
             series: Arc::new(storage.clone()),
             logs: Arc::new(storage.clone()),
             append: Box::new(move |batch| appending.append_samples(batch, clock())),
+            storage: Some(storage.clone()),
             stats: Box::new(move || stats.stats()),
             engine,
             rules: Box::new(move || groups.status()),

@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod expand;
 pub mod glob;
 mod later;
+mod memory;
 pub mod values;
 pub(crate) mod yaml;
 
@@ -23,6 +24,8 @@ use serde_saphyr::Spanned;
 pub use client::ClientConfig;
 pub use diagnostic::{ConfigError, Diagnostic};
 use expand::Surroundings;
+pub use memory::MemoryBudget;
+use memory::MemorySection;
 use values::{Bytes, Filled, Span, Switch};
 
 /// The file that is read when none is named and it exists.
@@ -33,8 +36,8 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:9090";
 const DEFAULT_PACKS: [&str; 3] = ["host", "docker", "stackwatch"];
 /// Bytes under the data directory unless `storage.retention.size` says otherwise.
 const SIZE_DEFAULT: Bytes = Bytes(5 << 30);
-/// Memory of the store's head unless `storage.memory` says otherwise: room for about 60,000 series.
-const MEMORY_DEFAULT: Bytes = Bytes(64 << 20);
+/// Longest `query.timeout`: nobody waits longer for an answer.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Largest configuration file accepted, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -51,6 +54,8 @@ pub struct Overrides {
     pub remote_write_receiver: bool,
     /// `--enable-otlp-receiver`
     pub otlp_receiver: bool,
+    /// `--enable-admin-api`
+    pub admin_api: bool,
 }
 
 /// Which doors for other people's samples are open. Both are shut by default: whoever reaches
@@ -74,10 +79,14 @@ pub struct Config {
     pub external_url: String,
     /// What others may send.
     pub receivers: ReceiverConfig,
+    /// Whether `/api/v1/admin/tsdb` answers: deletion and snapshots, off by default.
+    pub admin_api: bool,
     /// The store.
     pub storage: storage::Config,
     /// Bounds of a query.
     pub query: QueryConfig,
+    /// Who may hold how much memory.
+    pub memory: MemoryBudget,
     /// The collector.
     pub collector: Arc<collector::Config>,
     /// The scrubber.
@@ -97,8 +106,12 @@ pub struct QueryConfig {
     /// Queries that run at the same time; others wait. Default 4: more only fight over the
     /// cores and hold memory.
     pub concurrency: usize,
-    /// Samples one query may hold in memory. Default 5 million, about 80 MB.
+    /// Samples one query may hold in memory. Default 5 million; `bytes_max` is usually reached
+    /// before.
     pub samples_max: usize,
+    /// Memory of one query. Default: half of what the memory budget leaves for queries, which is
+    /// 24 MB of 128.
+    pub bytes_max: Option<Bytes>,
 }
 
 impl Default for QueryConfig {
@@ -107,6 +120,7 @@ impl Default for QueryConfig {
             timeout: Span(Duration::from_secs(120)),
             concurrency: 4,
             samples_max: 5_000_000,
+            bytes_max: None,
         }
     }
 }
@@ -165,11 +179,21 @@ impl Config {
         let expanded = expand::expand(&name, text, surroundings)?;
         later::refuse(&name, &expanded)?;
         let file: File = yaml::parse(&name, &expanded)?;
-        file.check(&name, path, overrides)
+        file.check(&name, path, overrides, surroundings)
     }
 }
 
 impl Config {
+    /// Memory one query may hold, in bytes.
+    #[must_use]
+    pub fn query_bytes_max(&self) -> usize {
+        let bytes = self
+            .query
+            .bytes_max
+            .map_or(self.memory.queries / 2, |b| b.0);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
     /// The folder relative paths of the configuration start from.
     #[must_use]
     pub fn base_dir(&self) -> PathBuf {
@@ -190,6 +214,7 @@ fn base_dir(file: Option<&Path>) -> &Path {
 struct File {
     server: ServerSection,
     storage: StorageSection,
+    memory: MemorySection,
     query: QueryConfig,
     collect: collector::Config,
     logs: LogsSection,
@@ -207,6 +232,7 @@ struct ServerSection {
     external_url: Option<Spanned<String>>,
     remote_write_receiver: bool,
     otlp_receiver: bool,
+    admin_api: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -267,6 +293,7 @@ impl File {
         name: &str,
         path: Option<&Path>,
         overrides: &Overrides,
+        surroundings: &dyn Surroundings,
     ) -> Result<Config, ConfigError> {
         let mut findings = Findings {
             file: name,
@@ -300,6 +327,16 @@ impl File {
         if self.query.concurrency == 0 {
             findings.add(None, "query.concurrency must be at least 1");
         }
+        if self.query.timeout.0.is_zero() || self.query.timeout.0 > TIMEOUT_MAX {
+            findings.add(None, "query.timeout must be more than 0s and at most 1h");
+        }
+        let memory = MemoryBudget::new(self.memory, self.storage.memory, surroundings);
+        if let Err(problem) = &memory {
+            findings.add(None, problem.as_str());
+        }
+        let Ok(memory) = memory else {
+            return Err(ConfigError(findings.found));
+        };
         if !findings.found.is_empty() {
             return Err(ConfigError(findings.found));
         }
@@ -311,8 +348,10 @@ impl File {
                 remote_write: self.server.remote_write_receiver || overrides.remote_write_receiver,
                 otlp: self.server.otlp_receiver || overrides.otlp_receiver,
             },
-            storage: self.storage.check(overrides),
+            admin_api: self.server.admin_api || overrides.admin_api,
+            storage: self.storage.check(overrides, &memory),
             query: self.query,
+            memory,
             collector: Arc::new(collector),
             scrub,
             rules,
@@ -370,7 +409,7 @@ impl ServerSection {
 }
 
 impl StorageSection {
-    fn check(self, overrides: &Overrides) -> storage::Config {
+    fn check(self, overrides: &Overrides, memory: &MemoryBudget) -> storage::Config {
         let mut config = storage::Config::default();
         if let Some(dir) = overrides.data_dir.clone().or(self.dir) {
             config.dir = dir;
@@ -382,7 +421,8 @@ impl StorageSection {
             config.retention_logs = age;
         }
         config.size_bytes_max = self.retention.size.unwrap_or(SIZE_DEFAULT).0;
-        config.head_bytes_max = self.memory.unwrap_or(MEMORY_DEFAULT).0;
+        config.head_bytes_max = memory.head;
+        config.log_head_bytes_max = config.log_head_bytes_max.min(memory.caches / 2);
         config
     }
 }

@@ -38,6 +38,43 @@ struct Handler {
     handler: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// Queries that run, wait, and are given up.
+#[derive(Clone, Default)]
+pub(crate) struct QueueMetrics {
+    pub(crate) running: Gauge,
+    pub(crate) waiting: Gauge,
+    given_up: Family<Reason, Counter>,
+}
+
+impl QueueMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "stackwatch_query_running",
+            "Queries and listings a worker is busy with; at most query.concurrency",
+            self.running.clone(),
+        );
+        registry.register(
+            "stackwatch_query_waiting",
+            "Queries and listings that wait for a worker",
+            self.waiting.clone(),
+        );
+        registry.register(
+            "stackwatch_query_given_up",
+            "Queries and listings without a result: the queue was full, the time was over, the client had gone",
+            self.given_up.clone(),
+        );
+    }
+
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.given_up.get_or_create(&Reason { reason }).inc();
+    }
+}
+
 /// Requests by handler. Handlers are route patterns, so their number is fixed.
 #[derive(Clone)]
 pub struct HttpMetrics {
@@ -46,6 +83,7 @@ pub struct HttpMetrics {
     evicted: Counter,
     received: Family<Received, Counter>,
     exemplars_ignored: Counter,
+    queue: QueueMetrics,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -65,6 +103,7 @@ impl HttpMetrics {
             evicted: Counter::default(),
             received: Family::default(),
             exemplars_ignored: Counter::default(),
+            queue: QueueMetrics::default(),
         };
         registry.register(
             "stackwatch_received_samples",
@@ -76,6 +115,7 @@ impl HttpMetrics {
             "Exemplars others sent; they are not kept",
             metrics.exemplars_ignored.clone(),
         );
+        metrics.queue.register(registry);
         registry.register(
             "stackwatch_http_requests",
             "HTTP requests by handler and status code",
@@ -110,6 +150,11 @@ impl HttpMetrics {
     /// Counts connections that lost their seat.
     pub(crate) fn evicted(&self) -> Counter {
         self.evicted.clone()
+    }
+
+    /// What the workshop counts.
+    pub(crate) fn queue(&self) -> QueueMetrics {
+        self.queue.clone()
     }
 
     pub(crate) fn record(&self, handler: &str, status: StatusCode, took: Duration) {

@@ -39,11 +39,7 @@ impl Refused {
 
 impl From<WorkError> for Refused {
     fn from(error: WorkError) -> Self {
-        let message = match error {
-            WorkError::Timeout => "timed out",
-            WorkError::Panicked => "failed inside stackwatch; its log says more",
-        };
-        Refused(StatusCode::INTERNAL_SERVER_ERROR, message.to_owned())
+        Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 }
 

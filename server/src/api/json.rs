@@ -6,10 +6,22 @@ use model::{Labels, Timestamp};
 
 /// Appends a JSON string.
 pub(crate) fn string(out: &mut String, text: &str) {
+    escaped(out, text, false);
+}
+
+/// Appends a JSON string as Go's encoder does, which also hides `<`, `>` and `&`.
+pub(crate) fn html_safe(out: &mut String, text: &str) {
+    escaped(out, text, true);
+}
+
+fn escaped(out: &mut String, text: &str, html: bool) {
     out.push('"');
     let mut plain = 0;
     for (i, b) in text.bytes().enumerate() {
         let escape = match b {
+            b'<' if html => "\\u003c",
+            b'>' if html => "\\u003e",
+            b'&' if html => "\\u0026",
             b'"' => "\\\"",
             b'\\' => "\\\\",
             b'\n' => "\\n",
@@ -94,6 +106,13 @@ mod tests {
             serde_json::from_str::<String>(&out).unwrap(),
             "a\"b\\c\n\u{1}ü"
         );
+    }
+
+    #[test]
+    fn what_html_would_read_is_escaped_where_go_does() {
+        let mut out = String::new();
+        html_safe(&mut out, "<a&b>");
+        assert_eq!(out, "\"\\u003ca\\u0026b\\u003e\"");
     }
 
     #[test]

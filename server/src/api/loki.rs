@@ -61,16 +61,12 @@ impl Refused {
 
 impl From<WorkError> for Refused {
     fn from(error: WorkError) -> Self {
-        match error {
-            WorkError::Timeout => Refused(
-                StatusCode::GATEWAY_TIMEOUT,
-                "the query took too long; ask for a shorter time range".to_owned(),
-            ),
-            WorkError::Panicked => Refused(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the query failed inside stackwatch; its log says more".to_owned(),
-            ),
-        }
+        let status = match error {
+            WorkError::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            WorkError::TimeoutWaiting | WorkError::Full { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            WorkError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refused(status, error.to_string())
     }
 }
 

@@ -1,17 +1,25 @@
 //! Prometheus' HTTP API, as far as Grafana and scripts use it.
 
+mod admin;
+pub(crate) mod analysis;
 pub(super) mod envelope;
+mod features;
+mod format;
 mod histogram;
 mod labels;
+mod metadata;
 mod query;
 mod rules;
-mod status;
+mod stats;
+pub(super) mod status;
 mod targets;
+pub(super) mod tsdb;
 mod value;
 
 use axum::Router;
 use axum::routing::{get, post};
 
+use super::work::Client;
 use super::{Api, otlp, remote_read, remote_write};
 
 pub(super) fn routes() -> Router<Api> {
@@ -22,12 +30,21 @@ pub(super) fn routes() -> Router<Api> {
             "/query_exemplars",
             get(query::exemplars).post(query::exemplars),
         )
-        .route("/format_query", get(query::format).post(query::format))
+        .route("/format_query", get(format::format).post(format::format))
+        .route("/parse_query", get(format::parse).post(format::parse))
         .route("/labels", get(labels::names).post(labels::names))
         .route("/label/{name}/values", get(labels::values))
-        .route("/series", get(labels::series).post(labels::series))
-        .route("/metadata", get(labels::metadata))
+        .route(
+            "/series",
+            get(labels::series)
+                .post(labels::series)
+                .delete(labels::drop_series),
+        )
+        .route("/metadata", get(metadata::metadata))
         .route("/targets", get(targets::targets))
+        .route("/targets/metadata", get(metadata::of_targets))
+        .route("/targets/relabel_steps", get(targets::relabel_steps))
+        .route("/scrape_pools", get(targets::scrape_pools))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(status::alertmanagers))
@@ -38,7 +55,12 @@ pub(super) fn routes() -> Router<Api> {
         .route("/status/flags", get(status::flags))
         .route("/status/config", get(status::config))
         .route("/status/runtimeinfo", get(status::runtimeinfo))
-        .route("/status/tsdb", get(status::tsdb))
+        .merge(admin::routes())
+        .route("/status/tsdb/analysis", get(analysis::analysis))
+        .route("/status/tsdb", get(tsdb::tsdb))
+        .route("/features", get(features::features))
+        .route("/notifications", get(features::notifications))
+        .route("/notifications/live", get(features::notifications_live))
 }
 
 /// A result as `{"resultType":…,"result":…}`, for Loki's API, which has the same shape.
@@ -54,7 +76,7 @@ pub(super) fn result_json(value: &::query::Value) -> Result<String, envelope::Fa
 /// The `data` of an instant query now, for a page; or the sentence that says why not.
 pub(super) async fn value_now(api: &Api, expr: &str) -> Result<serde_json::Value, String> {
     let params = super::params::Params::one("query", expr);
-    let success = query::instant(axum::extract::State(api.clone()), params)
+    let success = query::instant(axum::extract::State(api.clone()), Client::default(), params)
         .await
         .map_err(|failure| failure.message)?;
     serde_json::from_str(&success.data).map_err(|e| e.to_string())

@@ -1,4 +1,4 @@
-//! `POST /-/reload`.
+//! `POST /-/reload`, and `/-/quit`, which is refused.
 
 use axum::Router;
 use axum::extract::State;
@@ -9,7 +9,14 @@ use axum::routing::post;
 use super::Api;
 
 pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/-/reload", post(reload).put(reload))
+    Router::new()
+        .route("/-/reload", post(reload).put(reload))
+        .route("/-/quit", post(quit).put(quit))
+}
+
+/// Prometheus' words when it is not allowed; it is the supervisor's business here.
+async fn quit() -> Response {
+    (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response()
 }
 
 async fn reload(State(api): State<Api>) -> Response {

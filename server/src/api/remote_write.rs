@@ -65,7 +65,9 @@ pub(super) async fn write(State(api): State<Api>, headers: HeaderMap, body: Byte
     });
     let outcome = match worked.await {
         Ok(outcome) => outcome,
-        Err(WorkError::Timeout) => Err(Refusal::Stopped(Stop::Canceled)),
+        Err(WorkError::Timeout | WorkError::TimeoutWaiting | WorkError::Full { .. }) => {
+            Err(Refusal::Stopped(Stop::Canceled))
+        }
         Err(WorkError::Panicked) => {
             let why = "the request failed inside stackwatch; its log says more";
             return receive::error(StatusCode::INTERNAL_SERVER_ERROR, why);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{Request, StatusCode};
+use axum::http::{Extensions, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,6 +28,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
+
+use super::work::Peer;
 
 /// Connections at a time. A browser with a dashboard holds six; each costs a file descriptor
 /// and some kilobytes.
@@ -115,6 +117,10 @@ async fn converse(
     visit: Arc<Visit>,
     mut stopping: watch::Receiver<()>,
 ) {
+    let mut peer = Extensions::new();
+    if let Ok(address) = stream.peer_addr() {
+        peer.insert(Peer(address.ip()));
+    }
     let io = Patient {
         stream,
         visit: Arc::clone(&visit),
@@ -122,7 +128,10 @@ async fn converse(
     };
     let service = {
         let (router, visit) = (TowerToHyperService::new(router), Arc::clone(&visit));
-        service_fn(move |request| respond(router.clone(), Arc::clone(&visit), request))
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().extend(peer.clone());
+            respond(router.clone(), Arc::clone(&visit), request)
+        })
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

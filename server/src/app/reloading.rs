@@ -52,6 +52,7 @@ impl Reloading {
         self.metrics
             .reload_successful
             .set(i64::from(outcome.is_ok()));
+        self.api.reloaded(outcome.is_ok());
         if outcome.is_ok() {
             self.metrics
                 .reload_seconds

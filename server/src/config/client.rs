@@ -2,12 +2,14 @@
 //! listens and how it scrubs. Secrets of receivers are often set for the service alone, so a
 //! variable that is not set counts as empty here, and everything else in the file is passed over.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::diagnostic::ConfigError;
 use super::expand::{self, Surroundings};
+use super::values::Span;
 use super::{DEFAULT_LISTEN, ScrubSection, yaml};
 
 /// The part of a configuration that a client uses; the process that runs checks the whole.
@@ -17,6 +19,10 @@ pub struct ClientConfig {
     pub listen: String,
     /// The scrubber.
     pub scrub: scrub::Config,
+    /// Where data are stored.
+    pub data_dir: PathBuf,
+    /// Samples older than this go.
+    pub retention_metrics: Duration,
 }
 
 impl ClientConfig {
@@ -57,6 +63,20 @@ impl Surroundings for EmptyIfUnset<'_> {
 struct File {
     server: Server,
     logs: Logs,
+    storage: Storage,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Storage {
+    dir: Option<PathBuf>,
+    retention: Retention,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Retention {
+    metrics: Option<Span>,
 }
 
 #[derive(Deserialize, Default)]
@@ -74,9 +94,16 @@ struct Logs {
 impl From<File> for ClientConfig {
     fn from(file: File) -> Self {
         let listen = file.server.listen.filter(|l| !l.is_empty());
+        let default = storage::Config::default();
         ClientConfig {
             listen: listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
             scrub: file.logs.scrub.map(scrub::Config::from).unwrap_or_default(),
+            data_dir: file.storage.dir.unwrap_or(default.dir),
+            retention_metrics: file
+                .storage
+                .retention
+                .metrics
+                .map_or(default.retention_metrics, |Span(age)| age),
         }
     }
 }
@@ -114,6 +141,7 @@ mod tests {
     #[test]
     fn without_a_file_the_defaults_hold() {
         let config = ClientConfig::load(None, &Nothing).unwrap();
+        assert_eq!(config.data_dir, Path::new("data"));
         assert_eq!(config.listen, DEFAULT_LISTEN);
     }
 }

@@ -178,9 +178,7 @@ pub(super) async fn receive(State(api): State<Api>, body: String) -> Answer {
     let handle = handle(&api)?;
     let received = api
         .workshop()
-        .run(api.config().query.timeout.0, move |_| {
-            handle.receive(alerts, now)
-        })
+        .write(move || handle.receive(alerts, now))
         .await?;
     if received.refused.is_empty() {
         Ok(StatusCode::OK.into_response())

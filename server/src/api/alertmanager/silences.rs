@@ -122,9 +122,7 @@ pub(super) async fn set(State(api): State<Api>, body: String) -> Answer {
     let handle = handle(&api)?;
     let done = api
         .workshop()
-        .run(api.config().query.timeout.0, move |_| {
-            handle.set_silence(spec, now)
-        })
+        .write(move || handle.set_silence(spec, now))
         .await?;
     match done {
         Ok(id) => Ok(answer(&json!({ "silenceID": id }))),
@@ -137,9 +135,7 @@ pub(super) async fn expire(State(api): State<Api>, Path(id): Path<String>) -> An
     let handle = handle(&api)?;
     let done = api
         .workshop()
-        .run(api.config().query.timeout.0, move |_| {
-            handle.expire_silence(&id, now)
-        })
+        .write(move || handle.expire_silence(&id, now))
         .await?;
     match done {
         Ok(()) => Ok(StatusCode::OK.into_response()),

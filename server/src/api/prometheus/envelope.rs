@@ -11,9 +11,9 @@ use crate::api::work::WorkError;
 const ANNOTATIONS_MAX: usize = 10;
 
 /// `data` and what was noticed on the way.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Success {
-    /// JSON.
+    /// JSON; empty when there is nothing to say, not even that there is nothing.
     pub(crate) data: String,
     pub(crate) warnings: Vec<String>,
     pub(crate) infos: Vec<String>,
@@ -28,6 +28,11 @@ impl Success {
         }
     }
 
+    /// Without a body: 204.
+    pub(crate) fn nothing() -> Self {
+        Success::default()
+    }
+
     /// From a small tree.
     pub(crate) fn from_value(data: &serde_json::Value) -> Self {
         Success::new(data.to_string())
@@ -37,7 +42,7 @@ impl Success {
     pub(crate) fn strings(mut items: Vec<String>, limit: Option<usize>) -> Self {
         let cut = cut(&mut items, limit);
         let mut data = String::new();
-        json::array(&mut data, &items, |out, item| json::string(out, item));
+        json::array(&mut data, &items, |out, item| json::html_safe(out, item));
         let mut success = Success::new(data);
         success.warnings.extend(cut);
         success
@@ -53,6 +58,9 @@ pub(crate) fn cut<T>(items: &mut Vec<T>, limit: Option<usize>) -> Option<String>
 
 impl IntoResponse for Success {
     fn into_response(self) -> Response {
+        if self.data.is_empty() {
+            return StatusCode::NO_CONTENT.into_response();
+        }
         let mut body = String::with_capacity(self.data.len() + 64);
         body.push_str("{\"status\":\"success\",\"data\":");
         body.push_str(&self.data);
@@ -76,7 +84,7 @@ fn annotations(body: &mut String, key: &str, mut texts: Vec<String>) {
     body.push_str(",\"");
     body.push_str(key);
     body.push_str("\":");
-    json::array(body, &texts, |out, text| json::string(out, text));
+    json::array(body, &texts, |out, text| json::html_safe(out, text));
 }
 
 /// Prometheus' kinds of errors; each has its status code.
@@ -87,6 +95,8 @@ pub(crate) enum ErrorType {
     Timeout,
     Canceled,
     Internal,
+    /// Not now.
+    Unavailable,
 }
 
 impl ErrorType {
@@ -101,6 +111,7 @@ impl ErrorType {
                 StatusCode::from_u16(499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
             ),
             ErrorType::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
+            ErrorType::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 }
@@ -127,15 +138,12 @@ impl Failure {
 
 impl From<WorkError> for Failure {
     fn from(error: WorkError) -> Self {
-        match error {
-            WorkError::Timeout => {
-                Failure::new(ErrorType::Timeout, "query timed out in query execution")
-            }
-            WorkError::Panicked => Failure::new(
-                ErrorType::Internal,
-                "the query failed inside stackwatch; its log says more",
-            ),
-        }
+        let kind = match error {
+            WorkError::Timeout | WorkError::TimeoutWaiting => ErrorType::Timeout,
+            WorkError::Full { .. } => ErrorType::Unavailable,
+            WorkError::Panicked => ErrorType::Internal,
+        };
+        Failure::new(kind, error.to_string())
     }
 }
 
@@ -163,7 +171,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (word, status) = self.kind.word_and_status();
         let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{word}\",\"error\":");
-        json::string(&mut body, &self.message);
+        json::html_safe(&mut body, &self.message);
         body.push('}');
         (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
     }

@@ -1,79 +1,114 @@
-//! `/labels`, `/label/{name}/values`, `/series`, `/metadata`.
+//! `/labels`, `/label/{name}/values`, `/series`.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use model::{Matcher, TimeRange};
+use query::promql::quote::go_quote;
 
-use super::envelope::{Answer, Failure, Success, cut};
+use super::envelope::{Answer, ErrorType, Failure, Success, cut};
 use crate::api::params::{Params, invalid};
+use crate::api::work::Client;
 use crate::api::{Api, json};
+
+/// Selectors of one request. Each is looked up on its own, and a look-up cannot be stopped.
+const SELECTORS_MAX: usize = 1000;
 
 /// What the three endpoints understand.
 struct Asked {
     sets: Vec<Vec<Matcher>>,
-    range: TimeRange,
+    /// `None` when nothing lies between start and end.
+    range: Option<TimeRange>,
     limit: Option<usize>,
 }
 
 impl Asked {
-    fn from(params: &Params) -> Result<Asked, Failure> {
+    /// `word` words a wrong selector: Prometheus names the parameter in one endpoint only.
+    fn from(params: &Params, word: impl Fn(&str) -> String) -> Result<Asked, Failure> {
+        let limit = params.limit().map_err(Failure::bad_data)?;
         Ok(Asked {
-            sets: matcher_sets(params)?,
+            limit,
             range: params.range().map_err(Failure::bad_data)?,
-            limit: params.limit().map_err(Failure::bad_data)?,
+            sets: read_sets(params).map_err(|why| Failure::bad_data(word(&why)))?,
         })
     }
 }
 
-/// The sets of `match[]`. The parser refuses a set that would select everything.
+/// The sets of `match[]`; none of them may select everything.
 pub(crate) fn matcher_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, Failure> {
+    read_sets(params).map_err(Failure::bad_data)
+}
+
+fn read_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
+    if params.all("match[]").nth(SELECTORS_MAX).is_some() {
+        return Err(format!("more than {SELECTORS_MAX} selectors in match[]"));
+    }
     params
         .all("match[]")
-        .map(|text| {
-            query::parse_matchers(text)
-                .map_err(|e| Failure::bad_data(invalid("match[]", &e.to_string())))
-        })
+        .map(|text| query::parse_matchers(text).map_err(|e| unselective(&e)))
         .collect()
 }
 
-pub(crate) async fn names(State(api): State<Api>, params: Params) -> Answer {
+/// The parser refuses a selector of everything as it does in a query; here Prometheus says it
+/// differently.
+fn unselective(error: &query::ParseError) -> String {
+    if error.message == "vector selector must contain at least one non-empty matcher" {
+        "match[] must contain at least one non-empty matcher".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+pub(super) async fn names(State(api): State<Api>, client: Client, params: Params) -> Answer {
     let parts = api.parts()?;
-    let asked = Asked::from(&params)?;
+    let asked = Asked::from(&params, str::to_owned)?;
+    let Some(range) = asked.range else {
+        return Ok(Success::new("[]".to_owned()));
+    };
     api.workshop()
-        .run(api.config().query.timeout.0, move |_| {
-            let names = parts.series.label_names(&asked.sets, asked.range)?;
+        .run_for(&client, api.config().query.timeout.0, move |_| {
+            let names = parts.series.label_names(&asked.sets, range)?;
             Ok(Success::strings(names, asked.limit))
         })
         .await?
 }
 
-pub(crate) async fn values(
+pub(super) async fn values(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    client: Client,
+    name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Answer {
     let parts = api.parts()?;
+    let Path(name) = name.map_err(|_| Failure::bad_data("invalid label name: not valid UTF-8"))?;
     let name = unescape(&name);
     if name.is_empty() {
-        return Err(Failure::bad_data(format!("invalid label name: {name:?}")));
+        let shown = go_quote(&name);
+        return Err(Failure::bad_data(format!("invalid label name: {shown}")));
     }
-    let asked = Asked::from(&params)?;
+    let asked = Asked::from(&params, str::to_owned)?;
+    let Some(range) = asked.range else {
+        return Ok(Success::new("[]".to_owned()));
+    };
     api.workshop()
-        .run(api.config().query.timeout.0, move |_| {
-            let values = parts.series.label_values(&name, &asked.sets, asked.range)?;
+        .run_for(&client, api.config().query.timeout.0, move |_| {
+            let values = parts.series.label_values(&name, &asked.sets, range)?;
             Ok(Success::strings(values, asked.limit))
         })
         .await?
 }
 
-pub(crate) async fn series(State(api): State<Api>, params: Params) -> Answer {
+pub(super) async fn series(State(api): State<Api>, client: Client, params: Params) -> Answer {
     let parts = api.parts()?;
-    let asked = Asked::from(&params)?;
-    if asked.sets.is_empty() {
+    if params.all("match[]").next().is_none() {
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
+    let asked = Asked::from(&params, |why| invalid("match[]", why))?;
+    let Some(range) = asked.range else {
+        return Ok(Success::new("[]".to_owned()));
+    };
     api.workshop()
-        .run(api.config().query.timeout.0, move |_| {
-            let mut found = parts.series.series(&asked.sets, asked.range)?;
+        .run_for(&client, api.config().query.timeout.0, move |_| {
+            let mut found = parts.series.series(&asked.sets, range)?;
             let warning = cut(&mut found, asked.limit);
             let mut data = String::new();
             json::array(&mut data, &found, json::labels);
@@ -84,9 +119,9 @@ pub(crate) async fn series(State(api): State<Api>, params: Params) -> Answer {
         .await?
 }
 
-/// Type, help and unit of metrics are not stored yet; editors fall back to names.
-pub(crate) async fn metadata() -> Answer {
-    Ok(Success::new("{}".to_owned()))
+/// `DELETE /series`, which Prometheus has kept a place for.
+pub(super) async fn drop_series() -> Failure {
+    Failure::new(ErrorType::Internal, "not implemented")
 }
 
 /// Prometheus' escaping of names for URLs: `U__` and then `_hex_` for each special character,

@@ -1,16 +1,19 @@
-//! `/query`, `/query_range`, `/query_exemplars`, `/format_query`.
+//! `/query`, `/query_range`, `/query_exemplars`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use model::Timestamp;
 use query::{Engine, EngineOptions, Evaluation, Expr, Limits, ValueType};
 
-use super::envelope::{Answer, Failure, Success};
+use super::envelope::{Answer, ErrorType, Failure, Success};
+use super::stats::{self, Timings};
 use super::value;
-use crate::api::params::{Params, invalid};
+use crate::api::params::{Params, invalid, parse_millis};
+use crate::api::work::Client;
 use crate::api::{Api, Parts};
+use crate::config::QueryConfig;
 
 /// Points per series of a range query, as in Prometheus: 11,000 is a week by the minute.
 const POINTS_MAX: i64 = 11_000;
@@ -24,100 +27,118 @@ struct Asked {
     timeout: Duration,
     limit: Option<usize>,
     lookback: Option<Duration>,
+    stats: stats::Wanted,
+    /// Reading the expression.
+    prepared: Duration,
 }
 
 impl Asked {
-    fn from(params: &Params, timeout_max: Duration) -> Result<Asked, Failure> {
+    /// In Prometheus' order, which decides which of several errors is told.
+    fn from(params: &Params, limit: Option<usize>, config: &QueryConfig) -> Result<Asked, Failure> {
+        let timeout = params.millis("timeout").map_err(Failure::bad_data)?;
+        let lookback = params
+            .get("lookback_delta")
+            .map(parse_millis)
+            .transpose()
+            .map_err(|e| {
+                Failure::bad_data(format!("error parsing lookback delta duration: {e}"))
+            })?;
+        let begun = Instant::now();
         let expr = expression(params)?;
-        let timeout = params.duration("timeout").map_err(Failure::bad_data)?;
         Ok(Asked {
             expr,
-            timeout: timeout.map_or(timeout_max, |t| t.min(timeout_max)),
-            limit: params.limit().map_err(Failure::bad_data)?,
-            lookback: params
-                .duration("lookback_delta")
-                .map_err(Failure::bad_data)?
-                .filter(|d| !d.is_zero()),
+            timeout: timeout.map_or(config.timeout.0, |t| millis(t).min(config.timeout.0)),
+            limit,
+            lookback: lookback.filter(|ms| *ms > 0).map(millis),
+            stats: stats::Wanted::from(params.get("stats")),
+            prepared: begun.elapsed(),
         })
     }
 }
 
-pub(crate) async fn instant(State(api): State<Api>, params: Params) -> Answer {
+/// Negative ones are over already.
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+pub(crate) async fn instant(State(api): State<Api>, client: Client, params: Params) -> Answer {
     let parts = api.parts()?;
+    let limit = params.limit().map_err(Failure::bad_data)?;
     let at = params.time("time", api.now()).map_err(Failure::bad_data)?;
-    let asked = Asked::from(&params, api.config().query.timeout.0)?;
-    evaluate(&api, parts, asked, move |engine, expr, parts, limits| {
-        engine.instant(expr, &*parts.series, at, limits)
-    })
+    let asked = Asked::from(&params, limit, &api.config().query)?;
+    evaluate(
+        &api,
+        &client,
+        parts,
+        asked,
+        move |engine, expr, parts, limits| engine.instant(expr, &*parts.series, at, limits),
+    )
     .await
 }
 
-pub(crate) async fn range(State(api): State<Api>, params: Params) -> Answer {
+pub(crate) async fn range(State(api): State<Api>, client: Client, params: Params) -> Answer {
     let parts = api.parts()?;
-    let required = |name: &str| -> Result<Timestamp, Failure> {
-        if params.get(name).is_none() {
-            return Err(Failure::bad_data(invalid(
-                name,
-                "cannot parse \"\" to a valid timestamp",
-            )));
-        }
-        params.time(name, Timestamp::MIN).map_err(Failure::bad_data)
-    };
-    let (start, end) = (required("start")?, required("end")?);
+    let bad = |name, why: &str| Failure::bad_data(invalid(name, why));
+    let limit = params.limit().map_err(Failure::bad_data)?;
+    let start = params.required_time("start").map_err(Failure::bad_data)?;
+    let end = params.required_time("end").map_err(Failure::bad_data)?;
     if end < start {
-        return Err(Failure::bad_data(invalid(
-            "end",
-            "end timestamp must not be before start time",
-        )));
+        return Err(bad("end", "end timestamp must not be before start time"));
     }
-    let step = params
-        .duration("step")
-        .map_err(Failure::bad_data)?
-        .ok_or_else(|| {
-            Failure::bad_data(invalid("step", "cannot parse \"\" to a valid duration"))
-        })?;
-    let step_millis = model::time::duration_millis(step);
-    if step_millis <= 0 {
-        return Err(Failure::bad_data(invalid(
+    let step = parse_millis(params.get("step").unwrap_or_default()).map_err(|e| bad("step", &e))?;
+    if step <= 0 {
+        return Err(bad(
             "step",
             "zero or negative query resolution step widths are not accepted. Try a positive integer",
-        )));
+        ));
     }
-    if end.millis().saturating_sub(start.millis()) / step_millis > POINTS_MAX {
+    if end.millis().saturating_sub(start.millis()) / step > POINTS_MAX {
         return Err(Failure::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    let asked = Asked::from(&params, api.config().query.timeout.0)?;
+    let asked = Asked::from(&params, limit, &api.config().query)?;
     let kind = asked.expr.value_type();
     if !matches!(kind, ValueType::Scalar | ValueType::Vector) {
-        return Err(Failure::bad_data(invalid(
+        return Err(bad(
             "query",
             &format!(
                 "invalid expression type {:?} for range query, must be Scalar or instant Vector",
                 kind.documented()
             ),
-        )));
+        ));
     }
-    evaluate(&api, parts, asked, move |engine, expr, parts, limits| {
-        engine.range(expr, &*parts.series, start, end, step, limits)
-    })
+    let step = millis(step);
+    evaluate(
+        &api,
+        &client,
+        parts,
+        asked,
+        move |engine, expr, parts, limits| {
+            engine.range(expr, &*parts.series, start, end, step, limits)
+        },
+    )
     .await
 }
 
 async fn evaluate(
     api: &Api,
+    client: &Client,
     parts: Arc<Parts>,
     asked: Asked,
     work: impl FnOnce(&Engine, &Expr, &Parts, &Limits) -> Result<Evaluation, query::EvalError>
     + Send
     + 'static,
 ) -> Answer {
-    let samples_max = api.config().query.samples_max;
+    let config = api.config();
+    let (samples_max, bytes_max) = (config.query.samples_max, config.query_bytes_max());
+    let arrived = Instant::now();
     api.workshop()
-        .run(asked.timeout, move |cancel| {
+        .run_for(client, asked.timeout, move |cancel| {
+            let queued = arrived.elapsed();
             let limits = Limits {
                 samples_max,
+                bytes_max,
                 cancel: Some(cancel),
             };
             let engine = match asked.lookback {
@@ -127,9 +148,16 @@ async fn evaluate(
                 }),
                 None => (*parts.engine).clone(),
             };
+            let begun = Instant::now();
             let done = work(&engine, &asked.expr, &parts, &limits)?;
-            let (data, cut) = value::write(&done.value, asked.limit)
-                .map_err(|e| Failure::new(super::envelope::ErrorType::Execution, e.to_string()))?;
+            let timings = Timings {
+                prepared: asked.prepared,
+                queued,
+                evaluated: begun.elapsed(),
+            };
+            let (mut data, cut) = value::write(&done.value, asked.limit)
+                .map_err(|e| Failure::new(ErrorType::Execution, e.to_string()))?;
+            stats::write(&mut data, asked.stats, &timings, &done);
             let mut warnings = done.warnings;
             if cut {
                 warnings.push("results truncated due to limit".to_owned());
@@ -144,24 +172,35 @@ async fn evaluate(
 }
 
 /// The expression of the parameter `query`.
-fn expression(params: &Params) -> Result<Expr, Failure> {
+pub(super) fn expression(params: &Params) -> Result<Expr, Failure> {
     let text = params.get("query").unwrap_or("");
     let refuse = |why: &str| Failure::bad_data(invalid("query", why));
     if text.len() > QUERY_BYTES_MAX {
-        return Err(refuse(&format!("longer than {QUERY_BYTES_MAX} bytes")));
+        return Err(refuse(&format!(
+            "the expression has {} bytes; at most {QUERY_BYTES_MAX} are accepted",
+            text.len()
+        )));
     }
     query::parse(text).map_err(|e| refuse(&e.to_string()))
 }
 
-/// Exemplars are not stored; Grafana probes for them and must get an empty success.
-pub(crate) async fn exemplars(params: Params) -> Answer {
-    expression(&params)?;
-    Ok(Success::new("[]".to_owned()))
-}
-
-pub(crate) async fn format(params: Params) -> Answer {
+/// Exemplars are not stored. Grafana probes for them, with times in milliseconds, and must get
+/// an empty success.
+pub(super) async fn exemplars(params: Params) -> Answer {
+    let start = params
+        .time("start", Timestamp::MIN)
+        .map_err(Failure::bad_data)?;
+    let end = params
+        .time("end", Timestamp::MAX)
+        .map_err(Failure::bad_data)?;
+    if end < start {
+        return Err(Failure::bad_data(
+            "end timestamp must not be before start timestamp",
+        ));
+    }
     let expr = expression(&params)?;
-    let mut data = String::new();
-    crate::api::json::string(&mut data, &expr.to_string());
-    Ok(Success::new(data))
+    if expr.selectors().next().is_none() {
+        return Ok(Success::nothing());
+    }
+    Ok(Success::new("[]".to_owned()))
 }

@@ -3,44 +3,130 @@
 use ::rules::{AlertStatus, GroupStatus, RuleKind, RuleStatus};
 use axum::extract::State;
 use model::Matcher;
+use query::promql::quote::go_quote;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::envelope::{Answer, Failure, Success};
 use super::labels::matcher_sets;
 use super::targets::{NEVER, label_map};
 use crate::api::Api;
-use crate::api::params::{Params, invalid};
+use crate::api::params::{Params, invalid, parse_int};
 use crate::clock::rfc3339;
 
 pub(super) async fn rules(State(api): State<Api>, params: Params) -> Answer {
-    let wanted = match params.get("type") {
+    let bad = |name: &str, why: &str| Failure::bad_data(invalid(name, why));
+    let sets = matcher_sets(&params)?;
+    let wanted = match params.get("type").map(str::to_ascii_lowercase).as_deref() {
         None => None,
         Some("alert") => Some("alerting"),
         Some("record") => Some("recording"),
         Some(other) => {
-            return Err(Failure::bad_data(invalid(
-                "type",
-                &format!("not supported value {other:?}"),
-            )));
+            let shown = go_quote(other);
+            return Err(bad("type", &format!("not supported value {shown}")));
         }
+    };
+    let exclude_alerts = match params.get("exclude_alerts") {
+        None => false,
+        Some(text) => parse_bool(&text.to_ascii_lowercase()).map_err(|e| {
+            bad(
+                "exclude_alerts",
+                &format!("error converting exclude_alerts: {e}"),
+            )
+        })?,
     };
     let filter = Filter {
         wanted,
-        sets: matcher_sets(&params)?,
-        with_alerts: params.get("exclude_alerts") != Some("true"),
+        sets,
+        with_alerts: !exclude_alerts,
         names: params.all("rule_name[]").collect(),
     };
+    let page = Page::from(&params)?;
     let (groups, files): (Vec<&str>, Vec<&str>) = (
         params.all("rule_group[]").collect(),
         params.all("file[]").collect(),
     );
-    let shown: Vec<Value> = (api.parts()?.rules)()
-        .iter()
-        .filter(|g| groups.is_empty() || groups.contains(&g.name.as_str()))
-        .filter(|g| files.is_empty() || files.contains(&g.file.as_str()))
-        .filter_map(|g| group(g, &filter))
-        .collect();
-    Ok(Success::from_value(&json!({ "groups": shown })))
+    let all = (api.parts()?.rules)();
+    let mut shown: Vec<Value> = Vec::new();
+    let mut next_token = None;
+    let mut reached = page.token.is_none();
+    for g in &all {
+        reached = reached || page.token == Some(token(g).as_str());
+        if !reached
+            || !(groups.is_empty() || groups.contains(&g.name.as_str()))
+            || !(files.is_empty() || files.contains(&g.file.as_str()))
+        {
+            continue;
+        }
+        let Some(group) = group(g, &filter) else {
+            continue;
+        };
+        if page.limit.is_some_and(|limit| shown.len() >= limit) {
+            next_token = Some(token(g));
+            break;
+        }
+        shown.push(group);
+    }
+    if let (false, Some(token)) = (reached, page.token) {
+        return Err(bad(
+            "group_next_token",
+            &format!("invalid group_next_token '{token}'. were rule groups changed?"),
+        ));
+    }
+    let mut data = json!({ "groups": shown });
+    if let Some(token) = next_token {
+        data["groupNextToken"] = json!(token);
+    }
+    Ok(Success::from_value(&data))
+}
+
+/// Which part of the list of groups.
+struct Page<'a> {
+    limit: Option<usize>,
+    /// Of the first group.
+    token: Option<&'a str>,
+}
+
+impl Page<'_> {
+    fn from(params: &Params) -> Result<Page<'_>, Failure> {
+        let bad = |name: &str, why: &str| Failure::bad_data(invalid(name, why));
+        let (limit, token) = (params.get("group_limit"), params.get("group_next_token"));
+        if token.is_some() && limit.is_none() {
+            return Err(bad(
+                "group_next_token",
+                "group_limit needs to be present in order to paginate over the groups",
+            ));
+        }
+        let limit = limit
+            .map(|text| match parse_int(text) {
+                Ok(limit) if limit > 0 => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
+                Ok(_) => Err(bad("group_limit", "group_limit needs to be greater than 0")),
+                Err(e) => Err(bad(
+                    "group_limit",
+                    &format!("group_limit needs to be a valid number: {e}"),
+                )),
+            })
+            .transpose()?;
+        Ok(Page { limit, token })
+    }
+}
+
+/// What stands for a group in `group_next_token`.
+fn token(g: &GroupStatus) -> String {
+    let digest = Sha256::digest(format!("{};{}", g.file, g.name));
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Go's `strconv.ParseBool`.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "true" => Ok(true),
+        "0" | "f" | "false" => Ok(false),
+        _ => Err(format!(
+            "strconv.ParseBool: parsing {}: invalid syntax",
+            go_quote(text)
+        )),
+    }
 }
 
 pub(super) async fn alerts(State(api): State<Api>) -> Answer {

@@ -1,7 +1,9 @@
 //! `/status/*` and `/alertmanagers`.
 
 use axum::extract::State;
-use serde_json::json;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
 
 use super::envelope::{Answer, Success};
 use crate::api::Api;
@@ -14,14 +16,27 @@ use crate::config::values::Bytes;
 const PROMETHEUS_VERSION: &str = "3.0.0";
 
 pub(super) async fn buildinfo() -> Answer {
-    Ok(Success::from_value(&json!({
+    Ok(Success::from_value(&build()))
+}
+
+/// `/version`: the same without an envelope.
+pub(in crate::api) async fn version() -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        build().to_string(),
+    )
+        .into_response()
+}
+
+fn build() -> Value {
+    json!({
         "version": PROMETHEUS_VERSION,
         "revision": concat!("stackwatch-", env!("CARGO_PKG_VERSION")),
         "branch": "",
         "buildUser": "",
         "buildDate": "",
         "goVersion": "",
-    })))
+    })
 }
 
 pub(super) async fn flags(State(api): State<Api>) -> Answer {
@@ -36,7 +51,10 @@ pub(super) async fn flags(State(api): State<Api>) -> Answer {
         "storage.tsdb.path": config.storage.dir.display().to_string(),
         "storage.tsdb.retention.size": Bytes(config.storage.size_bytes_max).to_string(),
         "storage.tsdb.retention.time": model::number::format_duration(config.storage.retention_metrics),
+        "web.enable-admin-api": "false",
         "web.enable-lifecycle": "true",
+        "web.enable-otlp-receiver": config.receivers.otlp.to_string(),
+        "web.enable-remote-write-receiver": config.receivers.remote_write.to_string(),
         "web.external-url": config.external_url,
         "web.listen-address": config.listen,
     })))
@@ -78,11 +96,16 @@ pub(super) async fn config(State(api): State<Api>) -> Answer {
             }),
         ),
         (
+            "memory",
+            json!({ "budget": Bytes(c.memory.total).to_string() }),
+        ),
+        (
             "query",
             json!({
                 "timeout": duration(c.query.timeout.0),
                 "concurrency": c.query.concurrency,
                 "samples_max": c.query.samples_max,
+                "bytes_max": Bytes(c.query_bytes_max() as u64).to_string(),
             }),
         ),
         (
@@ -114,17 +137,18 @@ pub(super) async fn runtimeinfo(State(api): State<Api>) -> Answer {
     let config = api.config();
     let stats = (api.parts()?.stats)();
     let cwd = std::env::current_dir().unwrap_or_default();
+    let reload = api.last_reload();
     Ok(Success::from_value(&json!({
         "startTime": rfc3339(api.started()),
         "CWD": cwd.display().to_string(),
-        "hostname": "",
+        "hostname": hostname(),
         "serverTime": rfc3339(api.now()),
-        "reloadConfigSuccess": true,
-        "lastConfigTime": rfc3339(api.started()),
+        "reloadConfigSuccess": reload.problem.is_none(),
+        "lastConfigTime": rfc3339(reload.loaded_at),
         "corruptionCount": 0,
         "goroutineCount": 0,
         "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
-        "GOMEMLIMIT": 0,
+        "GOMEMLIMIT": config.memory.total,
         "GOGC": "",
         "GODEBUG": "",
         "storageRetention": format!(
@@ -133,24 +157,20 @@ pub(super) async fn runtimeinfo(State(api): State<Api>) -> Answer {
             Bytes(config.storage.size_bytes_max),
         ),
         "headSeries": stats.series,
+        "memoryBudget": {
+            "total": config.memory.total,
+            "head": config.memory.head,
+            "queries": config.memory.queries,
+            "query": config.query_bytes_max(),
+            "caches": config.memory.caches,
+        },
     })))
 }
 
-pub(super) async fn tsdb(State(api): State<Api>) -> Answer {
-    let stats = (api.parts()?.stats)();
-    Ok(Success::from_value(&json!({
-        "headStats": {
-            "numSeries": stats.series,
-            "numLabelPairs": 0,
-            "chunkCount": 0,
-            "minTime": 0,
-            "maxTime": 0,
-        },
-        "seriesCountByMetricName": [],
-        "labelValueCountByLabelName": [],
-        "memoryInBytesByLabelName": [],
-        "seriesCountByLabelValuePair": [],
-    })))
+/// This machine's name; empty when the system does not tell.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 /// We are the Alertmanager.
