@@ -97,6 +97,13 @@ pub trait SampleCursor: Send {
     fn start_timestamps(&self) -> Vec<(i64, i64)> {
         Vec::new()
     }
+
+    /// Longest bucket, in milliseconds, of which one point may stand for all: where a store has
+    /// only a coarser copy, points are this far apart, and a lookback must not be shorter than
+    /// it. 0 for samples as they came.
+    fn resolution_ms(&self) -> i64 {
+        0
+    }
 }
 
 /// A cursor over points that are already in memory.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model::Matcher;
+
 /// Where and how much to store. Every bound of the crate that is not a constant is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -10,6 +12,12 @@ pub struct Config {
     pub dir: PathBuf,
     /// Samples older than this go, block by block (2 h each). Default 15 days.
     pub retention_metrics: Duration,
+    /// Other times for some series, by selector; the first that matches decides. Shorter ones
+    /// free their space when the block that ends before is rewritten, within a day; longer ones
+    /// keep those series beyond `retention_metrics`. Default none.
+    pub retention_rules: Vec<(Vec<Matcher>, Duration)>,
+    /// Coarser copies that outlive the samples. Default none.
+    pub rollups: Vec<Rollup>,
     /// Log lines older than this go, file by file. Default 30 days.
     pub retention_logs: Duration,
     /// All bytes under `dir`, write-ahead logs and temporary files included; past it the
@@ -38,12 +46,23 @@ pub struct Config {
     pub sync_interval: Duration,
 }
 
+/// A coarser copy of all series; what it keeps of them: `docs/formats/block.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollup {
+    /// Length of its buckets, e.g. 5 m or 1 h; they start at multiples of it since the epoch.
+    pub resolution: Duration,
+    /// How long it is kept.
+    pub retention: Duration,
+}
+
 impl Default for Config {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
         Config {
             dir: PathBuf::from("data"),
             retention_metrics: 15 * DAY,
+            retention_rules: Vec::new(),
+            rollups: Vec::new(),
             retention_logs: 30 * DAY,
             size_bytes_max: 5_000_000_000,
             free_bytes_min: 200_000_000,

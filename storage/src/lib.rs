@@ -30,11 +30,12 @@ mod wal;
 
 use std::time::Duration;
 
-pub use config::Config;
+pub use config::{Config, Rollup};
 pub use error::{OpenError, WriteError};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use metrics::fuzzing;
+pub use metrics::Deleted;
 pub use report::{AppendReport, Health, Stats};
 pub use store::Storage;
 

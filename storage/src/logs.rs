@@ -398,6 +398,7 @@ impl LogStore {
             let end_ns = f.frames.iter().map(|r| r.max_ns).max();
             Piece {
                 kind: PieceKind::Frames,
+                keep: None,
                 path: f.file.path.clone(),
                 bytes: f.bytes,
                 // A file without frames tells its day by its directory.

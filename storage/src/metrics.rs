@@ -15,6 +15,11 @@ mod block_writer;
 mod chunk;
 mod column;
 mod column_integers;
+pub(crate) mod compact;
+mod compact_merge;
+pub(crate) mod compact_run;
+#[cfg(test)]
+mod compact_tests;
 mod cursor;
 mod directory;
 mod flush;
@@ -27,9 +32,11 @@ mod histogram_column;
 mod model_test;
 mod postings;
 mod replay;
+mod rollup;
 mod select;
 #[cfg(test)]
 mod tests;
+mod tombstone;
 mod usage;
 mod wal_record;
 mod xor;
@@ -44,11 +51,13 @@ use foldhash::fast::RandomState;
 use model::{Labels, SampleBatch, TimeRange, Timestamp};
 
 pub(crate) use self::block_writer::BlockWriter;
+pub use self::compact_run::Deleted;
+pub(crate) use self::compact_run::Policy;
 pub(crate) use self::usage::Usage;
 
 use self::block::Block;
 use self::block_cache::BlockCache;
-use self::directory::{block_path, open_blocks, remove_file};
+use self::directory::{block_path, open_blocks, open_tombstones, remove_file};
 use self::flush::{early_flush_end, flush_in_place, write_block};
 use self::head::{Head, Outcome, WINDOW_MS};
 use self::replay::Replay;
@@ -79,6 +88,8 @@ pub(crate) struct MetricStore {
     state: RwLock<State>,
     /// One flush at a time; taken before `writer`.
     flusher: Mutex<Flusher>,
+    /// One step of compaction at a time; taken before `flusher`.
+    compactor: Mutex<compact_run::Compactor>,
     /// Samples of new series refused since the last maintenance.
     series_refused: AtomicU64,
     /// How often the log could not be synced, and how many of these failures have been made
@@ -98,6 +109,8 @@ struct State {
     head: Head,
     /// Oldest first; they do not overlap.
     blocks: Vec<Arc<Block>>,
+    /// Deletions that these blocks do not know yet.
+    tombstones: Arc<Vec<tombstone::Tombstone>>,
 }
 
 struct Flusher {
@@ -117,10 +130,12 @@ impl MetricStore {
         let cache = Arc::new(BlockCache::default());
         let (blocks, mut next_number) = open_blocks(disk.as_ref(), &watch, &blocks_dir, &cache)?;
         let mut state = State::default();
-        if let Some(end) = blocks.iter().map(|b| b.end_t).max() {
+        let raw = blocks.iter().filter(|b| b.resolution_ms == 0);
+        if let Some(end) = raw.map(|b| b.end_t).max() {
             state.head.raise_floor(end);
         }
         state.blocks = blocks;
+        state.tombstones = open_tombstones(disk.as_ref(), &watch, &blocks_dir, &mut next_number);
         let head_bytes_max = head_bytes_max as usize;
         let mut replay = Replay::default();
         let wal = Wal::open(
@@ -157,6 +172,7 @@ impl MetricStore {
             }),
             state: RwLock::new(state),
             flusher: Mutex::new(Flusher { next_number }),
+            compactor: Mutex::default(),
             series_refused: AtomicU64::new(0),
             syncs_failed: AtomicU64::new(0),
             syncs_redeemed: AtomicU64::new(0),
@@ -462,6 +478,7 @@ impl MetricStore {
             path: b.path.clone(),
             bytes: b.bytes,
             end_ms: b.end_t,
+            keep: None,
         });
         blocks.collect()
     }

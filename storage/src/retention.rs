@@ -26,6 +26,8 @@ pub(crate) struct Piece {
     pub(crate) bytes: u64,
     /// Everything in it is before this instant.
     pub(crate) end_ms: i64,
+    /// How long it is kept; `None`: as [`Limits`] say for its kind.
+    pub(crate) keep: Option<Duration>,
 }
 
 /// What must hold afterwards.
@@ -67,10 +69,10 @@ pub(crate) fn choose(
     let recent = now.minus(FREE_SPACE_KEEPS).millis();
     let mut choices = Vec::new();
     for piece in pieces {
-        let age_max = match piece.kind {
+        let age_max = piece.keep.unwrap_or(match piece.kind {
             PieceKind::Block => limits.age_metrics,
             PieceKind::Frames => limits.age_logs,
-        };
+        });
         let reason = if piece.end_ms <= now.minus(age_max).millis() {
             Reason::Age
         } else if bytes > limits.bytes_max {
@@ -109,6 +111,7 @@ mod tests {
                 path: PathBuf::from(i.to_string()),
                 bytes,
                 end_ms: NOW - hours * HOUR,
+                keep: None,
             }
         };
         let limits = Limits {

@@ -24,7 +24,7 @@ use crate::health::Watch;
 use crate::import::Import;
 use crate::lock::{self, DirLock};
 use crate::logs::LogStore;
-use crate::metrics::MetricStore;
+use crate::metrics::{Deleted, MetricStore, Policy};
 use crate::retention::{self, Limits, PieceKind, Usage};
 use crate::telemetry::{FileKind, KindLabels, RemovalLabels, Telemetry};
 use crate::{AppendReport, Config, Health, OpenError, Stats, WriteError};
@@ -194,6 +194,20 @@ impl Storage {
         self.shared.inner.maintain(now);
     }
 
+    /// Deletes samples within `range` (both ends inclusive) of the series for which all matchers
+    /// of one of `sets` hold. Durable and obeyed by readers when it returns; the space is freed
+    /// in the background. Samples appended later are not concerned.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing was deleted then.
+    pub fn delete_series(
+        &self,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Result<Deleted, WriteError> {
+        self.shared.inner.metrics.delete_series(sets, range)
+    }
+
     /// The tables for small durable state.
     #[must_use]
     pub fn control(&self) -> Arc<dyn ControlStore> {
@@ -350,10 +364,20 @@ impl Inner {
         // First make room: a full disk lets nothing else succeed.
         self.retain(now);
         self.metrics.maintain(now);
+        self.metrics.maintain_blocks(now, &self.policy());
         self.logs.maintain(now);
         self.control.maintain();
         self.check_place();
         self.watch.settle();
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            retention: self.config.retention_metrics,
+            rules: self.config.retention_rules.clone(),
+            rollups: self.config.rollups.clone(),
+            late: self.config.out_of_order_window,
+        }
     }
 
     fn check_place(&self) {
@@ -377,7 +401,7 @@ impl Inner {
             bytes_max: self.config.size_bytes_max,
             free_min: self.config.free_bytes_min.min(usage.total / FREE_PART_MAX),
         };
-        let mut pieces = self.metrics.pieces();
+        let mut pieces = self.metrics.pieces_kept(&self.policy());
         pieces.extend(self.logs.pieces());
         for choice in retention::choose(pieces, now, &limits, usage.usage) {
             let kind = match choice.piece.kind {

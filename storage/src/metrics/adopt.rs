@@ -62,7 +62,7 @@ impl MetricStore {
         synced.map_err(|e| WriteError::from_io("sync", &self.blocks_dir, e))?;
         let mut state = self.write();
         state.blocks.extend(opened);
-        state.blocks.sort_by_key(|b| b.start_t);
+        state.blocks.sort_by_key(|b| (b.start_t, b.number));
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use super::block_index::LabelIndex;
 use super::column::decode_values;
 use super::histogram_column::decode_histograms;
 use crate::bytes::{Malformed, Reader};
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, number_in};
 
 pub(crate) const MAGIC: [u8; 4] = *b"SWBK";
 pub(crate) const END_MAGIC: [u8; 4] = *b"SWBE";
@@ -29,6 +29,8 @@ pub(crate) const TRAILER_BYTES: usize = 24;
 /// An open block.
 pub(crate) struct Block {
     pub(crate) path: PathBuf,
+    /// As in its name; 0 when the name has none.
+    pub(crate) number: u64,
     file: Arc<dyn DiskFile>,
     cache: Arc<BlockCache>,
     /// Its number in the cache.
@@ -161,6 +163,7 @@ impl Block {
         let index = LabelIndex::read(&mut r, offset, groups.len() as u32)?;
         Ok(Block {
             path: path.to_owned(),
+            number: number_of(path),
             id: cache.new_block(),
             file,
             cache: Arc::clone(cache),
@@ -383,6 +386,11 @@ impl Block {
             _ => Err(BlockError::Corrupt(what)),
         }
     }
+}
+
+fn number_of(path: &Path) -> u64 {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    number_in(&name).unwrap_or(0)
 }
 
 impl Drop for Block {

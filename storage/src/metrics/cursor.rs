@@ -184,6 +184,14 @@ impl Feed {
 }
 
 impl SampleCursor for Cursor {
+    fn resolution_ms(&self) -> i64 {
+        let of = |feed: &Feed| match &feed.source {
+            Source::Block { block, .. } => block.resolution_ms,
+            Source::Head(_) => 0,
+        };
+        self.feeds.iter().map(of).max().unwrap_or(0)
+    }
+
     fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError> {
         let before = into.len();
         loop {

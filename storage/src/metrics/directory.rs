@@ -1,11 +1,13 @@
 //! The directory of blocks.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::block::{Block, BlockError};
 use super::block_cache::BlockCache;
+use super::tombstone::{self, Tombstone, tombstones_path};
 use crate::disk::{Disk, number_in, quarantine};
 use crate::health::Watch;
 use crate::telemetry::FileKind;
@@ -17,7 +19,7 @@ pub(super) fn open_blocks(
     dir: &Path,
     cache: &Arc<BlockCache>,
 ) -> io::Result<(Vec<Arc<Block>>, u64)> {
-    let mut blocks = Vec::new();
+    let mut blocks: Vec<Arc<Block>> = Vec::new();
     let mut next_number = 1;
     for entry in disk.list(dir)? {
         let path = dir.join(&entry.name);
@@ -43,8 +45,43 @@ pub(super) fn open_blocks(
             Err(BlockError::Io(e)) => watch.corrupt(FileKind::Block, &path, e),
         }
     }
-    blocks.sort_by_key(|b| b.start_t);
+    // A crash between a block and the removal of those it replaces leaves these behind.
+    let replaced: HashSet<u64> = blocks.iter().flat_map(|b| b.replaces.clone()).collect();
+    blocks.retain(|b| {
+        let left_over = replaced.contains(&b.number);
+        if left_over {
+            remove_file(disk, &b.path);
+        }
+        !left_over
+    });
+    blocks.sort_by_key(|b| (b.start_t, b.number));
     Ok((blocks, next_number))
+}
+
+/// Reads the deletions that wait for their blocks; no block written from now on may get a
+/// number that they mean.
+pub(super) fn open_tombstones(
+    disk: &dyn Disk,
+    watch: &Watch,
+    dir: &Path,
+    next_number: &mut u64,
+) -> Arc<Vec<Tombstone>> {
+    let path = tombstones_path(dir);
+    let tombstones = match tombstone::read(disk, &path) {
+        Ok(Ok(tombstones)) => tombstones,
+        Ok(Err(_)) => {
+            watch.corrupt(FileKind::Block, &path, "checksum");
+            quarantine(disk, &path);
+            Vec::new()
+        }
+        Err(e) => {
+            watch.corrupt(FileKind::Block, &path, e);
+            Vec::new()
+        }
+    };
+    let bound = tombstones.iter().map(|t| t.below).max();
+    *next_number = (*next_number).max(bound.unwrap_or(0));
+    Arc::new(tombstones)
 }
 
 /// The name of a block.

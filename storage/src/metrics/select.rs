@@ -11,44 +11,87 @@ use super::block::{Block, BlockError, BlockSeries};
 use super::block_frame::Kind;
 use super::chunk::Chunk;
 use super::cursor::{Cursor, Source};
+use super::tombstone::{Tombstone, deleted, join};
 use crate::telemetry::FileKind;
 
 /// A series found, with its sources in the order in which they count.
 type Found = (Labels, Vec<Source>);
 
 impl MetricStore {
-    /// See [`model::SeriesReader::select`].
+    /// See [`model::SeriesReader::select`]. Roll-ups answer for the time before the first raw
+    /// sample of a series, the finest first; what they have instead of samples goes by the
+    /// function that will see it.
     pub(crate) fn select(
         &self,
         selection: &Selection<'_>,
     ) -> Result<Vec<SelectedSeries>, ReadError> {
         let range = selection.range;
-        let (blocks, head_part) = self.snapshot(selection.matchers, range);
-        let none: Arc<[(i64, i64)]> = Arc::from([]);
+        let snapshot = self.snapshot(selection.matchers, range);
         let mut found: Vec<Found> = Vec::new();
-        for block in &blocks {
-            let mut more: Vec<Found> = Vec::new();
-            self.select_block(block, selection.matchers, range, &mut |labels, series| {
-                let source = Source::Block {
-                    block: Arc::clone(block),
-                    series,
-                    kind: Kind::Floats,
-                    deleted: Arc::clone(&none),
-                };
-                more.push((labels, vec![source]));
-            })?;
+        for block in snapshot.blocks.iter().filter(|b| b.resolution_ms == 0) {
+            let more = self.find(block, &snapshot, selection.matchers, range, Kind::Floats)?;
             found = merge(found, more);
         }
-        let head_part = head_part
-            .into_iter()
-            .map(|(labels, chunks)| (labels, chunks.into_iter().map(Source::Head).collect()));
+        let head_part = snapshot.head.iter().map(|(labels, chunks)| {
+            (
+                labels.clone(),
+                chunks.iter().cloned().map(Source::Head).collect(),
+            )
+        });
         found = merge_unsorted(found, head_part);
+        let mut rollups: Vec<&Arc<Block>> = snapshot.blocks.iter().collect();
+        rollups.retain(|b| b.resolution_ms > 0);
+        rollups.sort_by_key(|b| b.resolution_ms);
+        let kind = match selection.hints.function {
+            "sum_over_time" => Kind::Sum,
+            "min_over_time" => Kind::Min,
+            "max_over_time" => Kind::Max,
+            _ => Kind::Floats,
+        };
+        for same in rollups.chunk_by(|a, b| a.resolution_ms == b.resolution_ms) {
+            let mut coarser: Vec<Found> = Vec::new();
+            for block in same {
+                let more = self.find(block, &snapshot, selection.matchers, range, kind)?;
+                coarser = merge(coarser, more);
+            }
+            found = merge_before(found, coarser);
+        }
         let bounds = (range.start.millis(), range.end.millis());
         let series = |(labels, sources)| SelectedSeries {
             labels,
             cursor: Box::new(Cursor::new(sources, bounds, Arc::clone(&self.watch))),
         };
         Ok(found.into_iter().map(series).collect())
+    }
+
+    /// The series of one block, less what is deleted.
+    fn find(
+        &self,
+        block: &Arc<Block>,
+        snapshot: &Snapshot,
+        matchers: &[Matcher],
+        range: TimeRange,
+        kind: Kind,
+    ) -> Result<Vec<Found>, ReadError> {
+        let none: Arc<[(i64, i64)]> = Arc::from([]);
+        let concerning = snapshot.concerning(block);
+        let mut found: Vec<Found> = Vec::new();
+        self.select_block(block, matchers, range, &mut |labels, series| {
+            let deleted = match concerning.is_empty() {
+                true => Arc::clone(&none),
+                false => deleted(&concerning, &labels, block.number).into(),
+            };
+            if !is_gone(&series, &deleted) {
+                let source = Source::Block {
+                    block: Arc::clone(block),
+                    series,
+                    kind,
+                    deleted,
+                };
+                found.push((labels, vec![source]));
+            }
+        })?;
+        Ok(found)
     }
 
     /// See [`model::SeriesReader::series`].
@@ -61,18 +104,16 @@ impl MetricStore {
         let sets = if sets.is_empty() { &everything } else { sets };
         let mut found: Vec<Found> = Vec::new();
         for matchers in sets {
-            let (blocks, head_part) = self.snapshot(matchers, range);
-            for block in &blocks {
-                let mut more: Vec<Found> = Vec::new();
-                self.select_block(block, matchers, range, &mut |labels, _| {
-                    more.push((labels, Vec::new()));
-                })?;
+            let snapshot = self.snapshot(matchers, range);
+            for block in &snapshot.blocks {
+                let mut more = self.find(block, &snapshot, matchers, range, Kind::Floats)?;
+                for (_, sources) in &mut more {
+                    sources.clear();
+                }
                 found = merge(found, more);
             }
-            let head_part = head_part
-                .into_iter()
-                .map(|(labels, _)| (labels, Vec::new()));
-            found = merge_unsorted(found, head_part);
+            let head = snapshot.head.into_iter();
+            found = merge_unsorted(found, head.map(|(labels, _)| (labels, Vec::new())));
         }
         Ok(found.into_iter().map(|(labels, _)| labels).collect())
     }
@@ -139,21 +180,22 @@ impl MetricStore {
         let everything = [Vec::new()];
         let sets = if sets.is_empty() { &everything } else { sets };
         for matchers in sets {
-            let (blocks, head_part) = self.snapshot(matchers, range);
-            for block in &blocks {
+            let snapshot = self.snapshot(matchers, range);
+            for block in &snapshot.blocks {
                 let whole = block.range();
                 if matchers.is_empty()
                     && range.start <= whole.start
                     && whole.end <= range.end
+                    && snapshot.concerning(block).is_empty()
                     && matches!(visit(Part::Block(block)), Ok(true))
                 {
                     continue;
                 }
-                self.select_block(block, matchers, range, &mut |labels, _| {
+                for (labels, _) in self.find(block, &snapshot, matchers, range, Kind::Floats)? {
                     let _ = visit(Part::Series(&labels));
-                })?;
+                }
             }
-            for (labels, _) in &head_part {
+            for (labels, _) in &snapshot.head {
                 let _ = visit(Part::Series(labels));
             }
         }
@@ -161,13 +203,9 @@ impl MetricStore {
     }
 
     /// Blocks and head chunks of one moment: between them nothing is missing.
-    fn snapshot(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRange,
-    ) -> (Vec<Arc<Block>>, Vec<(Labels, Vec<Chunk>)>) {
+    fn snapshot(&self, matchers: &[Matcher], range: TimeRange) -> Snapshot {
         let state = self.read();
-        let head_part = state
+        let head = state
             .head
             .select(matchers)
             .into_iter()
@@ -175,7 +213,11 @@ impl MetricStore {
             .map(|s| (s.labels.clone(), s.chunks(range).collect::<Vec<_>>()))
             .filter(|(_, chunks)| !chunks.is_empty())
             .collect();
-        (state.blocks.clone(), head_part)
+        Snapshot {
+            blocks: state.blocks.clone(),
+            tombstones: Arc::clone(&state.tombstones),
+            head,
+        }
     }
 
     fn select_block(
@@ -193,6 +235,28 @@ impl MetricStore {
                 source: Arc::new(e),
             })
     }
+}
+
+/// What there is at one moment.
+struct Snapshot {
+    blocks: Vec<Arc<Block>>,
+    tombstones: Arc<Vec<Tombstone>>,
+    head: Vec<(Labels, Vec<Chunk>)>,
+}
+
+impl Snapshot {
+    /// Deletions that a block has to obey.
+    fn concerning(&self, block: &Block) -> Vec<Tombstone> {
+        let concerns = |t: &&Tombstone| t.concerns(block.number, block.range());
+        self.tombstones.iter().filter(concerns).cloned().collect()
+    }
+}
+
+/// Whether nothing of a series is left.
+fn is_gone(series: &BlockSeries, deleted: &[(i64, i64)]) -> bool {
+    deleted
+        .iter()
+        .any(|d| d.0 <= series.first_t && series.last_t <= d.1)
 }
 
 /// Where labels come from.
@@ -227,6 +291,35 @@ fn merge(before: Vec<Found>, more: Vec<Found>) -> Vec<Found> {
     }
     merged.extend(before);
     merged
+}
+
+/// As [`merge`], when `coarser` answers only for the time before the first sample of the others.
+fn merge_before(found: Vec<Found>, mut coarser: Vec<Found>) -> Vec<Found> {
+    let firsts = found.iter().filter_map(|(labels, sources)| {
+        let first = sources.iter().map(first_of).min()?;
+        Some((labels, first))
+    });
+    let firsts: HashMap<&Labels, i64, RandomState> = firsts.collect();
+    for (labels, sources) in &mut coarser {
+        let Some(first) = firsts.get(labels) else {
+            continue;
+        };
+        for source in sources {
+            if let Source::Block { deleted, .. } = source {
+                let mut cuts = deleted.to_vec();
+                cuts.push((*first, i64::MAX));
+                *deleted = join(cuts).into();
+            }
+        }
+    }
+    merge(found, coarser)
+}
+
+fn first_of(source: &Source) -> i64 {
+    match source {
+        Source::Head(chunk) => chunk.first_t,
+        Source::Block { series, .. } => series.first_t,
+    }
 }
 
 /// As [`merge`] when `more` is in no order: what is known already is found by its hash, so

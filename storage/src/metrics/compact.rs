@@ -1,0 +1,177 @@
+//! Which blocks to merge. Pure; the worker is [`super::compact_run`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::block_writer::SLICE_MS;
+
+/// Blocks cover at most this much after compaction.
+const SPAN_MAX_MS: i64 = 24 * 3600 * 1000;
+/// A roll-up's blocks cover this much.
+const ROLLUP_SPAN_MS: i64 = 30 * 24 * 3600 * 1000;
+/// A span is merged this long after its end and the window for late samples, so that it is
+/// written once.
+const SETTLE_MS: i64 = 30 * 60 * 1000;
+/// Early flushes of one window are merged before the span is over when there are so many:
+/// every reader opens each of them.
+const WINDOW_BLOCKS_MAX: usize = 6;
+/// Blocks merged at once; each costs a frame of memory.
+const MERGE_BLOCKS_MAX: usize = 64;
+
+/// What the choice depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockInfo {
+    pub(crate) number: u64,
+    pub(crate) start_t: i64,
+    /// Exclusive.
+    pub(crate) end_t: i64,
+    /// 0 for raw samples.
+    pub(crate) resolution_ms: i64,
+}
+
+/// When spans are over and how long they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    pub(crate) now: i64,
+    /// Samples may come this late.
+    pub(crate) late_ms: i64,
+    /// Of a block of raw samples after compaction.
+    pub(crate) span_ms: i64,
+}
+
+/// A day, or a tenth of the retention in whole windows when that is shorter.
+pub(crate) fn span_ms(retention: Duration) -> i64 {
+    let tenth = model::time::duration_millis(retention) / 10;
+    (tenth / SLICE_MS * SLICE_MS).clamp(SLICE_MS, SPAN_MAX_MS)
+}
+
+impl Schedule {
+    /// Whether nothing more is expected before `end`.
+    pub(crate) fn is_over(&self, end: i64) -> bool {
+        let settle = self.late_ms.saturating_add(SETTLE_MS);
+        end.saturating_add(settle) <= self.now
+    }
+}
+
+/// Numbers of the blocks to make one of, in the order of `blocks`. Those of one span (by
+/// their first sample) go together once the span is over; before, only many small ones of one
+/// window.
+pub(crate) fn choose(blocks: &[BlockInfo], schedule: &Schedule) -> Option<Vec<u64>> {
+    // By resolution and whether the whole span is meant; then by time.
+    let mut groups: BTreeMap<(i64, bool, i64), Vec<u64>> = BTreeMap::new();
+    for b in blocks {
+        let span = match b.resolution_ms {
+            0 => schedule.span_ms,
+            _ => ROLLUP_SPAN_MS,
+        };
+        let at = b.start_t.div_euclid(span);
+        if schedule.is_over((at + 1).saturating_mul(span)) {
+            let key = (b.resolution_ms, true, at);
+            groups.entry(key).or_default().push(b.number);
+        } else if b.resolution_ms == 0 {
+            let window = b.start_t.div_euclid(SLICE_MS);
+            if (window + 1).saturating_mul(SLICE_MS) < schedule.now {
+                let key = (0, false, window);
+                groups.entry(key).or_default().push(b.number);
+            }
+        }
+    }
+    let due = groups.into_iter().find(|((_, whole, _), numbers)| {
+        numbers.len() >= if *whole { 2 } else { WINDOW_BLOCKS_MAX }
+    });
+    due.map(|(_, mut numbers)| {
+        numbers.truncate(MERGE_BLOCKS_MAX);
+        numbers
+    })
+}
+
+/// The first span that is over, has raw samples in one block and no roll-up of `resolution_ms`
+/// yet: number of the block, first instant of the span and the one after its last.
+pub(crate) fn choose_rollup(
+    blocks: &[BlockInfo],
+    resolution_ms: i64,
+    oldest_t: i64,
+    schedule: &Schedule,
+) -> Option<(u64, i64, i64)> {
+    let span = schedule.span_ms;
+    blocks
+        .iter()
+        .filter(|b| b.resolution_ms == 0)
+        .find_map(|b| {
+            let start = b.start_t.div_euclid(span) * span;
+            let end = start.saturating_add(span);
+            let touches = |other: &&BlockInfo| other.start_t < end && other.end_t > start;
+            let done = blocks
+                .iter()
+                .filter(|other| other.resolution_ms == resolution_ms)
+                .any(|other| touches(&other));
+            let wanted = !done && schedule.is_over(end) && end > oldest_t;
+            wanted.then_some((b.number, start, end))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+    const DAY: i64 = 24 * HOUR;
+
+    fn raw(number: u64, start_h: i64, end_h: i64) -> BlockInfo {
+        BlockInfo {
+            number,
+            start_t: start_h * HOUR,
+            end_t: end_h * HOUR,
+            resolution_ms: 0,
+        }
+    }
+
+    fn at(hours: i64) -> Schedule {
+        Schedule {
+            now: hours * HOUR,
+            late_ms: HOUR,
+            span_ms: DAY,
+        }
+    }
+
+    #[test]
+    fn a_day_is_merged_once_it_is_over() {
+        let day: Vec<BlockInfo> = (0..12).map(|i| raw(i as u64, i * 2, i * 2 + 2)).collect();
+        assert_eq!(choose(&day, &at(25)), None);
+        assert_eq!(choose(&day, &at(26)), Some((0..12).collect()));
+        assert_eq!(choose(&[raw(20, 0, 24), raw(21, 24, 26)], &at(26)), None);
+        let late = [raw(20, 0, 24), raw(22, 3, 4), raw(21, 24, 26)];
+        assert_eq!(choose(&late, &at(30)), Some(vec![20, 22]));
+    }
+
+    #[test]
+    fn many_small_blocks_of_one_window_do_not_wait() {
+        let small: Vec<BlockInfo> = (0..6).map(|i| raw(i, 2, 3)).collect();
+        assert_eq!(choose(&small[..5], &at(5)), None);
+        assert_eq!(choose(&small, &at(4)), None);
+        assert_eq!(choose(&small, &at(5)), Some((0..6).collect()));
+    }
+
+    #[test]
+    fn a_short_retention_makes_short_blocks() {
+        let hours = |h: u64| span_ms(Duration::from_secs(h * 3600)) / HOUR;
+        assert_eq!(
+            [hours(1), hours(24), hours(72), hours(15 * 24)],
+            [2, 2, 6, 24]
+        );
+    }
+
+    #[test]
+    fn a_rollup_is_made_once_of_each_span() {
+        let five = |number, start_h, end_h| BlockInfo {
+            resolution_ms: 300_000,
+            ..raw(number, start_h, end_h)
+        };
+        let blocks = [raw(1, 0, 24), raw(2, 24, 48), five(3, 0, 24)];
+        let choose = |blocks: &[BlockInfo], hours| choose_rollup(blocks, 300_000, 0, &at(hours));
+        assert_eq!(choose(&blocks, 60), Some((2, 24 * HOUR, 48 * HOUR)));
+        assert_eq!(choose(&blocks, 48), None);
+        assert_eq!(choose(&blocks[..2], 40), Some((1, 0, 24 * HOUR)));
+        assert_eq!(choose_rollup(&blocks, 300_000, 50 * HOUR, &at(60)), None);
+    }
+}

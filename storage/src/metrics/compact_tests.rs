@@ -1,0 +1,339 @@
+//! Compaction, deletion, retention by selector and roll-ups, on a disk in memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Hints, Labels, MatchOp, Matcher, Sample, Samples, Selection, TimeRange, Timestamp};
+
+use super::MetricStore;
+use super::compact_run::{Deleted, Policy};
+use crate::config::Rollup;
+use crate::disk::faulty::FaultyDisk;
+use crate::health::Watch;
+
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+const STEP: i64 = 60_000;
+
+type Content = BTreeMap<String, Vec<(i64, u64)>>;
+
+fn open(disk: &FaultyDisk) -> MetricStore {
+    let disk = Arc::new(disk.clone());
+    MetricStore::open(disk, Watch::for_test(), Path::new("/data"), 64 << 20).unwrap()
+}
+
+fn at(t: i64) -> Timestamp {
+    Timestamp::from_millis(t)
+}
+
+fn policy() -> Policy {
+    Policy {
+        retention: Duration::from_secs(15 * 24 * 3600),
+        rules: Vec::new(),
+        rollups: Vec::new(),
+        late: Duration::ZERO,
+    }
+}
+
+fn labels(i: i64) -> Labels {
+    let name = if i == 0 { "a_total" } else { "gauge" };
+    Labels::from_pairs([("__name__", name.to_owned()), ("i", i.to_string())])
+}
+
+/// A counter that is reset now and then, and gauges, one of which ends early.
+fn value(i: i64, t: i64) -> f64 {
+    let k = t / STEP;
+    if i == 0 {
+        (k % 500) as f64
+    } else {
+        (k * k * 7919 % 1000) as f64 / 10.0
+    }
+}
+
+/// Appends whole hours, with maintenance as it would be.
+fn fill(store: &MetricStore, hours: std::ops::Range<i64>) {
+    for t in (hours.start * HOUR..hours.end * HOUR).step_by(STEP as usize) {
+        let series = (0..5).filter(|i| *i != 4 || t < 5 * HOUR);
+        let samples: Vec<Sample> = series
+            .map(|i| Sample {
+                labels: labels(i),
+                at: at(t),
+                value: value(i, t),
+            })
+            .collect();
+        store.append(&samples.into(), at(t)).unwrap();
+        if t % HOUR == 0 {
+            store.maintain(at(t));
+        }
+    }
+}
+
+fn read_as(store: &MetricStore, function: &'static str, matchers: &[Matcher]) -> Content {
+    let hints = Hints {
+        function,
+        ..Hints::default()
+    };
+    let selection = Selection {
+        range: TimeRange::ALL,
+        matchers,
+        hints,
+    };
+    let mut content = Content::new();
+    for mut series in store.select(&selection).unwrap() {
+        let mut samples = Samples::default();
+        while series.cursor.next_run(&mut samples).unwrap() {}
+        assert!(samples.floats.windows(2).all(|w| w[0].t < w[1].t));
+        let points = samples.floats.iter().map(|p| (p.t, p.v.to_bits()));
+        content.insert(series.labels.to_string(), points.collect());
+    }
+    content.retain(|_, points| !points.is_empty());
+    content
+}
+
+fn everything(store: &MetricStore) -> Content {
+    read_as(store, "", &[])
+}
+
+/// Background work until there is none.
+fn settle(store: &MetricStore, now: i64, policy: &Policy) {
+    for _ in 0..50 {
+        store.maintain_blocks(at(now), policy);
+    }
+    assert!(store.watch.health().ok, "{:?}", store.watch.health());
+}
+
+fn blocks(disk: &FaultyDisk) -> Vec<PathBuf> {
+    let mut files = disk.files();
+    files.retain(|p| p.extension().is_some_and(|e| e == "blk"));
+    files
+}
+
+#[test]
+fn the_blocks_of_a_day_become_one_and_nothing_changes() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..26);
+    let before = everything(&store);
+    let many = blocks(&disk);
+    let old: Vec<(PathBuf, Vec<u8>)> = many.iter().map(|p| (p.clone(), disk.content(p))).collect();
+    assert_eq!(many.len(), 12);
+    settle(&store, 26 * HOUR, &policy());
+    assert_eq!(blocks(&disk).len(), 1);
+    assert_eq!(everything(&store), before);
+    drop(store);
+    // As if the power had gone before the old ones were removed.
+    for (path, content) in &old {
+        disk.set_content(path, content);
+    }
+    let store = open(&disk);
+    assert_eq!(everything(&store), before);
+    assert_eq!(blocks(&disk).len(), 1);
+    assert_eq!(store.series(&[], TimeRange::ALL).unwrap().len(), 5);
+    assert_eq!(
+        store.label_values("i", &[], TimeRange::ALL).unwrap().len(),
+        5
+    );
+}
+
+#[test]
+fn a_merge_whose_disk_is_full_is_tried_again() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..26);
+    let before = everything(&store);
+    for room in [0, 10, 1000] {
+        disk.set_room(Some(room));
+        store.maintain_blocks(at(26 * HOUR), &policy());
+        assert!(!store.watch.health().ok);
+        assert_eq!(everything(&store), before);
+        assert!(
+            disk.files()
+                .iter()
+                .all(|p| p.extension().is_none_or(|e| e != "tmp"))
+        );
+    }
+    disk.set_room(None);
+    settle(&store, 26 * HOUR, &policy());
+    assert_eq!(blocks(&disk).len(), 1);
+    assert_eq!(everything(&store), before);
+}
+
+#[test]
+fn a_damaged_source_is_set_aside_and_the_rest_merged() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..26);
+    let before = everything(&store);
+    drop(store);
+    let path = blocks(&disk)[3].clone();
+    let mut bytes = disk.content(&path);
+    bytes[20] ^= 1;
+    disk.set_content(&path, &bytes);
+    let store = open(&disk);
+    settle(&store, 26 * HOUR, &policy());
+    let after = everything(&store);
+    assert_eq!(blocks(&disk).len(), 1);
+    assert!(
+        disk.files()
+            .iter()
+            .any(|p| p.to_string_lossy().ends_with(".blk.corrupt"))
+    );
+    let lost = |t: &i64| (6 * HOUR..8 * HOUR).contains(t);
+    for (series, points) in &before {
+        let kept: Vec<_> = points.iter().filter(|p| !lost(&p.0)).copied().collect();
+        assert_eq!(after[series], kept);
+    }
+}
+
+#[test]
+fn deleted_samples_are_gone_at_once_and_for_good_and_their_space_is_freed() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..30);
+    settle(&store, 30 * HOUR, &policy());
+    let mut expect = everything(&store);
+    let all_bytes: usize = blocks(&disk).iter().map(|p| disk.content(p).len()).sum();
+    let gauges = [Matcher::equal("__name__", "gauge")];
+    let range = TimeRange::new(at(10 * HOUR), at(29 * HOUR - 1));
+    let deleted = store.delete_series(&[gauges.to_vec()], range).unwrap();
+    let samples = 3 * 19 * 60;
+    assert_eq!(deleted, Deleted { series: 3, samples });
+    for (series, points) in &mut expect {
+        let is_gauge = series.starts_with("gauge");
+        points.retain(|(t, _)| !is_gauge || !range.contains(at(*t)));
+    }
+    assert_eq!(everything(&store), expect);
+    drop(store);
+    disk.power_cut(0);
+    let store = open(&disk);
+    assert_eq!(everything(&store), expect);
+    settle(&store, 30 * HOUR, &policy());
+    assert!(store.read().tombstones.is_empty());
+    assert_eq!(everything(&store), expect);
+    let left: usize = blocks(&disk).iter().map(|p| disk.content(p).len()).sum();
+    assert!(left < all_bytes * 2 / 3, "{left} of {all_bytes}");
+    // What comes later is not concerned.
+    fill(&store, 30..31);
+    assert!(
+        everything(&store)[&labels(1).to_string()]
+            .iter()
+            .any(|p| p.0 >= 30 * HOUR)
+    );
+}
+
+#[test]
+fn a_series_deleted_as_a_whole_leaves_the_lists_at_once() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..5);
+    let one = vec![Matcher::equal("i", "2")];
+    store.delete_series(&[one], TimeRange::ALL).unwrap();
+    let values = || store.label_values("i", &[], TimeRange::ALL).unwrap();
+    assert_eq!(values(), ["0", "1", "3", "4"]);
+    assert_eq!(store.series(&[], TimeRange::ALL).unwrap().len(), 4);
+    settle(&store, 6 * HOUR, &policy());
+    assert_eq!(values(), ["0", "1", "3", "4"]);
+}
+
+#[test]
+fn a_rule_keeps_some_series_shorter_and_some_longer() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..50);
+    let hours = |h: u64| Duration::from_secs(h * 3600);
+    let policy = Policy {
+        retention: hours(240),
+        rules: vec![
+            (vec![Matcher::equal("i", "1")], hours(24)),
+            (vec![Matcher::equal("i", "0")], hours(1000)),
+        ],
+        ..policy()
+    };
+    settle(&store, 60 * HOUR, &policy);
+    let first = |i: i64| everything(&store)[&labels(i).to_string()][0].0;
+    assert_eq!(
+        (first(0), first(1), first(2)),
+        (0, 36 * HOUR, 0),
+        "never more than is due"
+    );
+    settle(&store, 300 * HOUR, &policy);
+    let left = everything(&store);
+    assert!(!left.contains_key(&labels(1).to_string()));
+    assert_eq!(first(0), 0);
+    let kept: Vec<Duration> = store
+        .pieces_kept(&policy)
+        .iter()
+        .filter_map(|p| p.keep)
+        .collect();
+    assert!(kept.iter().all(|k| *k == hours(1000)));
+    assert_eq!(
+        left[&labels(2).to_string()][0].0,
+        48 * HOUR,
+        "its block is not old enough"
+    );
+}
+
+#[test]
+fn a_rollup_answers_where_the_samples_are_gone() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..50);
+    let policy = Policy {
+        rollups: vec![Rollup {
+            resolution: Duration::from_secs(3600),
+            retention: Duration::from_secs(400 * 24 * 3600),
+        }],
+        ..policy()
+    };
+    settle(&store, 50 * HOUR, &policy);
+    let raw = everything(&store);
+    let coarse = |b: &crate::retention::Piece| b.keep == Some(policy.rollups[0].retention);
+    let pieces = store.pieces_kept(&policy);
+    assert_eq!(pieces.iter().filter(|p| coarse(p)).count(), 2);
+    assert_eq!(
+        everything(&store)[&labels(1).to_string()].len(),
+        50 * 60,
+        "raw ones win"
+    );
+    for piece in pieces.iter().filter(|p| !coarse(p) && p.end_ms <= DAY) {
+        store.remove(&piece.path);
+    }
+    let one = [Matcher::new("i", MatchOp::Equal, "1").unwrap()];
+    let of = |function| {
+        read_as(&store, function, &one)
+            .remove(&labels(1).to_string())
+            .unwrap()
+    };
+    let series = &raw[&labels(1).to_string()];
+    let bucket = |h: i64| series.iter().filter(move |p| p.0 / HOUR == h);
+    let last: Vec<_> = (0..24).map(|h| *bucket(h).next_back().unwrap()).collect();
+    assert_eq!(of("")[..24], last);
+    assert_eq!(
+        of("")[24..],
+        series[24 * 60..],
+        "and from then on every sample"
+    );
+    let highest = |h| {
+        bucket(h)
+            .map(|p| f64::from_bits(p.1))
+            .fold(f64::MIN, f64::max)
+    };
+    let max: Vec<_> = last
+        .iter()
+        .map(|p| (p.0, highest(p.0 / HOUR).to_bits()))
+        .collect();
+    assert_eq!(of("max_over_time")[..24], max);
+    drop(store);
+    let store = open(&disk);
+    assert_eq!(
+        read_as(&store, "", &one)[&labels(1).to_string()][..24],
+        last
+    );
+    // The log from before the restart was not passed over because of a roll-up.
+    assert_eq!(
+        everything(&store)[&labels(2).to_string()].last().unwrap().0,
+        50 * HOUR - STEP
+    );
+}
