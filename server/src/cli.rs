@@ -1,13 +1,16 @@
 //! The command line. Exit codes: 0 ok, 1 it did not work, 2 wrong configuration or usage.
 
 mod alerts;
+mod backup;
 mod check;
 mod client;
+mod data_dir;
 mod health;
 mod logs;
 mod query;
 mod run;
 mod scrub;
+mod tsdb;
 mod version;
 
 use std::io::Write as _;
@@ -73,6 +76,9 @@ struct Shared {
     /// Accept OTLP metrics at /api/v1/otlp/v1/metrics
     #[arg(long, global = true, env = "STACKWATCH_ENABLE_OTLP_RECEIVER")]
     enable_otlp_receiver: bool,
+    /// Allow deletion and snapshots at /api/v1/admin/tsdb
+    #[arg(long, global = true, env = "STACKWATCH_ENABLE_ADMIN_API")]
+    enable_admin_api: bool,
     /// error, warn, info, debug or trace
     #[arg(
         long,
@@ -101,6 +107,12 @@ enum Command {
     Scrub(scrub::ScrubArgs),
     /// Exit 0 when a running stackwatch is healthy, else 1 (for container health checks)
     Health(health::HealthArgs),
+    /// Copy the data directory, also while stackwatch runs
+    Backup(backup::BackupArgs),
+    /// Fill an empty data directory from a backup
+    Restore(backup::RestoreArgs),
+    /// Export, import and analyse stored samples
+    Tsdb(tsdb::TsdbArgs),
     /// Print the version
     Version,
 }
@@ -163,6 +175,9 @@ pub fn main() -> ExitCode {
         Command::Alerts(args) => alerts::alerts(&args, &cli.shared),
         Command::Scrub(args) => scrub::scrub(&args, &cli.shared),
         Command::Health(args) => health::health(&args, &cli.shared),
+        Command::Backup(args) => backup::backup(&args, &cli.shared),
+        Command::Restore(args) => backup::restore(&args, &cli.shared),
+        Command::Tsdb(args) => tsdb::tsdb(&args, &cli.shared),
         Command::Version => version::version(),
     };
     match done {
@@ -210,6 +225,7 @@ impl Shared {
                 external_url: self.external_url.clone(),
                 remote_write_receiver: self.enable_remote_write_receiver,
                 otlp_receiver: self.enable_otlp_receiver,
+                admin_api: self.enable_admin_api,
             },
         })
     }

@@ -16,6 +16,11 @@ pub(super) struct Url {
 }
 
 impl Url {
+    /// Whether somebody named the address.
+    pub(super) fn is_given(&self) -> bool {
+        self.url.as_deref().is_some_and(|url| !url.is_empty())
+    }
+
     /// The base address, without a slash at its end. The configuration is read only when
     /// neither `--url` nor `--listen` tells.
     pub(super) fn base(&self, shared: &Shared) -> Result<String, Failure> {
@@ -47,6 +52,26 @@ pub(super) fn get(
     params: &[(&str, String)],
     timeout: Duration,
 ) -> Result<(u16, String), Failure> {
+    send(reqwest::Method::GET, base, path, params, timeout)
+}
+
+/// Status and body of a POST with the parameters in the URL.
+pub(super) fn post(
+    base: &str,
+    path: &str,
+    params: &[(&str, String)],
+    timeout: Duration,
+) -> Result<(u16, String), Failure> {
+    send(reqwest::Method::POST, base, path, params, timeout)
+}
+
+fn send(
+    method: reqwest::Method,
+    base: &str,
+    path: &str,
+    params: &[(&str, String)],
+    timeout: Duration,
+) -> Result<(u16, String), Failure> {
     super::run::install_tls();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -69,7 +94,11 @@ pub(super) fn get(
             .timeout(timeout)
             .build()
             .map_err(unreachable)?;
-        let answer = client.get(url).send().await.map_err(unreachable)?;
+        let answer = client
+            .request(method, url)
+            .send()
+            .await
+            .map_err(unreachable)?;
         let status = answer.status().as_u16();
         let body = answer.text().await.map_err(unreachable)?;
         Ok((status, body))

@@ -1,0 +1,123 @@
+//! A data directory for sub-commands: opened when nobody uses it, else by way of the running
+//! stackwatch.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use storage::backup::{SNAPSHOTS, STAGE_PREFIX};
+use storage::{OpenError, Storage};
+
+use super::client::post;
+use super::{Failure, Shared};
+use crate::clock;
+
+/// Kept for ever: a sub-command does not apply retention.
+const FOREVER: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+/// A snapshot is checksummed once: some minutes for tens of gigabytes.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// What a data directory is found to be.
+pub(super) enum DataDir {
+    /// Nobody else uses it; locked by us now.
+    Idle(Storage),
+    /// A stackwatch runs on it.
+    InUse,
+}
+
+impl Shared {
+    /// The data directory: the flag, else the configuration's, else the default.
+    pub(super) fn data_dir(&self) -> Result<PathBuf, Failure> {
+        match &self.data_dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(self.client_config()?.data_dir),
+        }
+    }
+}
+
+/// Opens an existing data directory without applying retention.
+pub(super) fn open(dir: &Path) -> Result<DataDir, Failure> {
+    if !dir.join("metrics").is_dir() {
+        return Err(Failure::Other(format!(
+            "{} is no data directory; name it with --data-dir",
+            dir.display()
+        )));
+    }
+    open_or_make(dir)
+}
+
+/// As [`open`], for a directory that may not exist yet.
+pub(super) fn open_or_make(dir: &Path) -> Result<DataDir, Failure> {
+    let config = storage::Config {
+        dir: dir.to_owned(),
+        retention_metrics: FOREVER,
+        retention_logs: FOREVER,
+        size_bytes_max: u64::MAX,
+        free_bytes_min: 0,
+        ..storage::Config::default()
+    };
+    match Storage::open(config, clock::wall(), &mut Registry::default()) {
+        Ok(storage) => Ok(DataDir::Idle(storage)),
+        Err(OpenError::Locked { .. }) => Ok(DataDir::InUse),
+        Err(e) => Err(Failure::other(e)),
+    }
+}
+
+/// A snapshot inside the data directory; removed on drop unless it was moved away.
+pub(super) struct Stage(PathBuf);
+
+impl Stage {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Else the next start of stackwatch does it.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Has the stackwatch at `base`, which runs on `dir`, make a snapshot. It only fills a directory
+/// that is there already: who can make one there may read the data anyway, and nobody else, such
+/// as a page in a browser, can have snapshots made.
+pub(super) fn ask_for_snapshot(dir: &Path, base: &str) -> Result<Stage, Failure> {
+    let dir = dir.canonicalize()?;
+    let snapshots = dir.join(SNAPSHOTS);
+    let name = format!(
+        "{STAGE_PREFIX}{}-{}",
+        std::process::id(),
+        clock::wall().millis()
+    );
+    let path = snapshots.join(&name);
+    fs::create_dir_all(&path)
+        .map_err(|e| Failure::Other(format!("cannot create {}: {e}", path.display())))?;
+    let stage = Stage(path);
+    for made in [&snapshots, &stage.0] {
+        give_to_owner_of(&dir, made);
+    }
+    let params = [("name", name)];
+    let (status, body) = post(base, "/-/snapshot", &params, SNAPSHOT_TIMEOUT)?;
+    match status {
+        200 => Ok(stage),
+        404 => Err(Failure::Other(format!(
+            "{} is in use, but not by the stackwatch at {base}: name the right one with --url",
+            dir.display()
+        ))),
+        503 => Err(Failure::Other(format!(
+            "{base} is starting, try again in a moment"
+        ))),
+        _ => Err(Failure::Other(format!("{base}: {}", body.trim()))),
+    }
+}
+
+/// Root may run this command beside a stackwatch that runs as somebody else.
+fn give_to_owner_of(dir: &Path, made: &Path) {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if let Ok(about) = fs::metadata(dir) {
+        // When we may not, the running one says that it cannot write there.
+        let _ = chown(made, Some(about.uid()), Some(about.gid()));
+    }
+}
