@@ -9,6 +9,7 @@ pub mod expand;
 pub mod glob;
 mod later;
 mod memory;
+mod storage_section;
 pub mod values;
 pub(crate) mod yaml;
 
@@ -26,6 +27,7 @@ pub use diagnostic::{ConfigError, Diagnostic};
 use expand::Surroundings;
 pub use memory::MemoryBudget;
 use memory::MemorySection;
+use storage_section::StorageSection;
 use values::{Bytes, Filled, Span, Switch};
 
 /// The file that is read when none is named and it exists.
@@ -34,8 +36,6 @@ pub const DEFAULT_FILE: &str = "stackwatch.yml";
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9090";
 /// The rule packs that are on unless `rules.packs` says otherwise.
 const DEFAULT_PACKS: [&str; 3] = ["host", "docker", "stackwatch"];
-/// Bytes under the data directory unless `storage.retention.size` says otherwise.
-const SIZE_DEFAULT: Bytes = Bytes(5 << 30);
 /// Longest `query.timeout`: nobody waits longer for an answer.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Largest configuration file accepted, in bytes.
@@ -237,22 +237,6 @@ struct ServerSection {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-struct StorageSection {
-    dir: Option<PathBuf>,
-    retention: RetentionSection,
-    memory: Option<Bytes>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct RetentionSection {
-    metrics: Option<Span>,
-    logs: Option<Span>,
-    size: Option<Bytes>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
 struct LogsSection {
     docker: Option<Switch<collector::LogsConfig>>,
     #[serde(rename = "files")]
@@ -330,13 +314,14 @@ impl File {
         if self.query.timeout.0.is_zero() || self.query.timeout.0 > TIMEOUT_MAX {
             findings.add(None, "query.timeout must be more than 0s and at most 1h");
         }
-        let memory = MemoryBudget::new(self.memory, self.storage.memory, surroundings);
-        if let Err(problem) = &memory {
-            findings.add(None, problem.as_str());
-        }
-        let Ok(memory) = memory else {
-            return Err(ConfigError(findings.found));
+        let memory = match MemoryBudget::new(self.memory, self.storage.memory, surroundings) {
+            Ok(memory) => memory,
+            Err(problem) => {
+                findings.add(None, problem);
+                return Err(ConfigError(findings.found));
+            }
         };
+        let storage = self.storage.check(overrides, &memory, &mut findings);
         if !findings.found.is_empty() {
             return Err(ConfigError(findings.found));
         }
@@ -349,7 +334,7 @@ impl File {
                 otlp: self.server.otlp_receiver || overrides.otlp_receiver,
             },
             admin_api: self.server.admin_api || overrides.admin_api,
-            storage: self.storage.check(overrides, &memory),
+            storage,
             query: self.query,
             memory,
             collector: Arc::new(collector),
@@ -405,25 +390,6 @@ impl ServerSection {
             );
         }
         url.trim_end_matches('/').to_owned()
-    }
-}
-
-impl StorageSection {
-    fn check(self, overrides: &Overrides, memory: &MemoryBudget) -> storage::Config {
-        let mut config = storage::Config::default();
-        if let Some(dir) = overrides.data_dir.clone().or(self.dir) {
-            config.dir = dir;
-        }
-        if let Some(Span(age)) = self.retention.metrics {
-            config.retention_metrics = age;
-        }
-        if let Some(Span(age)) = self.retention.logs {
-            config.retention_logs = age;
-        }
-        config.size_bytes_max = self.retention.size.unwrap_or(SIZE_DEFAULT).0;
-        config.head_bytes_max = memory.head;
-        config.log_head_bytes_max = config.log_head_bytes_max.min(memory.caches / 2);
-        config
     }
 }
 

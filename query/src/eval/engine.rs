@@ -100,6 +100,8 @@ pub struct Evaluation {
     pub warnings: Vec<String>,
     /// `PromQL info: …` texts, distinct, with ` (line:col)`.
     pub infos: Vec<String>,
+    /// Most samples the query's own thread held at once; those of helping threads come on top.
+    pub samples_peak: usize,
 }
 
 /// Evaluates expressions. Holds no data and no state between queries.

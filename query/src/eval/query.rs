@@ -42,6 +42,8 @@ pub(crate) struct Query<'a> {
     task: Task<'a>,
     annotations: RefCell<Annotations>,
     held: Cell<Held>,
+    /// Most samples held at once.
+    samples_peak: Cell<usize>,
     /// Bytes of results that are needed again.
     kept: Cell<usize>,
     pub(crate) repeated: Repeated,
@@ -60,6 +62,7 @@ impl<'a> Task<'a> {
     pub(crate) fn part(self) -> Query<'a> {
         Query {
             held: Cell::new(self.held),
+            samples_peak: Cell::new(self.held.samples),
             kept: Cell::new(0),
             task: self,
             annotations: RefCell::default(),
@@ -140,6 +143,7 @@ impl<'a> Query<'a> {
             value,
             warnings,
             infos,
+            samples_peak: self.samples_peak.get(),
         }
     }
 
@@ -172,6 +176,8 @@ impl<'a> Query<'a> {
 
     fn hold(&self, held: Held) -> Result<(), EvalError> {
         self.held.set(held);
+        self.samples_peak
+            .set(self.samples_peak.get().max(held.samples));
         if held.samples > self.limits.samples_max {
             return Err(EvalError::TooManySamples);
         }

@@ -425,6 +425,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_that_leaves_frees_its_worker() {
+        use crate::api::work::{Client, Workshop};
+        use std::sync::atomic::Ordering;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shop = Arc::new(Workshop::new(1));
+        let (told, mut heard) = tokio::sync::mpsc::channel(2);
+        let handler = move |client: Client| {
+            let (shop, told) = (Arc::clone(&shop), told.clone());
+            async move {
+                let work = move |gone: Arc<std::sync::atomic::AtomicBool>| {
+                    let _ = told.blocking_send("begun");
+                    while !gone.load(Ordering::Relaxed) {
+                        std::thread::yield_now();
+                    }
+                    let _ = told.blocking_send("gone");
+                };
+                let _ = shop.run_for(&client, Duration::from_secs(600), work).await;
+            }
+        };
+        let router = Router::new().route("/", get(handler));
+        tokio::spawn(serve(
+            listener,
+            router,
+            Counter::default(),
+            std::future::pending(),
+        ));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        assert_eq!(heard.recv().await, Some("begun"));
+        let left = Instant::now();
+        drop(stream);
+        assert_eq!(heard.recv().await, Some("gone"));
+        // Some milliseconds on an idle machine.
+        assert!(
+            left.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            left.elapsed()
+        );
+    }
+
+    #[tokio::test]
     async fn bodies_are_read_whole_or_refused() {
         let (address, _) = started().await;
         let post = |length: usize, body: &str| {

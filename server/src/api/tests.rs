@@ -433,3 +433,190 @@ async fn grafanas_alertmanager_source_finds_what_it_asks_for() {
     assert_eq!(server.get("/alertmanager/api/v2/status").await.0, 404);
     assert_eq!(server.get("/api/v2/silence/nope").await.0, 404);
 }
+
+impl Server {
+    async fn post(&self, path: &str, form: String) -> (u16, String) {
+        let answer = reqwest::Client::new()
+            .post(format!("{}{path}", self.base))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn hostile_requests_get_clear_errors() {
+    let server = Server::ready().await;
+    let deep = |n: usize| format!("query={}1{}", "(".repeat(n), ")".repeat(n));
+    let selectors = "match[]=up&".repeat(10_000);
+    for (path, form, status, part) in [
+        ("/api/v1/query", deep(30_000), 400, "bad_data"),
+        (
+            "/api/v1/query",
+            deep(40_000),
+            400,
+            "at most 65536 are accepted",
+        ),
+        (
+            "/api/v1/query",
+            format!("query={}1", "-".repeat(60_000)),
+            400,
+            "bad_data",
+        ),
+        (
+            "/api/v1/query",
+            format!("query=1{}", "%2B1".repeat(30_000)),
+            400,
+            "bad_data",
+        ),
+        (
+            "/api/v1/query",
+            "query=up%7Bjob%3D~%22(x%2Bx%2B)%2By%22%7D".to_owned(),
+            200,
+            "success",
+        ),
+        (
+            "/api/v1/query",
+            "query=up%7Bjob%3D~%22(((a%7B1000%7D)%7B1000%7D)%7B1000%7D)%22%7D".to_owned(),
+            400,
+            "bad_data",
+        ),
+        (
+            "/api/v1/query",
+            "query=%ff".to_owned(),
+            400,
+            "not valid UTF-8",
+        ),
+        (
+            "/api/v1/query",
+            "query=%zz".to_owned(),
+            400,
+            "invalid URL escape",
+        ),
+        (
+            "/api/v1/query",
+            "query=up&limit=99999999999999999999".to_owned(),
+            400,
+            "value out of range",
+        ),
+        (
+            "/api/v1/query",
+            "query=up&limit=9223372036854775807".to_owned(),
+            200,
+            "success",
+        ),
+        ("/api/v1/series", selectors, 400, "more than 1000 selectors"),
+        (
+            "/api/v1/labels",
+            "a&".repeat(20_001),
+            400,
+            "more than 20000 parameters",
+        ),
+        (
+            "/api/v1/query_range",
+            "query=up&start=0&end=1&step=NaN".to_owned(),
+            400,
+            "zero or negative",
+        ),
+        (
+            "/api/v1/query_range",
+            "query=up&start=0&end=1&step=1e300".to_owned(),
+            400,
+            "overflows int64",
+        ),
+        (
+            "/api/v1/query_range",
+            "query=up&start=0&end=1e300&step=1".to_owned(),
+            400,
+            "11,000 points",
+        ),
+    ] {
+        let shown: String = form.chars().take(60).collect();
+        let (got, body) = server.post(path, form).await;
+        assert_eq!(got, status, "{path} {shown}: {body}");
+        assert!(body.contains(part), "{path} {shown}: {body}");
+    }
+    server
+        .check(
+            "/api/v1/query?query=1&time=1",
+            200,
+            r#"{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}"#,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn what_a_query_cost_is_told_when_asked() {
+    let server = Server::ready().await;
+    let (status, body) = server.get("/api/v1/query?query=up&stats=all").await;
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status, 200);
+    let stats = &body["data"]["stats"];
+    assert!(
+        stats["timings"]["execTotalTime"].as_f64().unwrap() > 0.0,
+        "{stats}"
+    );
+    assert!(
+        stats["samples"]["peakSamples"].as_u64().is_some(),
+        "{stats}"
+    );
+}
+
+#[tokio::test]
+async fn the_small_endpoints_answer() {
+    let server = Server::ready().await;
+    for (path, data) in [
+        ("/api/v1/metadata", "{}"),
+        ("/api/v1/targets/metadata", "[]"),
+        ("/api/v1/notifications", "[]"),
+        ("/api/v1/rules?group_limit=1", r#"{"groups":[]}"#),
+        (
+            "/api/v1/status/walreplay",
+            r#"{"current":0,"max":0,"min":0}"#,
+        ),
+        ("/api/v1/format_query?query=1%2B1", r#""1 + 1""#),
+        (
+            "/api/v1/parse_query?query=1",
+            r#"{"type":"numberLiteral","val":"1"}"#,
+        ),
+    ] {
+        let body = format!(r#"{{"status":"success","data":{data}}}"#);
+        server.check(path, 200, &body).await;
+    }
+    server
+        .check("/api/v1/query_exemplars?query=1", 204, "")
+        .await;
+    server.check("/api/v1/notifications/live", 204, "").await;
+    for (path, error) in [
+        (
+            "/api/v1/rules?group_next_token=x",
+            r#"invalid parameter \"group_next_token\": group_limit needs to be present in order to paginate over the groups"#,
+        ),
+        (
+            "/api/v1/rules?group_limit=1&group_next_token=x",
+            r#"invalid parameter \"group_next_token\": invalid group_next_token 'x'. were rule groups changed?"#,
+        ),
+        (
+            "/api/v1/rules?exclude_alerts=maybe",
+            r#"invalid parameter \"exclude_alerts\": error converting exclude_alerts: strconv.ParseBool: parsing \"maybe\": invalid syntax"#,
+        ),
+        ("/api/v1/metadata?limit=x", "limit must be a number"),
+        (
+            "/api/v1/targets/relabel_steps?labels=%7B%7D",
+            "no scrapePool parameter provided",
+        ),
+        (
+            "/api/v1/status/tsdb?limit=0",
+            "limit must be a positive number",
+        ),
+    ] {
+        let body = format!(r#"{{"status":"error","errorType":"bad_data","error":"{error}"}}"#);
+        server.check(path, 400, &body).await;
+    }
+    let (_, config) = server.get("/api/v1/status/runtimeinfo").await;
+    assert!(config.contains("\"memoryBudget\""), "{config}");
+    assert!(server.get("/version").await.1.contains("\"version\":\"3."));
+}

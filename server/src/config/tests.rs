@@ -69,6 +69,37 @@ fn the_keys_of_the_example_are_understood() {
 }
 
 #[test]
+fn retention_by_selector_roll_ups_and_budgets_are_understood() {
+    let config = load(
+        "memory: { budget: 64MB }\n\
+         query: { bytes_max: 8MB, concurrency: 2 }\n\
+         storage:\n  out_of_order_window: 10m\n  series_per_target_max: 1000\n\
+         \x20 retention: { selectors: [{ match: '{job=\"x\"}', keep: 3d }] }\n\
+         \x20 rollups: [{ resolution: 5m, keep: 90d }]\n",
+    )
+    .unwrap();
+    assert_eq!(config.storage.head_bytes_max, 32 << 20);
+    assert_eq!(config.query_bytes_max(), 8 << 20);
+    assert_eq!(config.storage.out_of_order_window, Duration::from_secs(600));
+    assert_eq!(config.storage.series_per_target_max, 1000);
+    let (matchers, keep) = &config.storage.retention_rules[0];
+    assert_eq!((matchers[0].name(), matchers[0].value()), ("job", "x"));
+    assert_eq!(*keep, Duration::from_secs(3 * 86_400));
+    assert_eq!(
+        config.storage.rollups[0].resolution,
+        Duration::from_secs(300)
+    );
+    refused(
+        "storage: { retention: { selectors: [{ match: '{}', keep: 3d }] } }\n",
+        "stackwatch.yml:1:46: match: 1:1: parse error: vector selector must contain at least one non-empty matcher",
+    );
+    refused(
+        "memory: { budget: 1MB }\n",
+        "stackwatch.yml: memory.budget: 1MB is too little; at least 16MB",
+    );
+}
+
+#[test]
 fn a_wrong_file_is_refused_with_its_place() {
     refused(
         "server:\n  lisen: 127.0.0.1:1\n",
@@ -84,7 +115,7 @@ fn a_wrong_file_is_refused_with_its_place() {
     );
     refused(
         "storage: { retention: { metrics: 5 days } }\n",
-        "stackwatch.yml:1:34: not a valid duration string: \"5 days\" (did you mean 5d?)",
+        "stackwatch.yml:1:34: unknown unit \" days\" in duration \"5 days\" (did you mean 5d?)",
     );
     refused(
         "server: { listen: nowhere }\n",

@@ -17,7 +17,7 @@ pub(super) async fn features(State(api): State<Api>) -> Answer {
         .collect();
     Ok(Success::from_value(&json!({
         "api": {
-            "admin": false,
+            "admin": api.config().admin_api,
             "exclude_alerts": true,
             "label_values_match": true,
             "lifecycle": true,

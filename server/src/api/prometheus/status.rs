@@ -51,7 +51,7 @@ pub(super) async fn flags(State(api): State<Api>) -> Answer {
         "storage.tsdb.path": config.storage.dir.display().to_string(),
         "storage.tsdb.retention.size": Bytes(config.storage.size_bytes_max).to_string(),
         "storage.tsdb.retention.time": model::number::format_duration(config.storage.retention_metrics),
-        "web.enable-admin-api": "false",
+        "web.enable-admin-api": config.admin_api.to_string(),
         "web.enable-lifecycle": "true",
         "web.enable-otlp-receiver": config.receivers.otlp.to_string(),
         "web.enable-remote-write-receiver": config.receivers.remote_write.to_string(),
