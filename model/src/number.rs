@@ -252,7 +252,7 @@ mod tests {
         }
         assert_eq!(
             parse_duration("5 min").unwrap_err().to_string(),
-            "not a valid duration string: \"5 min\" (did you mean 5m?)"
+            "unknown unit \" min\" in duration \"5 min\" (did you mean 5m?)"
         );
     }
 }

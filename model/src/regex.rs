@@ -1,9 +1,10 @@
 //! Go's RE2 expressions on Rust's engine: anchored for matchers, dot matches newline,
 //! linear time by construction.
 //!
-//! The syntaxes differ in few places. `\Q…\E`, `\C`, and inside classes `[`, `&&`, `--`, `~~`
-//! (literal in Go, operators in Rust) are rewritten; repeated repetition (`a**`), which Go
-//! refuses, is refused. Octal escapes (`\123`) are enabled in the parser.
+//! The syntaxes differ in few places. `\Q…\E`, `\C`, `\<`, and inside classes `[`, `&&`, `--`, `~~`
+//! (literal in Go, operators in Rust) are rewritten; what Go refuses is refused: repeated
+//! repetition (`a**`), counts above 1000, its missing flags (`(?x)`), escapes and classes. Octal
+//! escapes (`\123`) are enabled in the parser. Messages are those of Go's regexp/syntax.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,12 +44,15 @@ impl Regex {
     }
 
     fn compile(pattern: &str, wrap: impl Fn(&str) -> String) -> Result<Self, RegexError> {
-        let fail = |message: String| RegexError {
-            pattern: shorten(pattern),
+        let fail = |(message, part): (String, String)| RegexError {
+            part: shorten(&part),
             message,
         };
+        let whole = |message: String| (message, pattern.to_owned());
         if pattern.len() > PATTERN_BYTES_MAX {
-            return Err(fail(format!("longer than {PATTERN_BYTES_MAX} bytes")));
+            return Err(fail(whole(format!(
+                "longer than {PATTERN_BYTES_MAX} bytes"
+            ))));
         }
         let translated = translate(pattern).map_err(fail)?;
         // On its own first, so that `a)|(b` cannot close our group.
@@ -56,7 +60,7 @@ impl Regex {
             .octal(true)
             .build()
             .parse(&translated)
-            .map_err(|e| fail(first_line(&e.to_string())))?;
+            .map_err(|e| fail(in_gos_words(&e, pattern)))?;
         let engine = meta::Regex::builder()
             .syntax(syntax::Config::new().octal(true))
             .configure(
@@ -65,7 +69,12 @@ impl Regex {
                     .hybrid_cache_capacity(CACHE_BYTES_MAX),
             )
             .build(&wrap(&translated))
-            .map_err(|e| fail(first_line(&e.to_string())))?;
+            .map_err(|e| {
+                fail(whole(match e.size_limit() {
+                    Some(_) => "expression too large".to_owned(),
+                    None => last_line(&e.to_string()),
+                }))
+            })?;
         Ok(Regex {
             pattern: Arc::from(pattern),
             engine,
@@ -173,9 +182,10 @@ impl fmt::Debug for Regex {
 
 /// Why an expression was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("error parsing regexp: {message}: `{pattern}`")]
+#[error("error parsing regexp: {message}: `{part}`")]
 pub struct RegexError {
-    pattern: String,
+    /// The piece that is wrong, as Go cuts it.
+    part: String,
     message: String,
 }
 
@@ -193,12 +203,26 @@ fn group_reference(text: &str) -> Option<(&str, usize)> {
     (len > 0).then(|| (&text[..len], len))
 }
 
+/// What is wrong and with which piece.
+type Refusal = (String, String);
+
+fn refuse<T>(message: &str, part: &str) -> Result<T, Refusal> {
+    Err((message.to_owned(), part.to_owned()))
+}
+
+const BAD_ESCAPE: &str = "invalid escape sequence";
+const BAD_CLASS: &str = "invalid character class range";
+const BAD_REPEAT: &str = "invalid repeat count";
+const NESTED_REPEAT: &str = "invalid nested repetition operator";
+/// Most repetitions Go allows in a count.
+const REPEAT_MAX: u32 = 1000;
+
 /// From Go's syntax to Rust's.
-fn translate(pattern: &str) -> Result<String, String> {
+fn translate(pattern: &str) -> Result<String, Refusal> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
     let mut class_depth_start: Option<usize> = None; // where the open class began in `out`
-    let mut repeated = false; // the last token was a repetition
+    let mut repeated: Option<&str> = None; // where the repetition before this token began
     while let Some(c) = rest.chars().next() {
         let mut taken = c.len_utf8();
         let mut is_repetition = false;
@@ -216,12 +240,10 @@ fn translate(pattern: &str) -> Result<String, String> {
                 taken = 2;
             }
             '\\' => {
-                let next = rest[1..]
-                    .chars()
-                    .next()
-                    .ok_or("trailing backslash at end of expression")?;
-                taken = 1 + next.len_utf8();
-                out.push_str(&rest[..taken]);
+                taken = escape_len(rest)?;
+                // Rust reads these two as the ends of words.
+                let skipped = usize::from(matches!(&rest[..taken], "\\<" | "\\>"));
+                out.push_str(&rest[skipped..taken]);
             }
             '[' if class_depth_start.is_none() => {
                 out.push('[');
@@ -238,6 +260,14 @@ fn translate(pattern: &str) -> Result<String, String> {
             }
             '[' if rest.starts_with("[:") && rest.contains(":]") => {
                 let end = rest.find(":]").map_or(rest.len(), |i| i + 2);
+                const NAMES: [&str; 14] = [
+                    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower",
+                    "print", "punct", "space", "upper", "word", "xdigit",
+                ];
+                let name = rest[2..end].trim_end_matches(":]").trim_start_matches('^');
+                if !NAMES.contains(&name) {
+                    return refuse(BAD_CLASS, &rest[..end]);
+                }
                 out.push_str(&rest[..end]);
                 taken = end;
             }
@@ -252,14 +282,14 @@ fn translate(pattern: &str) -> Result<String, String> {
             }
             '-' if class_depth_start.is_some() && rest.starts_with("--") => out.push_str("\\-"),
             '*' | '+' | '?' if class_depth_start.is_none() => {
-                let lazy_mark = c == '?' && repeated && out.ends_with(['*', '+', '?', '}']);
-                if repeated && !lazy_mark {
-                    return Err("invalid nested repetition operator".to_owned());
+                if let Some(before) = repeated {
+                    let len = before.len() - rest.len() + 1;
+                    return refuse(NESTED_REPEAT, &before[..len]);
                 }
                 // `a*?` is lazy; a further operator after it is nested.
                 is_repetition = true;
                 out.push(c);
-                if !lazy_mark && rest[1..].starts_with('?') {
+                if rest[1..].starts_with('?') {
                     out.push('?');
                     taken += 1;
                 }
@@ -268,8 +298,20 @@ fn translate(pattern: &str) -> Result<String, String> {
                 // Go takes `{` literally unless it is a well-formed counter.
                 match counter_len(rest) {
                     Some(len) => {
-                        if repeated {
-                            return Err("invalid nested repetition operator".to_owned());
+                        if let Some(before) = repeated {
+                            let len = before.len() - rest.len() + len;
+                            return refuse(NESTED_REPEAT, &before[..len]);
+                        }
+                        let (low, high) = rest[1..len - 1].split_once(',').unwrap_or(("", ""));
+                        let counts = [low, high, &rest[1..len - 1]].map(str::parse::<u64>);
+                        let over = |n: &u64| *n > u64::from(REPEAT_MAX);
+                        let falling = matches!(&counts, [Ok(low), Ok(high), _] if low > high);
+                        let long = |digits: &str| digits.len() > 4;
+                        if falling
+                            || counts.iter().flatten().any(over)
+                            || rest[1..len - 1].split(',').any(long)
+                        {
+                            return refuse(BAD_REPEAT, &rest[..len]);
                         }
                         is_repetition = true;
                         out.push_str(&rest[..len]);
@@ -286,11 +328,12 @@ fn translate(pattern: &str) -> Result<String, String> {
             _ => out.push(c),
         }
         // `(?` opens a group: the `?` is no repetition.
-        if c == '(' && rest[1..].starts_with('?') {
+        if c == '(' && class_depth_start.is_none() && rest[1..].starts_with('?') {
+            flags(rest)?;
             out.push('?');
             taken += 1;
         }
-        repeated = is_repetition;
+        repeated = is_repetition.then_some(rest);
         rest = &rest[taken..];
     }
     Ok(out)
@@ -305,7 +348,106 @@ fn counter_len(text: &str) -> Option<usize> {
     (!low.is_empty() && digits(low) && digits(high)).then_some(end + 1)
 }
 
-fn first_line(message: &str) -> String {
+/// The length of the escape at the start of `text`, which Go must know.
+fn escape_len(text: &str) -> Result<usize, Refusal> {
+    let Some(c) = text[1..].chars().next() else {
+        return refuse("trailing backslash at end of expression", "");
+    };
+    let simple = 1 + c.len_utf8();
+    let after = &text[simple..];
+    let known = match c {
+        'x' | 'p' | 'P' if after.starts_with('{') => match after.find('}') {
+            Some(end) => return Ok(simple + end + 1),
+            None => false,
+        },
+        // A single digit would be a back-reference.
+        '1'..='7' => after.starts_with(|d: char| matches!(d, '0'..='7')),
+        'a' | 'f' | 'n' | 'r' | 't' | 'v' | 'd' | 'D' | 's' | 'S' | 'w' | 'W' | 'A' | 'b' | 'B'
+        | 'z' | 'x' | 'p' | 'P' | '0' => true,
+        c => c.is_ascii() && !c.is_ascii_alphanumeric(),
+    };
+    if known {
+        Ok(simple)
+    } else {
+        refuse(BAD_ESCAPE, &text[..simple])
+    }
+}
+
+/// Refuses `(?…` unless it names a group or sets flags Go has.
+fn flags(text: &str) -> Result<(), Refusal> {
+    let body = &text[2..];
+    if body.starts_with('<') || body.starts_with("P<") {
+        return match body.contains('>') {
+            true => Ok(()),
+            false => refuse("invalid named capture", text),
+        };
+    }
+    let end = body
+        .find(|c: char| !matches!(c, 'i' | 'm' | 's' | 'U' | '-'))
+        .unwrap_or(body.len());
+    match body[end..].chars().next() {
+        Some(':' | ')') => Ok(()),
+        Some(c) => {
+            let part = &text[..2 + end + c.len_utf8()];
+            refuse("invalid or unsupported Perl syntax", part)
+        }
+        None => refuse("missing closing )", text),
+    }
+}
+
+/// A refusal of Rust's parser as Go would put it.
+fn in_gos_words(error: &regex_syntax::Error, pattern: &str) -> Refusal {
+    use regex_syntax::ast::ErrorKind as Ast;
+    use regex_syntax::hir::ErrorKind as Hir;
+    let (message, span, text) = match error {
+        regex_syntax::Error::Parse(e) => {
+            let message = match e.kind() {
+                Ast::GroupUnclosed => return ("missing closing )".to_owned(), pattern.to_owned()),
+                Ast::GroupUnopened => return ("unexpected )".to_owned(), pattern.to_owned()),
+                Ast::ClassUnclosed => {
+                    let part = &e.pattern()[e.span().start.offset..];
+                    return ("missing closing ]".to_owned(), part.to_owned());
+                }
+                Ast::RepetitionMissing => {
+                    // The place is all it tells; the operator begins there.
+                    let operator = &e.pattern()[e.span().start.offset..];
+                    let len = match operator.as_bytes() {
+                        [b'{', ..] => operator.find('}').map_or(1, |i| i + 1),
+                        [_, b'?', ..] => 2,
+                        _ => 1,
+                    };
+                    let part = operator.get(..len).unwrap_or(operator);
+                    let message = "missing argument to repetition operator";
+                    return (message.to_owned(), part.to_owned());
+                }
+                Ast::ClassRangeInvalid | Ast::ClassRangeLiteral => BAD_CLASS,
+                Ast::EscapeHexEmpty
+                | Ast::EscapeHexInvalid
+                | Ast::EscapeHexInvalidDigit
+                | Ast::EscapeUnexpectedEof
+                | Ast::EscapeUnrecognized => BAD_ESCAPE,
+                Ast::GroupNameDuplicate { .. }
+                | Ast::GroupNameEmpty
+                | Ast::GroupNameInvalid
+                | Ast::GroupNameUnexpectedEof => "invalid named capture",
+                Ast::NestLimitExceeded(_) => "expression nests too deeply",
+                _ => return (last_line(&error.to_string()), pattern.to_owned()),
+            };
+            (message, e.span(), e.pattern())
+        }
+        regex_syntax::Error::Translate(e) => match e.kind() {
+            Hir::UnicodePropertyNotFound | Hir::UnicodePropertyValueNotFound => {
+                (BAD_CLASS, e.span(), e.pattern())
+            }
+            _ => return (last_line(&error.to_string()), pattern.to_owned()),
+        },
+        _ => return (last_line(&error.to_string()), pattern.to_owned()),
+    };
+    let part = text.get(span.start.offset..span.end.offset);
+    (message.to_owned(), part.unwrap_or(pattern).to_owned())
+}
+
+fn last_line(message: &str) -> String {
     // regex-syntax prints the expression with a caret first and `error: …` last.
     let last = message.lines().last().unwrap_or(message);
     last.strip_prefix("error: ").unwrap_or(last).to_owned()
@@ -356,6 +498,44 @@ mod tests {
             assert!(Regex::anchored(bad).is_err(), "{bad} was accepted");
         }
         assert!(Regex::anchored("(((a{1000}){1000}){1000})").is_err());
+    }
+
+    #[test]
+    fn go_has_no_more_than_its_own_escapes_flags_and_classes() {
+        matches(r"\<a\>", "<a>", true);
+        matches(r"\x{41}\p{Greek}+", "A\u{3b1}\u{3b2}", true);
+        matches(r"\b{start}", "{start}", false);
+        matches(r"a{1000}", &"a".repeat(1000), true);
+        for (pattern, expect) in [
+            (r"\1", r"invalid escape sequence: `\1`"),
+            (r"\u0041", r"invalid escape sequence: `\u`"),
+            ("a\\", "trailing backslash at end of expression: ``"),
+            ("(?x)a b", "invalid or unsupported Perl syntax: `(?x`"),
+            ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
+            ("(?P<n", "invalid named capture: `(?P<n`"),
+            ("[[:foo:]]", "invalid character class range: `[:foo:]`"),
+            ("x[z-a]", "invalid character class range: `z-a`"),
+            (r"\pX", r"invalid character class range: `\pX`"),
+            ("a{1001}", "invalid repeat count: `{1001}`"),
+            ("a{2,1}", "invalid repeat count: `{2,1}`"),
+            (
+                "a{99999999999999999999}",
+                "invalid repeat count: `{99999999999999999999}`",
+            ),
+            ("a**b", "invalid nested repetition operator: `**`"),
+            ("a{2}{3}", "invalid nested repetition operator: `{2}{3}`"),
+            ("a|*", "missing argument to repetition operator: `*`"),
+            ("a(b", "missing closing ): `a(b`"),
+            ("a)b", "unexpected ): `a)b`"),
+            ("a[b", "missing closing ]: `[b`"),
+            (
+                "((a{1000}){1000}){1000}",
+                "expression too large: `((a{1000}){1000}){1000}`",
+            ),
+        ] {
+            let error = Regex::anchored(pattern).unwrap_err().to_string();
+            assert_eq!(error, format!("error parsing regexp: {expect}"));
+        }
     }
 
     #[test]

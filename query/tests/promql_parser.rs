@@ -3,6 +3,11 @@
 //!
 //! The expressions are those of Prometheus' scripts and of published rules, where they are at
 //! hand (`../shared/conformance`), and generated ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails loudly and says what it read"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
