@@ -18,7 +18,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <verb>
 
-  test [PART...]   set the machine up, then: fmt tidy clippy deny unit it (or only the parts named)
+  test [PART...]   set the machine up, then: fmt tidy clippy deny unit it fuzz (or only the parts named)
   tidy             check what no compiler checks: imports between crates, purity, links, runbooks
   bench WHAT       measure beside Prometheus: promql [RUNS]; beside VictoriaMetrics too: storage
   crash [KILLS [SEED]]  kill the release binary under load, look for every acknowledged sample (default 200)

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{machine, tidy};
 
-const PARTS: [&str; 6] = ["fmt", "tidy", "clippy", "deny", "unit", "it"];
+const PARTS: [&str; 7] = ["fmt", "tidy", "clippy", "deny", "unit", "it", "fuzz"];
 /// The version CI builds when none is installed.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
@@ -43,7 +43,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
                 "--exclude",
                 "stackwatch-tests",
             ])?,
-            _ => integration()?,
+            "it" => integration()?,
+            // A few seconds each: the targets build, their seeds pass.
+            _ => crate::fuzz::run(&[])?,
         }
         println!(
             "== {part} passed in {:.0} s",
