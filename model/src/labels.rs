@@ -121,7 +121,8 @@ impl Labels {
 
     /// From pairs that are already sorted, distinct and non-empty.
     fn pack<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Labels {
-        let mut packed = String::new();
+        // Most sets fit, so that the text does not move as it grows; the copy below is exact.
+        let mut packed = String::with_capacity(256);
         for (name, value) in pairs {
             push_text(&mut packed, name);
             push_text(&mut packed, value);

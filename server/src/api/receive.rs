@@ -202,3 +202,6 @@ pub(crate) fn error(status: StatusCode, text: impl std::fmt::Display) -> Respons
     )
         .into_response()
 }
+
+#[cfg(test)]
+mod tests;
