@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(op: MatchOp, name: &str, pattern: &str, expect: Option<Vec<u32>>) {
+    fn check(op: MatchOp, name: &str, pattern: &str, expect: impl Into<Option<Vec<u32>>>) {
         let (index, pages) = index(3000);
         assert!(pages.len() > 1);
         let read = |piece: &PieceRef| {
@@ -415,7 +415,7 @@ mod tests {
         };
         let matchers = [Matcher::new(name, op, pattern).unwrap()];
         let found = index.candidates(&matchers, &read).ok().unwrap();
-        assert_eq!(found, expect, "{}", matchers[0]);
+        assert_eq!(found, expect.into(), "{}", matchers[0]);
     }
 
     #[test]

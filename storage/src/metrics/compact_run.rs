@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ impl MetricStore {
         let merge = match compactor.merge.take() {
             Some(merge) if self.is_current(&merge) => merge,
             Some(stale) => {
-                self.abandon(stale.path.clone());
+                self.abandon(&stale.path);
                 return Ok(());
             }
             None => match self.next_job(compactor, now, policy)? {
@@ -155,12 +155,12 @@ impl MetricStore {
                 }
                 let installed = self.install(&path, made.is_some(), output, &sources);
                 if installed.is_err() {
-                    self.abandon(path);
+                    self.abandon(&path);
                 }
                 installed
             }
             Err(e) => {
-                self.abandon(path);
+                self.abandon(&path);
                 Err(e)
             }
         }
@@ -173,7 +173,7 @@ impl MetricStore {
         merge.sources().all(there) && *merge.cuts.tombstones == **state.tombstones
     }
 
-    fn abandon(&self, path: PathBuf) {
+    fn abandon(&self, path: &Path) {
         let temporary = path.with_extension("tmp");
         // It may not be there; left-overs are also removed at the next start.
         let _ = self.disk.remove(&temporary);
@@ -325,7 +325,7 @@ impl MetricStore {
     /// Puts what was made in the place of its sources, or beside them.
     fn install(
         &self,
-        path: &std::path::Path,
+        path: &Path,
         made: bool,
         output: Output,
         sources: &[(Arc<Block>, bool)],
