@@ -8,6 +8,8 @@
     reason = "tests fail loudly"
 )]
 
+mod api_differential;
+mod backup;
 mod bad_input;
 mod crash;
 mod disk_full;

@@ -23,7 +23,7 @@
 
 mod data;
 mod generator;
-mod prometheus;
+pub(crate) mod prometheus;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use stackwatch_tests::{eventually, http};
 
-pub(super) struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
     listen: String,
 }
 
 impl Prometheus {
     /// Starts one with its data in `dir`; `None` when none is installed.
-    pub(super) fn start(dir: &Path) -> Option<Prometheus> {
+    pub(crate) fn start(dir: &Path) -> Option<Prometheus> {
         let config = dir.join("prometheus.yml");
         std::fs::write(&config, "global: { evaluation_interval: 1m }\n").unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -42,7 +42,7 @@ impl Prometheus {
         Some(prometheus)
     }
 
-    pub(super) fn listen(&self) -> &str {
+    pub(crate) fn listen(&self) -> &str {
         &self.listen
     }
 }

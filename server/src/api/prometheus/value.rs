@@ -37,14 +37,14 @@ pub(crate) fn write(value: &Value, limit: Option<usize>) -> Result<(String, bool
             out.push_str("{\"resultType\":\"scalar\",\"result\":[");
             json::timestamp(&mut out, *at);
             out.push(',');
-            json::number(&mut out, *value);
+            scalar(&mut out, *value);
             out.push(']');
         }
         Value::String { at, value } => {
             out.push_str("{\"resultType\":\"string\",\"result\":[");
             json::timestamp(&mut out, *at);
             out.push(',');
-            json::string(&mut out, value);
+            json::html_safe(&mut out, value);
             out.push(']');
         }
         Value::Vector(samples) => {
@@ -95,6 +95,15 @@ pub(crate) fn write(value: &Value, limit: Option<usize>) -> Result<(String, bool
     }
     out.push('}');
     Ok((out, cut))
+}
+
+/// A scalar is the one number Prometheus writes without an exponent, however large.
+fn scalar(out: &mut String, value: f64) {
+    if value.is_finite() {
+        out.push_str(&format!("\"{value}\""));
+    } else {
+        json::number(out, value);
+    }
 }
 
 fn points(out: &mut String, points: &Samples) {
