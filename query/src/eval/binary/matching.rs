@@ -103,17 +103,14 @@ impl Evaluator<'_> {
         };
         let mut many_points: Vec<Points<'_>> = many.iter().map(Series::points).collect();
         let mut one_points: Vec<Points<'_>> = one.iter().map(Series::points).collect();
-        // What the "one" side has in each group at this step, whether it was met, and whether
-        // that gave a result.
+        // What the "one" side has in each group at this step, and whether it was met.
         let mut present: Vec<Option<(usize, Point<'_>)>> = vec![None; groups.len()];
         let mut met = vec![false; groups.len()];
-        let mut kept = vec![false; groups.len()];
         let mut results: std::collections::HashSet<usize> = std::collections::HashSet::new();
         for t in self.times() {
             self.q.check_cancel()?;
             present.fill(None);
             met.fill(false);
-            kept.fill(false);
             results.clear();
             // An error only where there is something to match: one empty side ends it.
             let mut duplicate = None;
@@ -145,16 +142,18 @@ impl Evaluator<'_> {
                     (None, None) => continue,
                 };
                 let pair = (i, partner);
-                met[group] = true;
-                // A comparison that does not hold is no result, so it clashes with none.
+                let met_before = std::mem::replace(&mut met[group], true);
+                // An error even where a comparison leaves neither: since 3.x the answer does not
+                // depend on the values.
+                if matching.cardinality == Cardinality::OneToOne && met_before {
+                    return Err(EvalError::Failed("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned()));
+                }
+                // With grouping, a comparison that does not hold is no result and clashes with none.
                 if !join.emit(t, pair, point, other, swapped) {
                     continue;
                 }
-                if matching.cardinality == Cardinality::OneToOne {
-                    if std::mem::replace(&mut kept[group], true) {
-                        return Err(EvalError::Failed("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned()));
-                    }
-                } else if !results.insert(join.slot(pair)) {
+                if matching.cardinality != Cardinality::OneToOne && !results.insert(join.slot(pair))
+                {
                     return Err(EvalError::Failed(
                         "multiple matches for labels: grouping labels must ensure unique matches"
                             .to_owned(),
