@@ -9,10 +9,10 @@ use stackwatch_tests::stackwatch::Stackwatch;
 use stackwatch_tests::{eventually, skipped};
 
 /// A small file system of its own; unmounted on drop.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path) -> Option<SmallDisk> {
+    pub(crate) fn mount(at: &Path) -> Option<SmallDisk> {
         std::fs::create_dir_all(at).ok()?;
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"])
@@ -20,6 +20,12 @@ impl SmallDisk {
             .output()
             .ok()?;
         mounted.status.success().then(|| SmallDisk(at.to_owned()))
+    }
+}
+
+impl SmallDisk {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
