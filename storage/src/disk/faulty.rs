@@ -236,6 +236,11 @@ impl FaultyDisk {
         self.state().weather = weather;
     }
 
+    /// From now on reads fail this often, in a thousand.
+    pub(crate) fn set_reads(&self, per_mille: u32) {
+        self.state().weather.reads = per_mille;
+    }
+
     /// What was not synced is gone; of unsynced appended bytes, the first `kept` survive.
     pub(crate) fn power_cut(&self, kept: usize) {
         let mut state = self.state();

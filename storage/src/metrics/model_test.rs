@@ -12,12 +12,14 @@ mod workload;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::model::{TimeRange, Timestamp};
 
 use self::model::{Content, Model, content_of};
 use self::workload::Workload;
 use super::MetricStore;
+use super::compact_run::Policy;
 use crate::disk::faulty::{FaultyDisk, Rng, Weather};
 use crate::health::Watch;
 
@@ -49,6 +51,15 @@ struct Run {
 fn open(disk: &FaultyDisk, head_bytes_max: u64) -> MetricStore {
     let disk = Arc::new(disk.clone());
     MetricStore::open(disk, Watch::for_test(), Path::new(DIR), head_bytes_max).unwrap()
+}
+
+fn policy() -> Policy {
+    Policy {
+        retention: Duration::from_secs(15 * 24 * 3600),
+        rules: Vec::new(),
+        rollups: Vec::new(),
+        late: Duration::ZERO,
+    }
 }
 
 impl Run {
@@ -96,7 +107,8 @@ impl Run {
             88..92 => self.storm(),
             92..94 => self.fill_up(),
             94..95 => self.retain(),
-            95..98 => self.read_a_part(),
+            95..96 => self.delete(),
+            96..98 => self.read_a_part(),
             _ => self.pass_hours(),
         }
         if self.syncs_fail {
@@ -156,7 +168,15 @@ impl Run {
 
     fn maintain(&mut self) {
         self.note("maintain".to_owned());
-        self.store().maintain(Timestamp::from_millis(self.clock));
+        let now = Timestamp::from_millis(self.clock);
+        self.store().maintain(now);
+        // Compaction meets bad reads too; queries do not, or the model could not tell.
+        let reads = if self.stormy { self.rng.below(100) } else { 0 };
+        self.disk.set_reads(reads as u32);
+        for _ in 0..self.rng.below(6) {
+            self.store().maintain_blocks(now, &policy());
+        }
+        self.disk.set_reads(0);
         if !self.stormy {
             let trusted = self.store().is_trusted();
             assert!(
@@ -244,6 +264,22 @@ impl Run {
         self.store().remove(&piece.path);
         let found = self.everything();
         self.model.retained(found, piece.end_ms);
+    }
+
+    fn delete(&mut self) {
+        if self.stormy || self.store().is_trusted().is_err() {
+            return;
+        }
+        let start = self.clock - self.rng.below(600) as i64 * MINUTE;
+        let end = start + self.rng.below(300) as i64 * MINUTE;
+        let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
+        let matchers = self.workload.matchers(&mut self.rng);
+        self.note(format!("delete {start}..={end} {matchers:?}"));
+        let deleted = self
+            .store()
+            .delete_series(std::slice::from_ref(&matchers), range);
+        self.model.deleted(&matchers, range, &deleted.unwrap());
+        self.compare("after a deletion");
     }
 
     fn read_a_part(&mut self) {

@@ -6,8 +6,8 @@ use model::{
     Hints, Histogram, Labels, Matcher, SampleBatch, Samples, Selection, TimeRange, Timestamp,
 };
 
-use crate::AppendReport;
 use crate::metrics::MetricStore;
+use crate::{AppendReport, Deleted};
 
 /// A value bit by bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,6 +267,23 @@ impl Model {
         }
         self.unsynced.retain(|b| !b.is_empty());
         self.content = found;
+    }
+
+    /// What matches is gone, from the disk too.
+    pub(super) fn deleted(&mut self, matchers: &[Matcher], range: TimeRange, told: &Deleted) {
+        let gone = self.part(matchers, range);
+        let samples = gone.values().map(|points| points.len() as u64).sum();
+        let series = gone.len() as u64;
+        assert_eq!(*told, Deleted { series, samples }, "the count is wrong");
+        let is_gone = |labels: &Labels, t: i64| get(&gone, labels, t).is_some();
+        for (labels, points) in &mut self.content {
+            points.retain(|t, _| !is_gone(labels, *t));
+        }
+        self.content.retain(|_, points| !points.is_empty());
+        for batch in &mut self.unsynced {
+            batch.retain(|(labels, t, _)| !is_gone(labels, *t));
+        }
+        self.unsynced.retain(|b| !b.is_empty());
     }
 
     /// What the log may have brought back after retention took it.
