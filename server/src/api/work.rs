@@ -143,11 +143,8 @@ impl Workshop {
             Err(_) => Err(WorkError::TimeoutWaiting),
         };
         visit.done = true;
-        match outcome {
-            Err(WorkError::Timeout | WorkError::TimeoutWaiting) => {
-                self.shared.metrics.refused("timeout");
-            }
-            _ => {}
+        if let Err(WorkError::Timeout | WorkError::TimeoutWaiting) = outcome {
+            self.shared.metrics.refused("timeout");
         }
         outcome
     }

@@ -33,6 +33,7 @@ where
 }
 
 /// The store, if the API is switched on.
+#[expect(clippy::result_large_err, reason = "the error is the answer itself")]
 fn storage(api: &Api) -> Result<Storage, Response> {
     let parts = api.parts().map_err(IntoResponse::into_response)?;
     if !api.config().admin_api {

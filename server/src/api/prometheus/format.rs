@@ -144,15 +144,15 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, expect: Value) {
-        assert_eq!(tree(&query::parse(text).unwrap()), expect, "{text}");
+    fn check(text: &str, expect: &Value) {
+        assert_eq!(tree(&query::parse(text).unwrap()), *expect, "{text}");
     }
 
     #[test]
     fn selectors_show_their_matchers_and_modifiers() {
         check(
             "rate(up{job!=\"a\"}[5m] offset 1m)",
-            json!({
+            &json!({
                 "type": "call",
                 "func": { "name": "rate", "argTypes": ["matrix"], "variadic": 0, "returnType": "vector" },
                 "args": [{
@@ -178,7 +178,7 @@ mod tests {
         };
         check(
             "up * on (job) group_left (x) up @ end()",
-            json!({
+            &json!({
                 "type": "binaryExpr", "op": "*", "lhs": up(Value::Null), "rhs": up(json!("end")),
                 "matching": {
                     "card": "many-to-one", "labels": ["job"], "on": true, "include": ["x"],
@@ -189,7 +189,7 @@ mod tests {
         );
         check(
             "(1e21)",
-            json!({ "type": "parenExpr", "expr": { "type": "numberLiteral", "val": "1000000000000000000000" } }),
+            &json!({ "type": "parenExpr", "expr": { "type": "numberLiteral", "val": "1000000000000000000000" } }),
         );
     }
 }

@@ -68,8 +68,8 @@ pub(super) async fn relabel_steps(State(api): State<Api>, params: Params) -> Ans
     let labels: BTreeMap<String, String> = serde_json::from_str(labels)
         .map_err(|e| Failure::bad_data(format!("error parsing labels: {e}")))?;
     let config = api.config();
-    let job = config.collector.scrape_configs.iter();
-    let job = job.filter(|job| job.job_name == pool).next();
+    let mut jobs = config.collector.scrape_configs.iter();
+    let job = jobs.find(|job| job.job_name == pool);
     let job = job.ok_or_else(|| {
         Failure::bad_data(format!(
             "error getting scrape config: scrape pool {pool:?} not found"

@@ -191,7 +191,7 @@ impl Symbols {
         let size = read(file, path, at, 4)?;
         let size = u32::from_be_bytes(size.try_into().map_err(|_| bad("wrong length"))?);
         let size = u64::from(size);
-        if size < 4 || size > PART_BYTES_MAX || at + 8 + size > len {
+        if !(4..=PART_BYTES_MAX).contains(&size) || at + 8 + size > len {
             return Err(bad("wrong length"));
         }
         let body = read(file, path, at + 4, size + 4)?;
