@@ -294,12 +294,24 @@ impl Block {
         kind: Kind,
         into: &mut Samples,
     ) -> Result<(), BlockError> {
+        let start = frame.slice.saturating_mul(self.slice_ms);
+        let end = start.saturating_add(self.slice_ms - 1);
+        // Of floats and of histograms.
+        let mut next = [start; 2];
         let frame = self.frame(frame)?;
         for entry in frame.of_series(series) {
             let wanted =
                 entry.kind == kind || entry.kind == Kind::Histograms && kind == Kind::Floats;
             if wanted {
                 let times = self.times_of(entry)?;
+                let next = &mut next[usize::from(entry.kind == Kind::Histograms)];
+                if let [first, .., last] | [first @ last] = times.as_slice() {
+                    // Whoever reads samples counts on their order.
+                    if first < next || *last > end {
+                        return Err(BlockError::Corrupt("timestamps"));
+                    }
+                    *next = last.saturating_add(1);
+                }
                 self.decode_entry(&frame, entry, &times, into)?;
             }
         }

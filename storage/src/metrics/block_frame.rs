@@ -252,6 +252,10 @@ impl TimesPage {
             }
             times.clear();
             decode_times(&mut r, count as usize, &mut times)?;
+            // Everybody who reads samples counts on it.
+            if !times.is_sorted_by(|a, b| a < b) {
+                return Err(Malformed);
+            }
             columns.push(Arc::from(times.as_slice()));
         }
         Ok(TimesPage { columns })
