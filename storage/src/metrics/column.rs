@@ -137,7 +137,9 @@ pub(super) fn decode_column<T>(
                     let gap = usize::try_from(r.varint()?).map_err(|_| Malformed)?;
                     let at = next.checked_add(gap).ok_or(Malformed)?;
                     let slot = into.get_mut(start..).and_then(|new| new.get_mut(at));
-                    *slot.ok_or(Malformed)? = make(at, f64::from_bits(r.u64()?));
+                    // Before `make`, which is only asked for positions that exist.
+                    let slot = slot.ok_or(Malformed)?;
+                    *slot = make(at, f64::from_bits(r.u64()?));
                     next = at + 1;
                 }
             }
@@ -248,6 +250,19 @@ mod tests {
         assert!(round_trip(&cpu) < 480 * 2 / 8 + 16);
         assert!(round_trip(&[3.0; 480]) < 4);
         assert_eq!(round_trip(&[1.0 / 3.0; 480]), 9);
+    }
+
+    #[test]
+    fn a_listed_value_beyond_the_end_is_refused() {
+        let mut values = [1.5; 40];
+        values[3] = 1.0 / 3.0;
+        let mut bytes = Vec::new();
+        assert!(encode_decimals(&values, &mut bytes));
+        let gap_at = bytes.len() - 9;
+        assert_eq!(bytes[gap_at], 3);
+        bytes[gap_at] = 99;
+        let refused = decode_values(&bytes, &[0; 40], &mut Vec::new());
+        assert_eq!(refused, Err(Malformed));
     }
 
     #[test]
