@@ -29,5 +29,7 @@ pub use regex::{Regex, RegexError};
 pub use sample::{
     FPoint, HPoint, HistogramSample, STALE_NAN, Sample, SampleBatch, Samples, is_stale,
 };
-pub use series::{Hints, ReadError, SampleCursor, SelectedSeries, Selection, SeriesReader};
+pub use series::{
+    Hints, ReadBounds, ReadError, SampleCursor, SelectedSeries, Selection, SeriesReader,
+};
 pub use time::{TimeRange, Timestamp};

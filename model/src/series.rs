@@ -1,6 +1,7 @@
 //! How anyone reads series, whoever stores them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{FPoint, Labels, Matcher, Samples, TimeRange};
 
@@ -25,6 +26,49 @@ pub struct Hints {
     pub window_ms: i64,
     /// Name of the function that takes the window, `""` when there is none.
     pub function: &'static str,
+}
+
+/// What one look-up may cost.
+#[derive(Clone, Debug)]
+pub struct ReadBounds {
+    /// Most series it may find, each counted once per place it is stored in.
+    pub series_max: usize,
+    /// The setting to name when there are more.
+    pub setting: &'static str,
+    /// Set from outside when nobody waits for the answer any more.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl ReadBounds {
+    /// Whether the look-up, which has found so many series by now, may go on.
+    ///
+    /// # Errors
+    /// [`ReadError::Limit`] with the setting's name, [`ReadError::Canceled`].
+    pub fn check(&self, series: usize) -> Result<(), ReadError> {
+        if let Some(flag) = &self.cancel
+            && flag.load(Ordering::Relaxed)
+        {
+            return Err(ReadError::Canceled);
+        }
+        if series > self.series_max {
+            return Err(ReadError::Limit(format!(
+                "more than {} series match, which is more than {} has room for: select fewer series or a shorter time",
+                self.series_max, self.setting
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Default for ReadBounds {
+    /// No bounds.
+    fn default() -> Self {
+        ReadBounds {
+            series_max: usize::MAX,
+            setting: "",
+            cancel: None,
+        }
+    }
 }
 
 /// Reads stored series. Implemented by `storage`, by remote clusters and by test fixtures.
@@ -72,6 +116,13 @@ pub trait SeriesReader: Send + Sync {
         let values: std::collections::BTreeSet<&str> =
             series.iter().filter_map(|l| l.get(name)).collect();
         Ok(values.into_iter().map(str::to_owned).collect())
+    }
+
+    /// The same store, whose look-ups end when they exceed `bounds`. `None` when it has no way
+    /// to stop them on their way.
+    fn within(&self, bounds: ReadBounds) -> Option<Box<dyn SeriesReader>> {
+        let _ = bounds;
+        None
     }
 }
 
@@ -124,6 +175,9 @@ pub enum ReadError {
     /// The answer would exceed a configured limit; the text names it.
     #[error("{0}")]
     Limit(String),
+    /// [`ReadBounds::cancel`] was set.
+    #[error("nobody waits for the answer any more")]
+    Canceled,
     /// The disk or a remote store failed.
     #[error("reading {what}: {source}")]
     Io {

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use model::{
-    ControlStore, Labels, LogEntry, LogReader, LogSelection, Matcher, ReadError, SampleBatch,
-    SelectedSeries, Selection, SeriesReader, TimeRange, Timestamp,
+    ControlStore, Labels, LogEntry, LogReader, LogSelection, Matcher, ReadBounds, ReadError,
+    SampleBatch, SelectedSeries, Selection, SeriesReader, TimeRange, Timestamp,
 };
 use prometheus_client::registry::Registry;
 use scrub::LogBatch;
@@ -497,7 +497,8 @@ impl SeriesReader for Storage {
         sets: &[Vec<Matcher>],
         range: TimeRange,
     ) -> Result<Vec<String>, ReadError> {
-        self.shared.inner.metrics.label_names(sets, range)
+        let bounds = ReadBounds::default();
+        self.shared.inner.metrics.label_names(sets, range, &bounds)
     }
 
     fn label_values(
@@ -507,6 +508,45 @@ impl SeriesReader for Storage {
         range: TimeRange,
     ) -> Result<Vec<String>, ReadError> {
         self.shared.inner.metrics.label_values(name, sets, range)
+    }
+
+    fn within(&self, bounds: ReadBounds) -> Option<Box<dyn SeriesReader>> {
+        let inner = Arc::clone(&self.shared.inner);
+        Some(Box::new(Bounded { inner, bounds }))
+    }
+}
+
+/// The store, for a reader that must not take too much of it.
+struct Bounded {
+    inner: Arc<Inner>,
+    bounds: ReadBounds,
+}
+
+impl SeriesReader for Bounded {
+    fn select(&self, selection: &Selection<'_>) -> Result<Vec<SelectedSeries>, ReadError> {
+        self.inner.metrics.select_within(selection, &self.bounds)
+    }
+
+    fn series(&self, sets: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Labels>, ReadError> {
+        self.inner.metrics.series_within(sets, range, &self.bounds)
+    }
+
+    fn label_names(
+        &self,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Result<Vec<String>, ReadError> {
+        self.inner.metrics.label_names(sets, range, &self.bounds)
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Result<Vec<String>, ReadError> {
+        let metrics = &self.inner.metrics;
+        metrics.label_values_within(name, sets, range, &self.bounds)
     }
 }
 

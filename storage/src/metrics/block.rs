@@ -5,6 +5,7 @@
 //! when asked for, and kept for a while in the [`BlockCache`].
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -193,13 +194,30 @@ impl Block {
         self.groups.len()
     }
 
-    /// Hands each series for which all matchers hold, and which may have samples in `range`,
-    /// to `found`, in label order. A damaged group is reported to `damaged` and passed over.
+    /// [`Block::select_while`], to the end.
+    #[cfg(test)]
     pub(crate) fn select(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
         found: &mut dyn FnMut(Labels, BlockSeries),
+        damaged: &mut dyn FnMut(&'static str),
+    ) -> io::Result<()> {
+        let mut every = |labels, series| {
+            found(labels, series);
+            ControlFlow::Continue(())
+        };
+        self.select_while(matchers, range, &mut every, damaged)
+    }
+
+    /// Hands each series for which all matchers hold, and which may have samples in `range`,
+    /// to `found`, in label order, until it has
+    /// enough. A damaged group is reported to `damaged` and passed over.
+    pub(crate) fn select_while(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        found: &mut dyn FnMut(Labels, BlockSeries) -> ControlFlow<()>,
         damaged: &mut dyn FnMut(&'static str),
     ) -> io::Result<()> {
         let (start, end) = (range.start.millis(), range.end.millis());
@@ -241,7 +259,9 @@ impl Block {
                             first_t,
                             last_t,
                         };
-                        found(labels, series);
+                        if found(labels, series).is_break() {
+                            return Ok(());
+                        }
                     }
                 }
                 Err(BlockError::Io(e)) => return Err(e),

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -317,8 +318,14 @@ impl MetricStore {
     ) -> io::Result<bool> {
         let mut found = false;
         let mut damaged = |what| self.watch.corrupt(FileKind::Block, &block.path, what);
-        let mut visit = |labels: Labels, _| found |= filter(&labels);
-        block.select(matchers, range, &mut visit, &mut damaged)?;
+        let mut visit = |labels: Labels, _| {
+            found |= filter(&labels);
+            match found {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        block.select_while(matchers, range, &mut visit, &mut damaged)?;
         Ok(found)
     }
 

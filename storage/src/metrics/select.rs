@@ -1,10 +1,11 @@
 //! Reading: from matchers to series, over blocks and head.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::{Labels, Matcher, ReadError, SelectedSeries, Selection, TimeRange};
+use model::{Labels, Matcher, ReadBounds, ReadError, SelectedSeries, Selection, TimeRange};
 
 use super::MetricStore;
 use super::block::{Block, BlockError, BlockSeries};
@@ -25,11 +26,22 @@ impl MetricStore {
         &self,
         selection: &Selection<'_>,
     ) -> Result<Vec<SelectedSeries>, ReadError> {
+        self.select_within(selection, &ReadBounds::default())
+    }
+
+    /// As [`MetricStore::select`], given up past `bounds`.
+    pub(crate) fn select_within(
+        &self,
+        selection: &Selection<'_>,
+        bounds: &ReadBounds,
+    ) -> Result<Vec<SelectedSeries>, ReadError> {
         let range = selection.range;
         let snapshot = self.snapshot(selection.matchers, range);
+        let mut tally = Tally::new(bounds);
+        tally.add(snapshot.head.len());
         let mut found: Vec<Found> = Vec::new();
         for block in snapshot.blocks.iter().filter(|b| b.resolution_ms == 0) {
-            let more = self.find(block, &snapshot, selection.matchers, range, Kind::Floats)?;
+            let more = self.find(block, &snapshot, selection, Kind::Floats, &mut tally)?;
             found = merge(found, more);
         }
         let head_part = snapshot.head.iter().map(|(labels, chunks)| {
@@ -51,11 +63,12 @@ impl MetricStore {
         for same in rollups.chunk_by(|a, b| a.resolution_ms == b.resolution_ms) {
             let mut coarser: Vec<Found> = Vec::new();
             for block in same {
-                let more = self.find(block, &snapshot, selection.matchers, range, kind)?;
+                let more = self.find(block, &snapshot, selection, kind, &mut tally)?;
                 coarser = merge(coarser, more);
             }
             found = merge_before(found, coarser);
         }
+        tally.check()?;
         let bounds = (range.start.millis(), range.end.millis());
         let series = |(labels, sources)| SelectedSeries {
             labels,
@@ -69,14 +82,19 @@ impl MetricStore {
         &self,
         block: &Arc<Block>,
         snapshot: &Snapshot,
-        matchers: &[Matcher],
-        range: TimeRange,
+        selection: &Selection<'_>,
         kind: Kind,
+        tally: &mut Tally<'_>,
     ) -> Result<Vec<Found>, ReadError> {
+        tally.check()?;
         let none: Arc<[(i64, i64)]> = Arc::from([]);
         let concerning = snapshot.concerning(block);
         let mut found: Vec<Found> = Vec::new();
-        self.select_block(block, matchers, range, &mut |labels, series| {
+        self.select_block(block, selection, &mut |labels, series| {
+            tally.add(1);
+            if tally.check().is_err() {
+                return ControlFlow::Break(());
+            }
             let deleted = match concerning.is_empty() {
                 true => Arc::clone(&none),
                 false => deleted(&concerning, &labels, block.number).into(),
@@ -90,7 +108,9 @@ impl MetricStore {
                 };
                 found.push((labels, vec![source]));
             }
+            ControlFlow::Continue(())
         })?;
+        tally.check()?;
         Ok(found)
     }
 
@@ -100,18 +120,34 @@ impl MetricStore {
         sets: &[Vec<Matcher>],
         range: TimeRange,
     ) -> Result<Vec<Labels>, ReadError> {
+        self.series_within(sets, range, &ReadBounds::default())
+    }
+
+    /// As [`MetricStore::series`], given up past `bounds`.
+    pub(crate) fn series_within(
+        &self,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+        bounds: &ReadBounds,
+    ) -> Result<Vec<Labels>, ReadError> {
         let everything = [Vec::new()];
         let sets = if sets.is_empty() { &everything } else { sets };
         let mut found: Vec<Found> = Vec::new();
         for matchers in sets {
+            let mut tally = Tally::new(bounds);
+            tally.add(found.len());
+            tally.check()?;
             let snapshot = self.snapshot(matchers, range);
+            tally.add(snapshot.head.len());
+            let selection = plain(matchers, range);
             for block in &snapshot.blocks {
-                let mut more = self.find(block, &snapshot, matchers, range, Kind::Floats)?;
+                let mut more = self.find(block, &snapshot, &selection, Kind::Floats, &mut tally)?;
                 for (_, sources) in &mut more {
                     sources.clear();
                 }
                 found = merge(found, more);
             }
+            tally.check()?;
             let head = snapshot.head.into_iter();
             found = merge_unsorted(found, head.map(|(labels, _)| (labels, Vec::new())));
         }
@@ -124,6 +160,7 @@ impl MetricStore {
         &self,
         sets: &[Vec<Matcher>],
         range: TimeRange,
+        bounds: &ReadBounds,
     ) -> Result<Vec<String>, ReadError> {
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut add = |name: &str| {
@@ -131,7 +168,7 @@ impl MetricStore {
                 names.insert(name.to_owned());
             }
         };
-        self.labels_of(sets, range, &mut |part| match part {
+        self.labels_of(sets, range, bounds, &mut |part| match part {
             Part::Block(block) => {
                 block.label_names().for_each(&mut add);
                 Ok(true)
@@ -151,13 +188,24 @@ impl MetricStore {
         sets: &[Vec<Matcher>],
         range: TimeRange,
     ) -> Result<Vec<String>, ReadError> {
+        self.label_values_within(name, sets, range, &ReadBounds::default())
+    }
+
+    /// As [`MetricStore::label_values`], given up past `bounds`.
+    pub(crate) fn label_values_within(
+        &self,
+        name: &str,
+        sets: &[Vec<Matcher>],
+        range: TimeRange,
+        bounds: &ReadBounds,
+    ) -> Result<Vec<String>, ReadError> {
         let mut values: BTreeSet<String> = BTreeSet::new();
         let mut add = |value: &str| {
             if !values.contains(value) {
                 values.insert(value.to_owned());
             }
         };
-        self.labels_of(sets, range, &mut |part| match part {
+        self.labels_of(sets, range, bounds, &mut |part| match part {
             Part::Block(block) => block.label_values(name, &mut add),
             Part::Series(labels) => {
                 if let Some(value) = labels.get(name) {
@@ -175,12 +223,17 @@ impl MetricStore {
         &self,
         sets: &[Vec<Matcher>],
         range: TimeRange,
+        bounds: &ReadBounds,
         visit: &mut dyn FnMut(Part<'_>) -> Result<bool, BlockError>,
     ) -> Result<(), ReadError> {
         let everything = [Vec::new()];
         let sets = if sets.is_empty() { &everything } else { sets };
         for matchers in sets {
+            let mut tally = Tally::new(bounds);
+            tally.check()?;
             let snapshot = self.snapshot(matchers, range);
+            tally.add(snapshot.head.len());
+            let selection = plain(matchers, range);
             for block in &snapshot.blocks {
                 let whole = block.range();
                 if matchers.is_empty()
@@ -191,10 +244,12 @@ impl MetricStore {
                 {
                     continue;
                 }
-                for (labels, _) in self.find(block, &snapshot, matchers, range, Kind::Floats)? {
+                let found = self.find(block, &snapshot, &selection, Kind::Floats, &mut tally)?;
+                for (labels, _) in found {
                     let _ = visit(Part::Series(&labels));
                 }
             }
+            tally.check()?;
             for (labels, _) in &snapshot.head {
                 let _ = visit(Part::Series(labels));
             }
@@ -223,17 +278,45 @@ impl MetricStore {
     fn select_block(
         &self,
         block: &Block,
-        matchers: &[Matcher],
-        range: TimeRange,
-        found: &mut dyn FnMut(Labels, BlockSeries),
+        selection: &Selection<'_>,
+        found: &mut dyn FnMut(Labels, BlockSeries) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let mut damaged = |what| self.watch.corrupt(FileKind::Block, &block.path, what);
         block
-            .select(matchers, range, found, &mut damaged)
+            .select_while(selection.matchers, selection.range, found, &mut damaged)
             .map_err(|e| ReadError::Io {
                 what: block.path.display().to_string(),
                 source: Arc::new(e),
             })
+    }
+}
+
+/// Series found by now, against the bounds of a look-up.
+struct Tally<'a> {
+    bounds: &'a ReadBounds,
+    found: usize,
+}
+
+impl<'a> Tally<'a> {
+    fn new(bounds: &'a ReadBounds) -> Tally<'a> {
+        Tally { bounds, found: 0 }
+    }
+
+    fn add(&mut self, series: usize) {
+        self.found += series;
+    }
+
+    fn check(&self) -> Result<(), ReadError> {
+        self.bounds.check(self.found)
+    }
+}
+
+/// A selection of which only the labels matter.
+fn plain(matchers: &[Matcher], range: TimeRange) -> Selection<'_> {
+    Selection {
+        range,
+        matchers,
+        hints: model::Hints::default(),
     }
 }
 

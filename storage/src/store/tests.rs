@@ -66,6 +66,44 @@ fn all_points(storage: &Storage) -> Vec<(i64, f64)> {
     points
 }
 
+#[test]
+fn a_look_up_ends_at_its_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    storage
+        .append_samples(&samples(NOW, 20, 1.0), at(NOW))
+        .unwrap();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let within = |series_max| {
+        let bounds = model::ReadBounds {
+            series_max,
+            setting: "query.bytes_max",
+            cancel: Some(Arc::clone(&cancel)),
+        };
+        storage.within(bounds).unwrap()
+    };
+    let selection = Selection {
+        range: TimeRange::ALL,
+        matchers: &[],
+        hints: Hints::default(),
+    };
+    let known = storage.series(&[], TimeRange::ALL).unwrap().len();
+    assert_eq!(within(known).select(&selection).unwrap().len(), known);
+    let refused = within(known - 1).select(&selection).err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "more than {} series match, which is more than query.bytes_max has room for: select fewer series or a shorter time",
+            known - 1
+        )
+    );
+    assert!(within(known - 1).series(&[], TimeRange::ALL).is_err());
+    assert!(within(known - 1).label_names(&[], TimeRange::ALL).is_err());
+    cancel.store(true, Ordering::Relaxed);
+    let gone = within(known).label_values("i", &[], TimeRange::ALL);
+    assert!(matches!(gone, Err(model::ReadError::Canceled)));
+}
+
 fn line_count(storage: &Storage) -> usize {
     let selection = LogSelection {
         matchers: &[],

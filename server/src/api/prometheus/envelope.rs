@@ -151,6 +151,7 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         let kind = match error {
             ReadError::Limit(_) => ErrorType::Execution,
+            ReadError::Canceled => ErrorType::Canceled,
             ReadError::Io { .. } | ReadError::Corrupt(_) => ErrorType::Internal,
         };
         Failure::new(kind, error.to_string())
