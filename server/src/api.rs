@@ -15,6 +15,7 @@ mod pages;
 pub(crate) mod params;
 mod prometheus;
 pub(crate) use prometheus::analysis;
+mod reading;
 mod receive;
 mod reload;
 mod remote_read;
@@ -46,6 +47,7 @@ use crate::reload::Reloader;
 use crate::telemetry::HttpMetrics;
 use metric_metadata::MetadataTable;
 use prometheus::envelope::{ErrorType, Failure};
+pub(crate) use work::Memory;
 use work::Workshop;
 
 /// What handlers share. Cloning shares it.
@@ -59,6 +61,7 @@ struct Shared {
     reload: RwLock<LastReload>,
     parts: OnceLock<Arc<Parts>>,
     workshop: Workshop,
+    memory: Memory,
     writes: Workshop,
     metadata: MetadataTable,
     http: HttpMetrics,
@@ -111,6 +114,7 @@ impl Api {
     #[must_use]
     pub fn new(config: Arc<Config>, clock: Clock, http: HttpMetrics, reloader: Reloader) -> Api {
         let workshop = Workshop::counted(config.query.concurrency, http.queue());
+        let memory = http.memory(&config.memory, config.query.concurrency);
         Api(Arc::new(Shared {
             clock,
             started: clock(),
@@ -121,6 +125,7 @@ impl Api {
             }),
             parts: OnceLock::new(),
             workshop,
+            memory,
             writes: Workshop::new(receive::WRITES_MAX),
             metadata: MetadataTable::default(),
             http,
@@ -190,6 +195,11 @@ impl Api {
 
     fn workshop(&self) -> &Workshop {
         &self.0.workshop
+    }
+
+    /// What reads may hold together.
+    fn memory(&self) -> &Memory {
+        &self.0.memory
     }
 
     /// Where received samples are decoded and stored.

@@ -13,6 +13,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::api::Memory;
+use crate::config::MemoryBudget;
+
 /// Starts logging to stderr. `false` when something else in the process already does,
 /// which only happens in tests.
 pub fn start_logging(level: LevelFilter) -> bool {
@@ -84,6 +87,13 @@ pub struct HttpMetrics {
     received: Family<Received, Counter>,
     exemplars_ignored: Counter,
     queue: QueueMetrics,
+    budget: Family<Part, Gauge>,
+    reserved: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Part {
+    part: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -104,6 +114,8 @@ impl HttpMetrics {
             received: Family::default(),
             exemplars_ignored: Counter::default(),
             queue: QueueMetrics::default(),
+            budget: Family::default(),
+            reserved: Gauge::default(),
         };
         registry.register(
             "stackwatch_received_samples",
@@ -116,6 +128,16 @@ impl HttpMetrics {
             metrics.exemplars_ignored.clone(),
         );
         metrics.queue.register(registry);
+        registry.register(
+            "stackwatch_memory_budget_bytes",
+            "Parts of memory.budget",
+            metrics.budget.clone(),
+        );
+        registry.register(
+            "stackwatch_query_memory_reserved_bytes",
+            "Memory large queries, and answers on their way, have reserved of the queries' part",
+            metrics.reserved.clone(),
+        );
         registry.register(
             "stackwatch_http_requests",
             "HTTP requests by handler and status code",
@@ -150,6 +172,19 @@ impl HttpMetrics {
     /// Counts connections that lost their seat.
     pub(crate) fn evicted(&self) -> Counter {
         self.evicted.clone()
+    }
+
+    /// What reads share of `budget`, which is shown.
+    pub(crate) fn memory(&self, budget: &MemoryBudget, workers: usize) -> Memory {
+        for (part, bytes) in [
+            ("head", budget.head),
+            ("queries", budget.queries),
+            ("caches", budget.caches),
+        ] {
+            let gauge = self.budget.get_or_create(&Part { part });
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        Memory::new(budget.queries, workers, self.reserved.clone())
     }
 
     /// What the workshop counts.

@@ -5,7 +5,7 @@
 //! labels are added, and a series without `instance` says so with an empty one, so that
 //! `honor_labels` does not fill in ours. Native histograms have no text form and are left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -18,11 +18,13 @@ use model::labels::Quoted;
 use model::number::format_sprint;
 use model::{FPoint, Hints, Labels, Matcher, ReadError, Samples, Selection, TimeRange, is_stale};
 
+use super::Api;
 use super::metric_metadata::MetadataTable;
 use super::params::Params;
+use super::prometheus::SELECTORS_MAX;
+use super::reading::Reading;
 use super::receive::error;
-use super::work::WorkError;
-use super::{Api, Parts};
+use super::work::Client;
 
 /// How old the newest sample may be: the lookback of a query.
 const LOOKBACK: std::time::Duration = std::time::Duration::from_secs(300);
@@ -31,49 +33,60 @@ pub(super) fn routes() -> Router<Api> {
     Router::new().route("/federate", get(federate))
 }
 
-async fn federate(State(api): State<Api>, headers: HeaderMap, params: Params) -> Response {
-    let sets: Result<Vec<Vec<Matcher>>, _> =
-        params.all("match[]").map(query::parse_matchers).collect();
-    let sets = match sets {
+async fn federate(
+    State(api): State<Api>,
+    client: Client,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
+    let sets = match federated(&params) {
         Ok(sets) => sets,
-        Err(e) => return error(StatusCode::BAD_REQUEST, e),
-    };
-    let parts = match api.parts() {
-        Ok(parts) => parts,
-        Err(failure) => return failure.into_response(),
+        Err(why) => return error(StatusCode::BAD_REQUEST, why),
     };
     let names = Names::accepted(&headers);
     let now = api.now();
     let range = TimeRange::new(now.minus(LOOKBACK), now);
     let config = api.config();
     let (api_for_work, timeout) = (api.clone(), config.query.timeout.0);
-    let worked = api.workshop().run(timeout, move |cancel| {
+    let worked = api.read(&client, timeout, move |reading| {
         let mut newest = BTreeMap::new();
         for matchers in &sets {
-            if cancel.load(Ordering::Relaxed) {
-                break;
-            }
-            collect(&parts, matchers, range, &mut newest)?;
+            collect(reading, matchers, range, &mut newest)?;
         }
         let external = &config.rules.external_labels;
-        Ok::<_, ReadError>(text(&newest, external, api_for_work.metadata(), names))
+        let written = text(&newest, external, api_for_work.metadata(), names);
+        if written.len() > reading.answer_max {
+            return Err(ReadError::Limit("the answer exceeds query.bytes_max".to_owned()).into());
+        }
+        Ok(written)
     });
     match worked.await {
-        Ok(Ok(body)) => ([(header::CONTENT_TYPE, names.content_type())], body).into_response(),
-        Ok(Err(e)) => error(StatusCode::INTERNAL_SERVER_ERROR, e),
-        Err(WorkError::Timeout) => error(StatusCode::SERVICE_UNAVAILABLE, "federation timed out"),
-        Err(_) => error(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the request failed inside stackwatch; its log says more",
-        ),
+        Ok((body, share)) => {
+            let response = ([(header::CONTENT_TYPE, names.content_type())], body).into_response();
+            match share {
+                Some(share) => response.map(|body| share.held_by(body)),
+                None => response,
+            }
+        }
+        Err(failure) => error(failure.status(), failure.message),
     }
+}
+
+/// The selectors, each once.
+fn federated(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
+    let distinct: BTreeSet<&str> = params.all("match[]").collect();
+    if distinct.len() > SELECTORS_MAX {
+        return Err(format!("more than {SELECTORS_MAX} selectors in match[]"));
+    }
+    let parse = |text| query::parse_matchers(text).map_err(|e| e.to_string());
+    distinct.into_iter().map(parse).collect()
 }
 
 /// By metric name and labels, each series once.
 type Newest = BTreeMap<(String, Labels), FPoint>;
 
 fn collect(
-    parts: &Parts,
+    reading: &Reading,
     matchers: &[Matcher],
     range: TimeRange,
     newest: &mut Newest,
@@ -84,7 +97,10 @@ fn collect(
         hints: Hints::default(),
     };
     let mut run = Samples::default();
-    for mut series in parts.series.select(&selection)? {
+    for mut series in reading.series().select(&selection)? {
+        if reading.cancel.load(Ordering::Relaxed) {
+            return Err(ReadError::Canceled);
+        }
         let name = series.labels.metric_name();
         if name.is_empty() {
             continue;

@@ -19,6 +19,8 @@ mod value;
 use axum::Router;
 use axum::routing::{get, post};
 
+pub(super) use labels::SELECTORS_MAX;
+
 use super::work::Client;
 use super::{Api, otlp, remote_read, remote_write};
 
@@ -63,12 +65,15 @@ pub(super) fn routes() -> Router<Api> {
         .route("/notifications/live", get(features::notifications_live))
 }
 
+/// Bytes of a result in Loki's API: it is a number that was written into the query.
+const LOKI_ANSWER_BYTES_MAX: usize = 1 << 20;
+
 /// A result as `{"resultType":…,"result":…}`, for Loki's API, which has the same shape.
 ///
 /// # Errors
 /// When it is too large to send.
 pub(super) fn result_json(value: &::query::Value) -> Result<String, envelope::Failure> {
-    value::write(value, None)
+    value::write(value, None, LOKI_ANSWER_BYTES_MAX)
         .map(|(data, _)| data)
         .map_err(|e| envelope::Failure::new(envelope::ErrorType::Execution, e.to_string()))
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -20,9 +20,11 @@ use model::{
     FPoint, Labels, MatchOp, Matcher, ReadError, Samples, Selection, TimeRange, Timestamp,
 };
 
+use super::Api;
+use super::prometheus::envelope::ErrorType;
+use super::reading::Reading;
 use super::receive::error;
-use super::work::WorkError;
-use super::{Api, Parts};
+use super::work::{Client, Share};
 use crate::wire::remote_read::{self, Query, ReadRequest, SAMPLES, STREAMED_XOR_CHUNKS};
 use crate::wire::snappy;
 
@@ -31,11 +33,14 @@ const FRAME_POINTS: usize = 60_000;
 /// What one histogram weighs against the limit of samples: it has so many floats, about.
 const HISTOGRAM_WEIGHT: usize = 16;
 
+/// What a sample costs until it is sent: 16 bytes as it is read, about as many in the message.
+const SAMPLE_BYTES: usize = 32;
+
 /// Series of one query, sorted by their labels as stored.
 type Selected = Vec<(Labels, Samples)>;
 
 /// The handler.
-pub(super) async fn read(State(api): State<Api>, body: Bytes) -> Response {
+pub(super) async fn read(State(api): State<Api>, client: Client, body: Bytes) -> Response {
     let request = snappy::decode(&body)
         .map_err(|e| e.to_string())
         .and_then(|bytes| remote_read::decode(&bytes));
@@ -47,15 +52,11 @@ pub(super) async fn read(State(api): State<Api>, body: Bytes) -> Response {
         Ok(answer) => answer == STREAMED_XOR_CHUNKS,
         Err(why) => return error(StatusCode::BAD_REQUEST, why),
     };
-    let parts = match api.parts() {
-        Ok(parts) => parts,
-        Err(failure) => return failure.into_response(),
-    };
     let config = api.config();
     let external = config.rules.external_labels.clone();
     let samples_max = config.query.samples_max;
-    let worked = api.workshop().run(config.query.timeout.0, move |cancel| {
-        let results = select(&request, &parts, &external, samples_max, &cancel)?;
+    let worked = api.read(&client, config.query.timeout.0, move |reading| {
+        let results = select(&request, reading, &external, samples_max)?;
         let histograms = |q: &Selected| q.iter().any(|(_, s)| !s.histograms.is_empty());
         if streamed && !results.iter().any(histograms) {
             return Ok(Answer::Streamed(results));
@@ -70,30 +71,34 @@ pub(super) async fn read(State(api): State<Api>, body: Bytes) -> Response {
         Ok(Answer::Sampled(block))
     });
     match worked.await {
-        Ok(Ok(Answer::Sampled(block))) => (
+        Ok((Answer::Sampled(block), share)) => (
             [
                 (header::CONTENT_TYPE, "application/x-protobuf"),
                 (header::CONTENT_ENCODING, "snappy"),
                 (version_header(), "0.1.0"),
             ],
-            block,
+            held(Body::from(block), share),
         )
             .into_response(),
-        Ok(Ok(Answer::Streamed(results))) => (
+        Ok((Answer::Streamed(results), share)) => (
             [(
                 header::CONTENT_TYPE,
                 "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse",
             )],
-            Body::new(Frames::new(results)),
+            held(Body::new(Frames::new(results)), share),
         )
             .into_response(),
-        Ok(Err(e @ ReadError::Limit(_))) => error(StatusCode::BAD_REQUEST, e),
-        Ok(Err(e)) => error(StatusCode::INTERNAL_SERVER_ERROR, e),
-        Err(WorkError::Timeout) => error(StatusCode::SERVICE_UNAVAILABLE, "remote read timed out"),
-        Err(_) => error(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the request failed inside stackwatch; its log says more",
-        ),
+        Err(failure) if failure.kind == ErrorType::Memory => {
+            error(StatusCode::BAD_REQUEST, failure.message)
+        }
+        Err(failure) => error(failure.status(), failure.message),
+    }
+}
+
+fn held(body: Body, share: Option<Share>) -> Body {
+    match share {
+        Some(share) => share.held_by(body),
+        None => body,
     }
 }
 
@@ -124,12 +129,13 @@ fn negotiate(accepted: &[u64]) -> Result<u64, String> {
 
 fn select(
     request: &ReadRequest,
-    parts: &Parts,
+    reading: &Reading,
     external: &Labels,
     samples_max: usize,
-    cancel: &AtomicBool,
 ) -> Result<Vec<Selected>, ReadError> {
-    let mut left = samples_max;
+    // Points and the message made of them.
+    let room = samples_max.min(reading.bytes_max / SAMPLE_BYTES);
+    let mut left = room;
     let mut results = Vec::new();
     for query in &request.queries {
         let matchers: Vec<Matcher> = query.matchers.iter().map(|m| local(m, external)).collect();
@@ -144,11 +150,11 @@ fn select(
         };
         let mut result = Vec::new();
         let mut run = Samples::default();
-        for mut series in parts.series.select(&selection)? {
+        for mut series in reading.series().select(&selection)? {
             let mut samples = Samples::default();
             loop {
-                if cancel.load(Ordering::Relaxed) {
-                    return Err(ReadError::Limit("the client has gone".to_owned()));
+                if reading.cancel.load(Ordering::Relaxed) {
+                    return Err(ReadError::Canceled);
                 }
                 run.clear();
                 if !series.cursor.next_run(&mut run)? {
@@ -163,7 +169,7 @@ fn select(
                 let weight = samples.floats.len() + HISTOGRAM_WEIGHT * samples.histograms.len();
                 if weight > left {
                     return Err(ReadError::Limit(format!(
-                        "exceeded sample limit ({samples_max})"
+                        "exceeded sample limit ({room}; query.samples_max, query.bytes_max)"
                     )));
                 }
             }

@@ -5,6 +5,7 @@
 //! it, so that no dashboard delays an alert.
 
 mod client;
+mod memory;
 mod queue;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +17,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::telemetry::QueueMetrics;
 pub(crate) use client::{Client, Peer};
+pub(crate) use memory::{Memory, Share};
 use queue::{Job, Queue};
 
 /// Requests that may wait for a worker. A dashboard has some forty panels; each waiting request

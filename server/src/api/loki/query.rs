@@ -67,12 +67,15 @@ pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Re
     let at = time::instant(&params, "time")
         .map_err(Refused::bad)?
         .map_or_else(|| api.now(), |ns| Timestamp::from_millis(ns / 1_000_000));
+    let samples_max = api.config().query.samples_max;
+    let bytes_max = api.memory().small();
     let data = api
         .workshop()
         .run(api.config().query.timeout.0, move |cancel| {
             let limits = Limits {
+                samples_max,
+                bytes_max,
                 cancel: Some(cancel),
-                ..Limits::default()
             };
             let done = parts
                 .engine

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use model::ReadError;
 
 use crate::api::json;
-use crate::api::work::WorkError;
+use crate::api::work::{Share, WorkError};
 
 /// Warnings and infos shown per answer; the rest is counted.
 const ANNOTATIONS_MAX: usize = 10;
@@ -17,6 +17,8 @@ pub(crate) struct Success {
     pub(crate) data: String,
     pub(crate) warnings: Vec<String>,
     pub(crate) infos: Vec<String>,
+    /// Memory the answer holds until it is sent.
+    pub(crate) share: Option<Share>,
 }
 
 impl Success {
@@ -26,6 +28,28 @@ impl Success {
             data,
             ..Success::default()
         }
+    }
+
+    /// From what [`crate::api::Api::read`] gives.
+    pub(crate) fn read((success, share): (Success, Option<Share>)) -> Self {
+        Success { share, ..success }
+    }
+
+    /// Refuses what would not fit.
+    ///
+    /// # Errors
+    /// When it is larger than `bytes`.
+    pub(crate) fn at_most(self, bytes: usize) -> Result<Self, Failure> {
+        if self.data.len() > bytes {
+            return Err(Failure::new(
+                ErrorType::Memory,
+                format!(
+                    "the answer exceeds {} KB (query.bytes_max): ask for less, or give a limit",
+                    bytes >> 10
+                ),
+            ));
+        }
+        Ok(self)
     }
 
     /// Without a body: 204.
@@ -61,13 +85,21 @@ impl IntoResponse for Success {
         if self.data.is_empty() {
             return StatusCode::NO_CONTENT.into_response();
         }
-        let mut body = String::with_capacity(self.data.len() + 64);
-        body.push_str("{\"status\":\"success\",\"data\":");
-        body.push_str(&self.data);
+        // In place: an answer may be large.
+        let mut body = self.data;
+        body.insert_str(0, "{\"status\":\"success\",\"data\":");
         annotations(&mut body, "warnings", self.warnings);
         annotations(&mut body, "infos", self.infos);
         body.push('}');
-        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+        let held = self.share.map(|mut share| {
+            share.shrink(body.capacity());
+            share
+        });
+        let response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+        match held {
+            Some(share) => response.map(|body| share.held_by(body)),
+            None => response,
+        }
     }
 }
 
@@ -92,6 +124,8 @@ fn annotations(body: &mut String, key: &str, mut texts: Vec<String>) {
 pub(crate) enum ErrorType {
     BadData,
     Execution,
+    /// As `Execution`: it needs more memory than it may have.
+    Memory,
     Timeout,
     Canceled,
     Internal,
@@ -103,7 +137,9 @@ impl ErrorType {
     fn word_and_status(self) -> (&'static str, StatusCode) {
         match self {
             ErrorType::BadData => ("bad_data", StatusCode::BAD_REQUEST),
-            ErrorType::Execution => ("execution", StatusCode::UNPROCESSABLE_ENTITY),
+            ErrorType::Execution | ErrorType::Memory => {
+                ("execution", StatusCode::UNPROCESSABLE_ENTITY)
+            }
             ErrorType::Timeout => ("timeout", StatusCode::SERVICE_UNAVAILABLE),
             // 499 is nginx' "client closed request", which Prometheus answers with too.
             ErrorType::Canceled => (
@@ -131,6 +167,11 @@ impl Failure {
         }
     }
 
+    /// Its status code.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.word_and_status().1
+    }
+
     pub(crate) fn bad_data(message: impl Into<String>) -> Self {
         Failure::new(ErrorType::BadData, message)
     }
@@ -150,7 +191,7 @@ impl From<WorkError> for Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         let kind = match error {
-            ReadError::Limit(_) => ErrorType::Execution,
+            ReadError::Limit(_) => ErrorType::Memory,
             ReadError::Canceled => ErrorType::Canceled,
             ReadError::Io { .. } | ReadError::Corrupt(_) => ErrorType::Internal,
         };
@@ -163,6 +204,9 @@ impl From<query::EvalError> for Failure {
         match error {
             query::EvalError::Canceled => Failure::new(ErrorType::Canceled, error.to_string()),
             query::EvalError::Read(read) => read.into(),
+            query::EvalError::TooManyBytes { .. } => {
+                Failure::new(ErrorType::Memory, error.to_string())
+            }
             other => Failure::new(ErrorType::Execution, other.to_string()),
         }
     }

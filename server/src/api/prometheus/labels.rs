@@ -1,5 +1,7 @@
 //! `/labels`, `/label/{name}/values`, `/series`.
 
+use std::collections::BTreeSet;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use model::{Matcher, TimeRange};
@@ -10,8 +12,8 @@ use crate::api::params::{Params, invalid};
 use crate::api::work::Client;
 use crate::api::{Api, json};
 
-/// Selectors of one request. Each is looked up on its own, and a look-up cannot be stopped.
-const SELECTORS_MAX: usize = 1000;
+/// Selectors of one request. Each is looked up on its own.
+pub(crate) const SELECTORS_MAX: usize = 1000;
 
 /// What the three endpoints understand.
 struct Asked {
@@ -42,8 +44,10 @@ fn read_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
     if params.all("match[]").nth(SELECTORS_MAX).is_some() {
         return Err(format!("more than {SELECTORS_MAX} selectors in match[]"));
     }
-    params
-        .all("match[]")
+    // Each is looked up once, however often it is repeated.
+    let distinct: BTreeSet<&str> = params.all("match[]").collect();
+    distinct
+        .into_iter()
         .map(|text| query::parse_matchers(text).map_err(|e| unselective(&e)))
         .collect()
 }
@@ -59,17 +63,18 @@ fn unselective(error: &query::ParseError) -> String {
 }
 
 pub(super) async fn names(State(api): State<Api>, client: Client, params: Params) -> Answer {
-    let parts = api.parts()?;
     let asked = Asked::from(&params, str::to_owned)?;
     let Some(range) = asked.range else {
         return Ok(Success::new("[]".to_owned()));
     };
-    api.workshop()
-        .run_for(&client, api.config().query.timeout.0, move |_| {
-            let names = parts.series.label_names(&asked.sets, range)?;
-            Ok(Success::strings(names, asked.limit))
+    let timeout = api.config().query.timeout.0;
+    let read = api
+        .read(&client, timeout, move |reading| {
+            let names = reading.series().label_names(&asked.sets, range)?;
+            Success::strings(names, asked.limit).at_most(reading.answer_max)
         })
-        .await?
+        .await?;
+    Ok(Success::read(read))
 }
 
 pub(super) async fn values(
@@ -78,7 +83,6 @@ pub(super) async fn values(
     name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Answer {
-    let parts = api.parts()?;
     let Path(name) = name.map_err(|_| Failure::bad_data("invalid label name: not valid UTF-8"))?;
     let name = unescape(&name);
     if name.is_empty() {
@@ -89,16 +93,17 @@ pub(super) async fn values(
     let Some(range) = asked.range else {
         return Ok(Success::new("[]".to_owned()));
     };
-    api.workshop()
-        .run_for(&client, api.config().query.timeout.0, move |_| {
-            let values = parts.series.label_values(&name, &asked.sets, range)?;
-            Ok(Success::strings(values, asked.limit))
+    let timeout = api.config().query.timeout.0;
+    let read = api
+        .read(&client, timeout, move |reading| {
+            let values = reading.series().label_values(&name, &asked.sets, range)?;
+            Success::strings(values, asked.limit).at_most(reading.answer_max)
         })
-        .await?
+        .await?;
+    Ok(Success::read(read))
 }
 
 pub(super) async fn series(State(api): State<Api>, client: Client, params: Params) -> Answer {
-    let parts = api.parts()?;
     if params.all("match[]").next().is_none() {
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
@@ -106,17 +111,19 @@ pub(super) async fn series(State(api): State<Api>, client: Client, params: Param
     let Some(range) = asked.range else {
         return Ok(Success::new("[]".to_owned()));
     };
-    api.workshop()
-        .run_for(&client, api.config().query.timeout.0, move |_| {
-            let mut found = parts.series.series(&asked.sets, range)?;
+    let timeout = api.config().query.timeout.0;
+    let read = api
+        .read(&client, timeout, move |reading| {
+            let mut found = reading.series().series(&asked.sets, range)?;
             let warning = cut(&mut found, asked.limit);
             let mut data = String::new();
             json::array(&mut data, &found, json::labels);
             let mut success = Success::new(data);
             success.warnings.extend(warning);
-            Ok(success)
+            success.at_most(reading.answer_max)
         })
-        .await?
+        .await?;
+    Ok(Success::read(read))
 }
 
 /// `DELETE /series`, which Prometheus has kept a place for.

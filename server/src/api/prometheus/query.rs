@@ -10,9 +10,10 @@ use query::{Engine, EngineOptions, Evaluation, Expr, Limits, ValueType};
 use super::envelope::{Answer, ErrorType, Failure, Success};
 use super::stats::{self, Timings};
 use super::value;
+use crate::api::Api;
 use crate::api::params::{Params, invalid, parse_millis};
+use crate::api::reading::Reading;
 use crate::api::work::Client;
-use crate::api::{Api, Parts};
 use crate::config::QueryConfig;
 
 /// Points per series of a range query, as in Prometheus: 11,000 is a week by the minute.
@@ -62,22 +63,19 @@ fn millis(ms: i64) -> Duration {
 }
 
 pub(crate) async fn instant(State(api): State<Api>, client: Client, params: Params) -> Answer {
-    let parts = api.parts()?;
     let limit = params.limit().map_err(Failure::bad_data)?;
     let at = params.time("time", api.now()).map_err(Failure::bad_data)?;
     let asked = Asked::from(&params, limit, &api.config().query)?;
     evaluate(
         &api,
         &client,
-        parts,
         asked,
-        move |engine, expr, parts, limits| engine.instant(expr, &*parts.series, at, limits),
+        move |engine, expr, reading, limits| engine.instant(expr, reading.series(), at, limits),
     )
     .await
 }
 
 pub(crate) async fn range(State(api): State<Api>, client: Client, params: Params) -> Answer {
-    let parts = api.parts()?;
     let bad = |name, why: &str| Failure::bad_data(invalid(name, why));
     let limit = params.limit().map_err(Failure::bad_data)?;
     let start = params.required_time("start").map_err(Failure::bad_data)?;
@@ -112,10 +110,9 @@ pub(crate) async fn range(State(api): State<Api>, client: Client, params: Params
     evaluate(
         &api,
         &client,
-        parts,
         asked,
-        move |engine, expr, parts, limits| {
-            engine.range(expr, &*parts.series, start, end, step, limits)
+        move |engine, expr, reading, limits| {
+            engine.range(expr, reading.series(), start, end, step, limits)
         },
     )
     .await
@@ -124,39 +121,39 @@ pub(crate) async fn range(State(api): State<Api>, client: Client, params: Params
 async fn evaluate(
     api: &Api,
     client: &Client,
-    parts: Arc<Parts>,
     asked: Asked,
-    work: impl FnOnce(&Engine, &Expr, &Parts, &Limits) -> Result<Evaluation, query::EvalError>
+    work: impl Fn(&Engine, &Expr, &Reading, &Limits) -> Result<Evaluation, query::EvalError>
     + Send
+    + Sync
     + 'static,
 ) -> Answer {
-    let config = api.config();
-    let (samples_max, bytes_max) = (config.query.samples_max, config.query_bytes_max());
+    let samples_max = api.config().query.samples_max;
     let arrived = Instant::now();
-    api.workshop()
-        .run_for(client, asked.timeout, move |cancel| {
+    let timeout = asked.timeout;
+    let read = api
+        .read(client, timeout, move |reading| {
             let queued = arrived.elapsed();
             let limits = Limits {
                 samples_max,
-                bytes_max,
-                cancel: Some(cancel),
+                bytes_max: reading.bytes_max,
+                cancel: Some(Arc::clone(&reading.cancel)),
             };
             let engine = match asked.lookback {
                 Some(lookback) => Engine::new(EngineOptions {
                     lookback,
-                    ..parts.engine.options().clone()
+                    ..reading.parts.engine.options().clone()
                 }),
-                None => (*parts.engine).clone(),
+                None => (*reading.parts.engine).clone(),
             };
             let begun = Instant::now();
-            let done = work(&engine, &asked.expr, &parts, &limits)?;
+            let done = work(&engine, &asked.expr, reading, &limits)?;
             let timings = Timings {
                 prepared: asked.prepared,
                 queued,
                 evaluated: begun.elapsed(),
             };
-            let (mut data, cut) = value::write(&done.value, asked.limit)
-                .map_err(|e| Failure::new(ErrorType::Execution, e.to_string()))?;
+            let (mut data, cut) = value::write(&done.value, asked.limit, reading.answer_max)
+                .map_err(|e| Failure::new(ErrorType::Memory, e.to_string()))?;
             stats::write(&mut data, asked.stats, &timings, &done);
             let mut warnings = done.warnings;
             if cut {
@@ -166,9 +163,11 @@ async fn evaluate(
                 data,
                 warnings,
                 infos: done.infos,
+                share: None,
             })
         })
-        .await?
+        .await?;
+    Ok(Success::read(read))
 }
 
 /// The expression of the parameter `query`.

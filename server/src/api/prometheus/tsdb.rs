@@ -33,18 +33,19 @@ pub(super) async fn tsdb(State(api): State<Api>, client: Client, params: Params)
         }
         Some(_) => return Err(Failure::bad_data("limit must be a positive number")),
     };
-    let parts = api.parts()?;
     let now = api.now();
     let range = TimeRange::new(now.minus(HEAD_SPAN), now);
-    api.workshop()
-        .run_for(&client, api.config().query.timeout.0, move |_| {
-            let series = parts.series.series(&[], range)?;
-            let stats = (parts.stats)();
+    let timeout = api.config().query.timeout.0;
+    let read = api
+        .read(&client, timeout, move |reading| {
+            let series = reading.series().series(&[], range)?;
+            let stats = (reading.parts.stats)();
             let mut counts = Counts::default();
             series.iter().for_each(|labels| counts.add(labels));
             Ok(Success::from_value(&counts.shown(stats.series, limit)))
         })
-        .await?
+        .await?;
+    Ok(Success::read(read))
 }
 
 /// Series by name, by label and value.

@@ -10,26 +10,33 @@ use crate::api::json;
 /// answer, not the evaluation, is what would not fit.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// The answer would be larger than [`ANSWER_BYTES_MAX`].
+/// The answer would be larger than it may be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge;
+pub(crate) struct TooLarge {
+    bytes: usize,
+}
 
 impl std::fmt::Display for TooLarge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "the answer exceeds {} MB; ask for fewer series or a larger step",
-            ANSWER_BYTES_MAX >> 20
+            "the answer exceeds {} MB (query.bytes_max); ask for fewer series or a larger step",
+            self.bytes >> 20
         )
     }
 }
 
-/// `{"resultType":…,"result":…}`; vectors and matrices are cut after `limit` elements.
-/// Whether something was cut comes second.
+/// `{"resultType":…,"result":…}`; vectors and matrices are cut after `limit` elements
+/// and have at most `bytes`, or [`ANSWER_BYTES_MAX`] when that is less. Whether something was cut comes second.
 ///
 /// # Errors
 /// [`TooLarge`].
-pub(crate) fn write(value: &Value, limit: Option<usize>) -> Result<(String, bool), TooLarge> {
+pub(crate) fn write(
+    value: &Value,
+    limit: Option<usize>,
+    bytes: usize,
+) -> Result<(String, bool), TooLarge> {
+    let bytes = bytes.min(ANSWER_BYTES_MAX);
     let mut out = String::new();
     let mut cut = false;
     match value {
@@ -72,7 +79,7 @@ pub(crate) fn write(value: &Value, limit: Option<usize>) -> Result<(String, bool
                     }
                 }
                 out.push_str("]}");
-                check_size(&out)?;
+                check_size(&out, bytes)?;
             }
             out.push(']');
         }
@@ -88,7 +95,7 @@ pub(crate) fn write(value: &Value, limit: Option<usize>) -> Result<(String, bool
                 json::labels(&mut out, &one.labels);
                 points(&mut out, &one.points);
                 out.push('}');
-                check_size(&out)?;
+                check_size(&out, bytes)?;
             }
             out.push(']');
         }
@@ -129,9 +136,9 @@ fn points(out: &mut String, points: &Samples) {
     }
 }
 
-fn check_size(out: &str) -> Result<(), TooLarge> {
-    if out.len() > ANSWER_BYTES_MAX {
-        Err(TooLarge)
+fn check_size(out: &str, bytes: usize) -> Result<(), TooLarge> {
+    if out.len() > bytes {
+        Err(TooLarge { bytes })
     } else {
         Ok(())
     }
@@ -145,7 +152,7 @@ mod tests {
 
     #[track_caller]
     fn check(value: &Value, limit: Option<usize>, expect: &str) {
-        assert_eq!(write(value, limit).unwrap().0, expect);
+        assert_eq!(write(value, limit, 1000).unwrap().0, expect);
     }
 
     fn at(millis: i64) -> Timestamp {
@@ -173,7 +180,7 @@ mod tests {
             None,
             r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[1.500,"1e+21"]},{"metric":{"__name__":"up","job":"b"},"value":[1.500,"1e-07"]}]}"#,
         );
-        assert!(write(&vector, Some(1)).unwrap().1);
+        assert!(write(&vector, Some(1), 1000).unwrap().1);
         check(
             &Value::Vector(vec![]),
             None,

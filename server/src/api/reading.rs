@@ -1,0 +1,108 @@
+//! Reading stored series for a client: on a worker, within bounds, stopped when it leaves.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use model::{ReadBounds, SeriesReader};
+use tokio::time::Instant;
+
+use super::prometheus::envelope::{ErrorType, Failure};
+use super::work::{Client, Share};
+use super::{Api, Parts};
+
+/// What a series costs until its points are read: labels, cursor, and its places in the store.
+/// Measured with 220,000 series of five labels: some 250 bytes.
+const SERIES_BYTES: usize = 256;
+/// An answer that is not part of a share has at most one of so many parts of what its worker
+/// may use: it stays until its client has read it.
+const SMALL_ANSWER_PART: usize = 4;
+
+/// What one read may use.
+pub(crate) struct Reading {
+    /// The parts.
+    pub(crate) parts: Arc<Parts>,
+    /// Memory it may hold, in bytes.
+    pub(crate) bytes_max: usize,
+    /// Bytes its answer may have.
+    pub(crate) answer_max: usize,
+    /// Set when nobody waits any more.
+    pub(crate) cancel: Arc<AtomicBool>,
+    bounded: Option<Box<dyn SeriesReader>>,
+}
+
+impl Reading {
+    fn new(
+        parts: Arc<Parts>,
+        bytes_max: usize,
+        answer_max: usize,
+        cancel: Arc<AtomicBool>,
+    ) -> Self {
+        let bounded = parts.series.within(ReadBounds {
+            series_max: bytes_max / SERIES_BYTES,
+            setting: "query.bytes_max",
+            cancel: Some(Arc::clone(&cancel)),
+        });
+        Reading {
+            parts,
+            bytes_max,
+            answer_max,
+            cancel,
+            bounded,
+        }
+    }
+
+    /// The store, with the bounds of this read.
+    pub(crate) fn series(&self) -> &dyn SeriesReader {
+        self.bounded.as_deref().unwrap_or(&*self.parts.series)
+    }
+}
+
+impl Api {
+    /// Runs `work` with what a worker may use; when that is too little, once more with a share
+    /// of `query.bytes_max`, which the answer keeps until it is sent.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        client: &Client,
+        timeout: Duration,
+        work: impl Fn(&Reading) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> Result<(T, Option<Share>), Failure> {
+        let parts = self.parts()?;
+        let deadline = Instant::now() + timeout;
+        let work = Arc::new(work);
+        let full = self.config().query_bytes_max();
+        let small = self.memory().small().min(full);
+        let (own, own_parts) = (Arc::clone(&work), Arc::clone(&parts));
+        let first = self
+            .workshop()
+            .run_for(client, timeout, move |cancel| {
+                own(&Reading::new(
+                    own_parts,
+                    small,
+                    small / SMALL_ANSWER_PART,
+                    cancel,
+                ))
+            })
+            .await?;
+        match first {
+            Err(failure) if failure.kind == ErrorType::Memory => {}
+            done => return done.map(|value| (value, None)),
+        }
+        let share = tokio::time::timeout_at(deadline, self.memory().share(full))
+            .await
+            .map_err(|_| {
+                Failure::new(
+                    ErrorType::Timeout,
+                    "query timed out waiting for memory: other queries hold what memory.budget leaves for them",
+                )
+            })?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.workshop()
+            .run_for(client, left, move |cancel| {
+                // The share goes with the work, which may go on a little after its client left.
+                let value = work(&Reading::new(parts, full, full, cancel))?;
+                Ok((value, share))
+            })
+            .await?
+    }
+}
