@@ -9,6 +9,9 @@ use super::*;
 use crate::config::Overrides;
 use crate::config::expand::ProcessSurroundings;
 
+mod bounds;
+mod grafana;
+
 /// `up{job="a"}` is 1 and `up{job="b"}` is 0, every 15 s from 0 to 10 minutes.
 struct Fixture;
 
@@ -111,6 +114,11 @@ impl Server {
     }
 
     async fn ready() -> Server {
+        Server::over(Arc::new(Fixture)).await
+    }
+
+    /// Ready, with the samples of `series`.
+    async fn over(series: Arc<dyn SeriesReader>) -> Server {
         let server = Server::starting().await;
         let mut registry = Registry::default();
         let (_, alerting) = alerting::Alerting::open(
@@ -125,7 +133,7 @@ impl Server {
         )
         .unwrap();
         server.api.ready(Parts {
-            series: Arc::new(Fixture),
+            series,
             logs: Arc::new(Fixture),
             append: Box::new(|_| Ok(storage::AppendReport::default())),
             storage: None,
