@@ -36,9 +36,10 @@ impl MetricStore {
         bounds: &ReadBounds,
     ) -> Result<Vec<SelectedSeries>, ReadError> {
         let range = selection.range;
-        let snapshot = self.snapshot(selection.matchers, range);
+        let snapshot = self.snapshot(selection.matchers, range, bounds);
         let mut tally = Tally::new(bounds);
         tally.add(snapshot.head.len());
+        tally.check()?;
         let mut found: Vec<Found> = Vec::new();
         for block in snapshot.blocks.iter().filter(|b| b.resolution_ms == 0) {
             let more = self.find(block, &snapshot, selection, Kind::Floats, &mut tally)?;
@@ -137,7 +138,7 @@ impl MetricStore {
             let mut tally = Tally::new(bounds);
             tally.add(found.len());
             tally.check()?;
-            let snapshot = self.snapshot(matchers, range);
+            let snapshot = self.snapshot(matchers, range, bounds);
             tally.add(snapshot.head.len());
             let selection = plain(matchers, range);
             for block in &snapshot.blocks {
@@ -231,7 +232,7 @@ impl MetricStore {
         for matchers in sets {
             let mut tally = Tally::new(bounds);
             tally.check()?;
-            let snapshot = self.snapshot(matchers, range);
+            let snapshot = self.snapshot(matchers, range, bounds);
             tally.add(snapshot.head.len());
             let selection = plain(matchers, range);
             for block in &snapshot.blocks {
@@ -258,7 +259,7 @@ impl MetricStore {
     }
 
     /// Blocks and head chunks of one moment: between them nothing is missing.
-    fn snapshot(&self, matchers: &[Matcher], range: TimeRange) -> Snapshot {
+    fn snapshot(&self, matchers: &[Matcher], range: TimeRange, bounds: &ReadBounds) -> Snapshot {
         let state = self.read();
         let head = state
             .head
@@ -267,6 +268,8 @@ impl MetricStore {
             .filter_map(|id| state.head.get(id))
             .map(|s| (s.labels.clone(), s.chunks(range).collect::<Vec<_>>()))
             .filter(|(_, chunks)| !chunks.is_empty())
+            // One more than may be shows that there are too many.
+            .take(bounds.series_max.saturating_add(1))
             .collect();
         Snapshot {
             blocks: state.blocks.clone(),
