@@ -21,7 +21,8 @@ const SERIES: u64 = 40;
 const BATCHES_PER_GENERATION: i64 = 50;
 /// The stream's clock starts this long ago and passes faster than ours, so that blocks are cut.
 const HISTORY_MS: i64 = 100 * 60_000;
-const BATCHES_PER_ROUND: i64 = 150;
+/// More than come about on two cores; what is left of them is waited for, see [`wait_for`].
+const BATCHES_PER_ROUND: i64 = 1000;
 /// Every so many rounds the process lives long enough for its regular maintenance (10 s).
 const LONG_ROUND: u32 = 20;
 /// Every so many rounds what is older than the last two rounds is verified too.
@@ -119,6 +120,20 @@ fn value(writer: u64, series: u64, t: i64) -> f64 {
     }
 }
 
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |d| d.as_millis() as i64)
+}
+
+/// Waits until `t` is not in the future: what lies far ahead is refused, and a kill among
+/// refusals shows nothing.
+fn wait_for(t: i64) {
+    let ahead = t - now_ms();
+    if ahead > 0 {
+        std::thread::sleep(Duration::from_millis(ahead as u64));
+    }
+}
+
 fn request(writer: u64, t: i64, step: i64) -> Vec<u8> {
     let mut request = WriteRequest::default();
     for (series, value) in batch(writer, t, step) {
@@ -161,6 +176,7 @@ impl Stream {
         loop {
             let t = again.take().unwrap_or_else(|| {
                 let t = clock.fetch_add(step, Ordering::Relaxed);
+                wait_for(t);
                 // One in ten comes late.
                 let late = if mix(t as u64).is_multiple_of(10) {
                     7 * step + 1
@@ -280,8 +296,7 @@ pub fn run(program: &Path, dir: &Path, kills: u32, seed: u64) -> Report {
     let config = "server: { remote_write_receiver: true }\n\
                   collect: { interval: 1s, docker: false }\n\
                   logs: { docker: false }\n";
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(0, |d| d.as_millis() as i64);
+    let now = now_ms();
     let step = (HISTORY_MS / (i64::from(kills) * BATCHES_PER_ROUND)).max(20) / 2 * 2 + 1;
     let mut stream = Stream {
         step,
