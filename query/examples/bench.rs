@@ -2,7 +2,8 @@
 //!
 //! 10,000 series of 6 h at 15 s lie in memory, so that what is timed is the engine and not a
 //! store. Each query runs five times; printed are the median, points of the result, and by how
-//! much the process grew at most. With NAME only queries whose name contains it run.
+//! much the process grew at most. With NAME only queries whose name contains it run; with the
+//! name `cancel` each range query is cancelled after a while, and how long it goes on is printed.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -10,13 +11,14 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{
     FPoint, Labels, Matcher, ReadError, SampleCursor, Samples, SelectedSeries, Selection,
     SeriesReader, TimeRange, Timestamp,
 };
-use query::{Engine, EngineOptions, Limits, Value};
+use query::{Engine, EngineOptions, EvalError, Limits, Value};
 
 const INSTANCES: usize = 100;
 const SAMPLES: i64 = 6 * 240;
@@ -80,6 +82,9 @@ fn main() {
         ..Limits::default()
     };
     println!("{} series; workers {workers}", reader.series.len());
+    if only == "cancel" {
+        return cancelled(&engine, &reader, (from, at), &limits);
+    }
     for (name, text) in QUERIES.iter().filter(|(n, _)| n.contains(&only)) {
         let expr = query::parse(text).unwrap();
         for range in [false, true] {
@@ -113,6 +118,43 @@ fn main() {
                 cpu.as_secs_f64() * 1e3 / times.len() as f64
             );
         }
+    }
+}
+
+/// Cancels each range query after 100 ms, five times; prints how long it went on at most.
+fn cancelled(
+    engine: &Engine,
+    reader: &Reader,
+    (from, to): (Timestamp, Timestamp),
+    limits: &Limits,
+) {
+    for (name, text) in QUERIES {
+        let expr = query::parse(text).unwrap();
+        let mut longest = Duration::ZERO;
+        let mut cancelled = 0;
+        for _ in 0..5 {
+            let cancel = Arc::new(AtomicBool::new(false));
+            let limits = Limits {
+                cancel: Some(Arc::clone(&cancel)),
+                ..limits.clone()
+            };
+            let canceller = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(100));
+                cancel.store(true, Ordering::Relaxed);
+                Instant::now()
+            });
+            let step = Duration::from_secs(20);
+            let result = engine.range(&expr, reader, from, to, step, &limits);
+            let ended = Instant::now();
+            if matches!(result, Err(EvalError::Canceled)) {
+                cancelled += 1;
+                longest = longest.max(ended.saturating_duration_since(canceller.join().unwrap()));
+            }
+        }
+        println!(
+            "{name:20} cancelled {cancelled} times of 5, went on for {:.2} ms at most",
+            longest.as_secs_f64() * 1e3
+        );
     }
 }
 

@@ -40,7 +40,7 @@ const MAINTAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Evaluations recurse over expressions, whose depth the parser bounds.
 const RULES_STACK_BYTES: usize = 2 << 20;
 /// Threads of one query at most. More would let one dashboard keep collection and rules waiting
-/// on a larger machine too; the second halves the time of a query over thousands of series.
+/// on a larger machine too.
 const QUERY_WORKERS_MAX: usize = 2;
 
 /// Where the configuration comes from; kept for reloads.

@@ -47,10 +47,10 @@ pub struct Limits {
     /// Most samples held at once; a histogram counts as one per 16 bytes.
     pub samples_max: usize,
     /// Most bytes held at once: label sets and cursors of selected series, points of the series
-    /// being computed, intermediate and final results. An estimate within some 20 % of what the
-    /// process grows by; what the reader itself holds is its own affair.
+    /// being computed, intermediate and final results. An estimate, not what the allocator or
+    /// the system count; what the reader itself holds is its own affair.
     pub bytes_max: usize,
-    /// Set from outside to stop the query soon: within about 50 ms.
+    /// Set from outside to stop the query at the next series, or within a long one.
     pub cancel: Option<Arc<AtomicBool>>,
 }
 

@@ -16,7 +16,7 @@ use super::functions::slide::Slide;
 use super::series::{Series, is_metadata, merge_same_labels, without_metadata};
 
 /// What a selected series takes beside its labels and points: its entry here, and a cursor
-/// with places of chunks. Measured over `storage`'s.
+/// with places of chunks. A reckoning by the size of `storage`'s, not a measurement.
 const SELECTED_BYTES: usize = 256;
 
 /// Buffers that are used for one series after the other.

@@ -159,7 +159,9 @@ impl RangeCall<'_> {
         let plain = series.points.histograms.is_empty()
             && series.starts.is_empty()
             && extension == Extension::None;
-        slide.begin(Memory::of(self.name), series.points, plain);
+        // With one window there is nothing to remember for.
+        let slides = plain && ev.steps > 1;
+        slide.begin(Memory::of(self.name), series.points, slides);
         let metric = series.labels.metric_name();
         let name_noted = Cell::new(false);
         let mut step_params = Vec::with_capacity(self.params.len());
