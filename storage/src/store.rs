@@ -85,13 +85,9 @@ impl Storage {
                 source,
             }
         };
-        let metrics = MetricStore::open(
-            Arc::clone(&disk),
-            Arc::clone(&watch),
-            &metrics_dir,
-            config.head_bytes_max,
-        )
-        .map_err(failed(metrics_dir.clone()))?;
+        let metrics =
+            MetricStore::open(Arc::clone(&disk), Arc::clone(&watch), &metrics_dir, &config)
+                .map_err(failed(metrics_dir.clone()))?;
         let logs = LogStore::open(
             Arc::clone(&disk),
             Arc::clone(&watch),

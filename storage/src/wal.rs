@@ -57,7 +57,40 @@ struct Segment {
     told_synced_bytes: u64,
     /// A sync failed, and who asked for it has not heard of it yet.
     sync_lost: bool,
-    mark_max: i64,
+    mark: Mark,
+}
+
+/// When a record is no longer needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Once everything up to this point is elsewhere, see [`Wal::drop_below`],
+    pub(crate) until: i64,
+    /// and, when set, [`Wal::release`] was called for its segment.
+    pub(crate) is_held: bool,
+}
+
+impl Mark {
+    /// Not needed beyond its neighbours.
+    pub(crate) const NONE: Mark = Mark {
+        until: i64::MIN,
+        is_held: false,
+    };
+
+    fn and(self, other: Mark) -> Mark {
+        Mark {
+            until: self.until.max(other.until),
+            is_held: self.is_held || other.is_held,
+        }
+    }
+}
+
+impl From<i64> for Mark {
+    fn from(until: i64) -> Mark {
+        Mark {
+            until,
+            is_held: false,
+        }
+    }
 }
 
 /// What has to be synced; see [`Wal::unsynced`].
@@ -90,7 +123,7 @@ impl Wal {
         watch: Arc<Watch>,
         dir: PathBuf,
         kind: FileKind,
-        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<i64, Malformed>,
+        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<Mark, Malformed>,
     ) -> std::io::Result<Wal> {
         disk.create_dir(&dir)?;
         let numbers = segment_numbers(disk.as_ref(), &dir)?;
@@ -133,6 +166,34 @@ impl Wal {
                 Record::Whole(_, payload, _) => payload.to_vec(),
                 Record::Bad(_) => Vec::new(),
             }));
+        }
+        Ok(None)
+    }
+
+    /// Type and payload of the first record of the newest segment that has one, without
+    /// replaying anything.
+    pub(crate) fn newest_first_record(
+        disk: &dyn Disk,
+        dir: &Path,
+        kind: FileKind,
+    ) -> std::io::Result<Option<(u8, Vec<u8>)>> {
+        disk.create_dir(dir)?;
+        for number in segment_numbers(disk, dir)?.into_iter().rev() {
+            let opened = disk.open(&segment_path(dir, number));
+            let Ok((len, file)) = opened.and_then(|f| Ok((f.len()?, f))) else {
+                continue;
+            };
+            let mut window = Window::new(file.as_ref(), len);
+            if !window.header_holds(kind, number) {
+                continue;
+            }
+            let mut at = HEADER_BYTES as u64;
+            while let Record::Whole(record_type, payload, next) = window.record(at) {
+                if record_type != SYNCED {
+                    return Ok(Some((record_type, payload.to_vec())));
+                }
+                at = next;
+            }
         }
         Ok(None)
     }
@@ -188,7 +249,7 @@ impl Wal {
             synced_bytes: HEADER_BYTES as u64,
             told_synced_bytes: HEADER_BYTES as u64,
             sync_lost: false,
-            mark_max: i64::MIN,
+            mark: Mark::NONE,
         });
         self.writable = true;
         self.repeated_bytes = 0;
@@ -204,7 +265,7 @@ impl Wal {
         &mut self,
         record_type: u8,
         payload: &[u8],
-        mark: i64,
+        mark: impl Into<Mark>,
     ) -> Result<(), WriteError> {
         if payload.len() > RECORD_BYTES_MAX {
             return Err(WriteError::BatchTooLarge {
@@ -233,7 +294,7 @@ impl Wal {
         }
         segment.bytes += self.buffer.len() as u64;
         segment.told_synced_bytes = synced;
-        segment.mark_max = segment.mark_max.max(mark);
+        segment.mark = segment.mark.and(mark.into());
         // One large batch must not stay in memory for good.
         self.buffer.shrink_to(1 << 20);
         Ok(())
@@ -303,6 +364,18 @@ impl Wal {
         self.writable = false;
     }
 
+    /// What held records up to segment `number` is elsewhere.
+    pub(crate) fn release(&mut self, number: u64) {
+        for s in self.segments.iter_mut().filter(|s| s.number <= number) {
+            s.mark.is_held = false;
+        }
+    }
+
+    /// Number of the newest segment; 0 when there is none.
+    pub(crate) fn newest(&self) -> u64 {
+        self.segments.last().map_or(0, |s| s.number)
+    }
+
     /// Removes closed segments all of whose records have marks below `mark`.
     pub(crate) fn drop_below(&mut self, mark: i64) {
         let open = self
@@ -312,7 +385,7 @@ impl Wal {
             .map(|s| s.number);
         let mut removed = false;
         self.segments.retain(|s| {
-            let covered = s.mark_max < mark && Some(s.number) != open;
+            let covered = s.mark.until < mark && !s.mark.is_held && Some(s.number) != open;
             if covered && let Err(error) = self.disk.remove(&s.path) {
                 tracing::warn!(path = %s.path.display(), %error, "cannot remove a segment");
                 return true;
@@ -329,7 +402,7 @@ impl Wal {
         &mut self,
         number: u64,
         is_last: bool,
-        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<i64, Malformed>,
+        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<Mark, Malformed>,
     ) -> std::io::Result<()> {
         let path = segment_path(&self.dir, number);
         let opened = self.disk.open(&path).and_then(|f| Ok((f.len()?, f)));
@@ -363,7 +436,7 @@ impl Wal {
             synced_bytes: if synced { len } else { 0 },
             told_synced_bytes: 0,
             sync_lost: !synced,
-            mark_max: i64::MIN,
+            mark: Mark::NONE,
         };
         let mut at = HEADER_BYTES as u64;
         while at < len {
@@ -371,7 +444,7 @@ impl Wal {
                 Record::Whole(SYNCED, _, next) => at = next,
                 Record::Whole(record_type, payload, next) => {
                     match visit(number, record_type, payload) {
-                        Ok(mark) => segment.mark_max = segment.mark_max.max(mark),
+                        Ok(mark) => segment.mark = segment.mark.and(mark),
                         Err(Malformed) => self.watch.corrupt(
                             self.kind,
                             &segment.path,
@@ -566,7 +639,7 @@ mod tests {
             FileKind::MetricWal,
             &mut |_, _, payload| {
                 records.push(payload.to_vec());
-                Ok(0)
+                Ok(Mark::NONE)
             },
         )
         .unwrap();

@@ -20,6 +20,7 @@ use self::model::{Content, Model, content_of};
 use self::workload::Workload;
 use super::MetricStore;
 use super::compact_run::Policy;
+use crate::Config;
 use crate::disk::faulty::{FaultyDisk, Rng, Weather};
 use crate::health::Watch;
 
@@ -50,7 +51,12 @@ struct Run {
 
 fn open(disk: &FaultyDisk, head_bytes_max: u64) -> MetricStore {
     let disk = Arc::new(disk.clone());
-    MetricStore::open(disk, Watch::for_test(), Path::new(DIR), head_bytes_max).unwrap()
+    let config = Config {
+        head_bytes_max,
+        out_of_order_window: Duration::ZERO,
+        ..Config::default()
+    };
+    MetricStore::open(disk, Watch::for_test(), Path::new(DIR), &config).unwrap()
 }
 
 fn policy() -> Policy {
@@ -133,6 +139,7 @@ impl Run {
         match outcome {
             Ok(report) => {
                 let told = report.appended
+                    + report.repeated
                     + report.duplicate
                     + report.out_of_order
                     + report.too_old

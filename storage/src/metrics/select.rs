@@ -260,14 +260,7 @@ impl MetricStore {
     /// Blocks and head chunks of one moment: between them nothing is missing.
     fn snapshot(&self, matchers: &[Matcher], range: TimeRange) -> Snapshot {
         let state = self.read();
-        let head = state
-            .head
-            .select(matchers)
-            .into_iter()
-            .filter_map(|id| state.head.get(id))
-            .map(|s| (s.labels.clone(), s.chunks(range).collect::<Vec<_>>()))
-            .filter(|(_, chunks)| !chunks.is_empty())
-            .collect();
+        let head = state.head.snapshot(matchers, range);
         Snapshot {
             blocks: state.blocks.clone(),
             tombstones: Arc::clone(&state.tombstones),

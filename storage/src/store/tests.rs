@@ -203,12 +203,12 @@ fn retention_by_size_removes_the_oldest_and_counts_everything() {
     let dir = tempfile::tempdir().unwrap();
     let mut registry = Registry::default();
     let small = Config {
-        size_bytes_max: 4_000_000,
+        size_bytes_max: 1_000_000,
         ..config(dir.path())
     };
     let storage = Storage::open(small, at(NOW), &mut registry).unwrap();
     let (mut t, mut value) = (NOW, 0.5_f64);
-    while storage.stats().blocks < 1 || storage.stats().disk_bytes < 3_800_000 {
+    while storage.stats().blocks < 1 || storage.stats().disk_bytes < 900_000 {
         value = (value * 3.9) * (1.0 - value);
         storage
             .append_samples(&samples(t, 100, value), at(t))
@@ -227,7 +227,7 @@ fn retention_by_size_removes_the_oldest_and_counts_everything() {
     }
     storage.maintain(at(t));
     assert!(all_points(&storage)[0].0 > oldest);
-    assert!(storage.stats().disk_bytes <= 4_000_000);
+    assert!(storage.stats().disk_bytes <= 1_000_000);
     assert!(storage.health().ok);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
