@@ -67,6 +67,7 @@ use self::flush::{early_flush_end, flush_in_place};
 use self::head::Head;
 use self::ingest::{Bounds, Plan, RefusedTargets, SeriesLimits, Writer};
 use self::replay::Replay;
+use self::tombstone::{Tombstone, tombstones_path};
 use self::wal_record::Encoder;
 use crate::disk::Disk;
 use crate::error::WriteError;
@@ -109,7 +110,7 @@ struct State {
     /// Oldest first.
     blocks: Vec<Arc<Block>>,
     /// Deletions that these blocks do not know yet.
-    tombstones: Arc<Vec<tombstone::Tombstone>>,
+    tombstones: Arc<Vec<Tombstone>>,
 }
 
 impl State {
@@ -149,6 +150,7 @@ impl MetricStore {
         }
         let head_bytes_max = config.head_bytes_max as usize;
         let mut replay = Replay::new(state.head.flushed_t());
+        let (blocks_before, tombstones_before) = (state.blocks.len(), state.tombstones.len());
         let wal = Wal::open(
             Arc::clone(&disk),
             Arc::clone(&watch),
@@ -156,6 +158,19 @@ impl MetricStore {
             FileKind::MetricWal,
             &mut |segment, record_type, payload| {
                 let mark = replay.record(&mut state.head, segment, record_type, payload)?;
+                for (matchers, range) in replay.deleted.drain(..) {
+                    // What was flushed during this replay is newer than the deletion's own
+                    // tombstone.
+                    if state.blocks.len() > blocks_before {
+                        next_number += 1;
+                        let tombstone = Tombstone {
+                            below: next_number - 1,
+                            range: (range.start.millis(), range.end.millis()),
+                            matchers,
+                        };
+                        Arc::make_mut(&mut state.tombstones).push(tombstone);
+                    }
+                }
                 if state.head.bytes() > head_bytes_max
                     && let Some(to) = early_flush_end(&state.head)
                 {
@@ -167,6 +182,13 @@ impl MetricStore {
                 Ok(mark)
             },
         )?;
+        if state.tombstones.len() > tombstones_before {
+            let path = tombstones_path(&blocks_dir);
+            if let Err(e) = tombstone::write(disk.as_ref(), &path, &state.tombstones) {
+                let error = WriteError::from_io("write", &path, e);
+                watch.write_failed("deletion", FileKind::Block, &error);
+            }
+        }
         watch.telemetry.samples_appended.inc_by(replay.samples);
         let series_max = config.head_bytes_max / SERIES_BYTES_ASSUMED;
         let series_max = series_max.clamp(1, wal_record::ID_MAX.into()) as usize;

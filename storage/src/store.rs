@@ -195,7 +195,8 @@ impl Storage {
     /// in the background. Samples appended later are not concerned.
     ///
     /// # Errors
-    /// When the disk refuses; nothing was deleted then.
+    /// When the disk refuses; nothing is deleted then, though the next start may find that the
+    /// deletion had reached the disk.
     pub fn delete_series(
         &self,
         sets: &[Vec<Matcher>],

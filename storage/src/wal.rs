@@ -13,15 +13,15 @@ use crate::error::WriteError;
 use crate::health::Watch;
 use crate::telemetry::FileKind;
 
-/// A segment is closed once it is this long, and four times as long as its definitions. Larger segments keep covered data on disk
-/// longer; smaller ones repeat definitions more often.
+/// A segment is closed once it is this long, and four times as long as its definitions. Larger
+/// segments keep covered data on disk longer; smaller ones repeat definitions more often.
 pub(crate) const SEGMENT_BYTES: u64 = 8 << 20;
 
 /// Longest payload of a record.
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 
 const MAGIC: [u8; 4] = *b"SWWL";
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 const HEADER_BYTES: usize = 20;
 /// Length, checksum, type.
 const RECORD_HEADER_BYTES: usize = 9;

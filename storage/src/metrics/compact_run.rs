@@ -413,12 +413,11 @@ impl MetricStore {
     ) -> Result<Deleted, WriteError> {
         let path = tombstones_path(&self.blocks_dir);
         let failed = |e| WriteError::from_io("write", &path, e);
-        // Blocks alone know deletions.
-        self.flush_all()?;
+        let mut flusher = self.lock_flusher();
         let deleted = self.count(sets, range).map_err(io::Error::other);
         let deleted = deleted.map_err(|e| WriteError::from_io("read", &self.blocks_dir, e))?;
-        let mut flusher = self.lock_flusher();
-        let mut tombstones = self.read().tombstones.to_vec();
+        let before = Arc::clone(&self.read().tombstones);
+        let mut tombstones = before.to_vec();
         for matchers in sets {
             flusher.next_number += 1;
             tombstones.push(Tombstone {
@@ -433,6 +432,11 @@ impl MetricStore {
             )));
         }
         write(self.disk.as_ref(), &path, &tombstones).map_err(failed)?;
+        if let Err(e) = self.delete_in_head(sets, range) {
+            // Should this fail too, the next start finds the blocks' part deleted.
+            let _ = write(self.disk.as_ref(), &path, &before);
+            return Err(e);
+        }
         self.write().tombstones = Arc::new(tombstones);
         Ok(deleted)
     }

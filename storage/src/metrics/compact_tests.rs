@@ -22,7 +22,7 @@ type Content = BTreeMap<String, Vec<(i64, u64)>>;
 fn open(disk: &FaultyDisk) -> MetricStore {
     let disk = Arc::new(disk.clone());
     let config = crate::Config {
-        out_of_order_window: std::time::Duration::ZERO,
+        out_of_order_window: Duration::ZERO,
         ..crate::Config::default()
     };
     MetricStore::open(disk, Watch::for_test(), Path::new("/data"), &config).unwrap()

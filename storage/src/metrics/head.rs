@@ -526,23 +526,20 @@ impl Head {
     }
 
     /// Forgets the samples in `range` of the series for which all matchers of one of `sets`
-    /// hold, series that have none left included. Gives series touched and samples gone.
-    pub(crate) fn delete(&mut self, sets: &[Vec<Matcher>], range: TimeRange) -> (u64, u64) {
+    /// hold, series that have none left included.
+    pub(crate) fn delete(&mut self, sets: &[Vec<Matcher>], range: TimeRange) {
         let mut ids: Vec<u32> = sets.iter().flat_map(|m| self.select(m)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let (mut series_count, mut sample_count) = (0, 0);
         for id in ids {
-            let before = sample_count;
-            sample_count += self.delete_in_order(id, range);
+            self.delete_in_order(id, range);
             for others in [&mut self.histograms, &mut self.late, &mut self.late_leaving] {
                 if let Some(others) = others.get_mut(&id) {
                     let was = others.bytes();
-                    sample_count += others.delete(range);
+                    others.delete(range);
                     self.bytes = (self.bytes + others.bytes()).saturating_sub(was);
                 }
             }
-            series_count += u64::from(sample_count > before);
         }
         for others in [&mut self.histograms, &mut self.late, &mut self.late_leaving] {
             others.retain(|_, o| !o.is_empty());
@@ -550,28 +547,27 @@ impl Head {
         let late = self.late.values().chain(self.late_leaving.values());
         self.late_bytes = late.map(Others::bytes).sum();
         self.forget_empty();
-        (series_count, sample_count)
     }
 
-    fn delete_in_order(&mut self, id: u32, range: TimeRange) -> u64 {
+    fn delete_in_order(&mut self, id: u32, range: TimeRange) {
         let unflushed = Timestamp::from_millis(self.flushed_t.unwrap_or(i64::MIN));
         let Some(series) = self.series.get_mut(id as usize).and_then(Option::as_mut) else {
-            return 0;
+            return;
         };
         let mut chunks = Vec::new();
         let all = TimeRange::new(unflushed, Timestamp::MAX);
         series.chunks(&self.times, &mut TimesCopies::default(), all, &mut chunks);
         let mut samples = Samples::default();
         for chunk in chunks {
+            // Bytes in memory that were encoded here decode.
             let _ = chunk.decode(&mut samples);
         }
         let before = samples.floats.len();
         samples
             .floats
             .retain(|p| !range.contains(Timestamp::from_millis(p.t)));
-        let gone = before - samples.floats.len();
-        if gone == 0 {
-            return 0;
+        if samples.floats.len() == before {
+            return;
         }
         let bytes = series.heap_bytes();
         let last_t = series.last_t;
@@ -583,13 +579,6 @@ impl Head {
         series.last_t = last_t;
         series.wal_run = 0;
         self.bytes = self.bytes + series.heap_bytes() - bytes;
-        gone as u64
-    }
-
-    /// Labels known, for tests.
-    #[cfg(test)]
-    pub(crate) fn label_count(&self) -> usize {
-        self.postings.len()
     }
 }
 

@@ -187,8 +187,8 @@ impl Others {
         self.bytes += other.bytes;
     }
 
-    /// Forgets the samples in `range`; gives how many these were.
-    pub(crate) fn delete(&mut self, range: TimeRange) -> u64 {
+    /// Forgets the samples in `range`.
+    pub(crate) fn delete(&mut self, range: TimeRange) {
         let before = self.len();
         let mut samples = Samples::default();
         let mut chunks = Vec::new();
@@ -209,7 +209,6 @@ impl Others {
                 self.insert_histogram(p);
             }
         }
-        (before - self.len()) as u64
     }
 }
 

@@ -26,7 +26,7 @@ use crate::health::Watch;
 
 const DIR: &str = "/data/metrics";
 /// Whether batches hold native histograms.
-const HISTOGRAMS: bool = false;
+const HISTOGRAMS: bool = true;
 const MINUTE: i64 = 60_000;
 /// Steps told when a run fails.
 const TRACE_STEPS: usize = 30;

@@ -186,10 +186,4 @@ impl Postings {
         }
         found.map_or(Candidates::All, Candidates::Some)
     }
-
-    /// Labels known, for tests.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.labels.iter().flatten().count()
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Histogram, Labels};
+use model::{Histogram, Labels, Matcher, TimeRange};
 
 use super::head::Head;
 use super::wal_record::{self, Decoder, Visit};
@@ -19,6 +19,8 @@ pub(super) struct Replay {
     known: Vec<Known>,
     run: u32,
     pub(super) samples: u64,
+    /// Deletions of the record read last.
+    pub(super) deleted: Vec<(Vec<Matcher>, TimeRange)>,
 }
 
 /// What a number of the log stands for.
@@ -90,6 +92,7 @@ impl Replay {
                 let (sets, range) = wal_record::decode_deletion(payload)?;
                 self.let_go_of(head);
                 head.delete(&sets, range);
+                self.deleted.extend(sets.into_iter().map(|m| (m, range)));
                 Ok(deletion_mark(head))
             }
             _ => Err(Malformed),

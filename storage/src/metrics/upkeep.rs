@@ -297,17 +297,16 @@ impl MetricStore {
     }
 
     /// Forgets samples in memory: those in `range` of the series for which all matchers of one
-    /// of `sets` hold. Gives series touched and samples gone. Survives a kill at once.
+    /// of `sets` hold. Durable when it returns. The caller holds the flusher: a flush on its way
+    /// would bring the samples to a block.
     ///
     /// # Errors
-    /// When the log cannot be written; nothing was forgotten then.
-    pub(crate) fn delete_in_head(
+    /// When the log cannot be written or synced; nothing was forgotten then.
+    pub(super) fn delete_in_head(
         &self,
         sets: &[Vec<Matcher>],
         range: TimeRange,
-    ) -> Result<(u64, u64), WriteError> {
-        // A flush on its way would bring the samples to a block.
-        let _flusher = self.lock_flusher();
+    ) -> Result<(), WriteError> {
         let mut writer = self.lock_writer();
         self.begin_segment(&mut writer)?;
         let mark = deletion_mark(&self.read().head);
@@ -315,6 +314,15 @@ impl MetricStore {
         writer.wal.append(wal_record::DELETION, &record, mark)?;
         // Numbers of series that go may be used again, which only the next segment may say.
         writer.wal.close_segment();
-        Ok(self.write().head.delete(sets, range))
+        let parts = writer.wal.unsynced();
+        for part in parts {
+            if part.sync().is_err() {
+                drop(writer);
+                return self.sync_done(&part, true);
+            }
+            writer.wal.synced(&part);
+        }
+        self.write().head.delete(sets, range);
+        Ok(())
     }
 }
