@@ -16,7 +16,7 @@ impl MetricStore {
         let Some(to) = self.read().head.end_of_all() else {
             return Ok(());
         };
-        match self.flush_to(&mut flusher, to) {
+        match self.flush_to(&mut flusher, to, false) {
             true => Ok(()),
             false => {
                 let e = std::io::Error::other("the health report says why");

@@ -222,7 +222,7 @@ fn every_flipped_byte_is_found_before_it_does_harm() {
         let matchers = [Matcher::new("i", MatchOp::Regex, "0.*").unwrap()];
         block
             .select(&matchers, TimeRange::ALL, &mut visit, &mut |_| {
-                reported += 1
+                reported += 1;
             })
             .unwrap();
         for (labels, found) in seen {

@@ -377,6 +377,12 @@ impl Head {
         days.into_iter().collect()
     }
 
+    /// Behind the last late sample that is setting out.
+    pub(crate) fn leaving_end(&self) -> Option<i64> {
+        let bounds = self.late_leaving.values().filter_map(Others::bounds);
+        bounds.map(|(_, last)| last.saturating_add(1)).max()
+    }
+
     fn late_chunks(&self, id: u32, range: TimeRange, into: &mut Vec<Chunk>) {
         for late in [&self.late_leaving, &self.late] {
             if let Some(others) = late.get(&id) {

@@ -49,11 +49,18 @@ struct Run {
     trace: VecDeque<String>,
 }
 
-fn open(disk: &FaultyDisk, head_bytes_max: u64) -> MetricStore {
+/// How late samples may be in the runs.
+const WINDOWS: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_secs(600),
+    Duration::from_secs(2 * 3600),
+];
+
+fn open(disk: &FaultyDisk, seed: u64, head_bytes_max: u64) -> MetricStore {
     let disk = Arc::new(disk.clone());
     let config = Config {
         head_bytes_max,
-        out_of_order_window: Duration::ZERO,
+        out_of_order_window: WINDOWS[(seed % 3) as usize],
         ..Config::default()
     };
     MetricStore::open(disk, Watch::for_test(), Path::new(DIR), &config).unwrap()
@@ -75,7 +82,7 @@ impl Run {
             seed,
             step: 0,
             rng: Rng::new(seed),
-            store: Some(open(&disk, 64 << 20)),
+            store: Some(open(&disk, seed, 64 << 20)),
             disk,
             clock: 1_700_000_000_000,
             workload: Workload::default(),
@@ -205,7 +212,7 @@ impl Run {
         self.note(format!("killed, opened with {head_bytes_max}"));
         self.calm();
         self.store = None;
-        self.store = Some(open(&self.disk, head_bytes_max));
+        self.store = Some(open(&self.disk, self.seed, head_bytes_max));
         let found = self.everything();
         self.model.reopened(found);
     }
@@ -217,7 +224,7 @@ impl Run {
         self.store = None;
         self.doubtful = false;
         self.disk.power_cut_at_random();
-        self.store = Some(open(&self.disk, head_bytes_max));
+        self.store = Some(open(&self.disk, self.seed, head_bytes_max));
         let found = self.everything();
         self.model.power_cut(found);
     }

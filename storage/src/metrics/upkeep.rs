@@ -44,8 +44,13 @@ impl MetricStore {
             let distrust = failed != self.syncs_redeemed.load(Ordering::Acquire);
             let due = self.due(now, distrust);
             if let Some(to) = due
-                && !self.flush_to(&mut flusher, to)
+                && !self.flush_to(&mut flusher, to, distrust)
             {
+                // A sync that failed on the way asks for another flush, of everything.
+                let is_news = self.syncs_failed.load(Ordering::Acquire) != failed;
+                if is_news && !distrust {
+                    continue;
+                }
                 break;
             }
             if distrust {
@@ -129,8 +134,11 @@ impl MetricStore {
                 let state = self.read();
                 early_flush_end(&state.head).or_else(|| self.late_due(&state.head))
             };
-            if let Some(to) = to {
-                self.flush_to(&mut flusher, to);
+            // After a failed sync maintenance brings everything to a block at once.
+            if let Some(to) = to
+                && self.is_trusted().is_ok()
+            {
+                self.flush_to(&mut flusher, to, false);
             }
         }
     }
@@ -164,15 +172,17 @@ impl MetricStore {
     }
 
     /// Moves samples before `to`, and all that came late, into blocks. On failure they stay in
-    /// memory and in the log.
-    pub(super) fn flush_to(&self, flusher: &mut Flusher, to: i64) -> bool {
+    /// memory and in the log. Where the log cannot be trusted `to` is behind everything, and
+    /// there is one block, so that a power cut leaves whole batches.
+    pub(super) fn flush_to(&self, flusher: &mut Flusher, to: i64, distrust: bool) -> bool {
         let started = Instant::now();
         // A block is durable at once. Were the log behind it lost at a power cut, half of a
         // batch that reaches beyond `to` would be there, and later batches without earlier ones.
         for part in self.unsynced() {
             let failed = part.sync().is_err();
-            // What failed is in health, and the next maintenance brings everything to a block.
-            let _ = self.sync_done(&part, failed);
+            if self.sync_done(&part, failed).is_err() && !distrust {
+                return false;
+            }
         }
         let (ids, late, segment) = {
             // An append between its look at the head and its write holds the writer.
@@ -184,7 +194,7 @@ impl MetricStore {
                 writer.wal.close_segment();
             }
             let has_any = head.bounds().is_some_and(|(first, _)| first < to);
-            let ids = if has_any {
+            let ids = if has_any || (distrust && !late.is_empty()) {
                 head.sorted_ids()
             } else {
                 Vec::new()
@@ -194,10 +204,19 @@ impl MetricStore {
         let mut blocks = Vec::new();
         let before = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(to.saturating_sub(1)));
         let mut copies = TimesCopies::default();
-        let mut written = self.write_blocks(flusher, ids, to, &mut blocks, &mut |head, id| {
-            head.in_order_chunks(id, before, &mut copies)
+        let late_end = self.read().head.leaving_end().filter(|_| distrust);
+        let end = late_end.map_or(to, |late| late.max(to));
+        let mut written = self.write_blocks(flusher, ids, end, &mut blocks, &mut |head, id| {
+            let mut chunks = head.in_order_chunks(id, before, &mut copies);
+            if distrust {
+                chunks.extend(head.leaving(id, TimeRange::ALL));
+            }
+            chunks
         });
-        let days = self.read().head.leaving_days(DAY_MS);
+        let days = match distrust {
+            true => Vec::new(),
+            false => self.read().head.leaving_days(DAY_MS),
+        };
         for day in days {
             let (start, end) = (day * DAY_MS, (day + 1).saturating_mul(DAY_MS));
             let range = TimeRange {

@@ -218,7 +218,7 @@ impl Encoder {
         for s in floats {
             let (tags, values) = (&mut self.tags, &mut self.values);
             hint(s.id, &mut |hint| {
-                put_value(tags, values, hint, s.before, s.v)
+                put_value(tags, values, hint, s.before, s.v);
             });
         }
         raw.extend_from_slice(&self.tags);
