@@ -98,7 +98,7 @@ impl Run {
         self.store.as_ref().unwrap()
     }
 
-    fn note(&mut self, what: String) {
+    fn note(&mut self, what: impl std::fmt::Display) {
         if self.trace.len() == TRACE_STEPS {
             self.trace.pop_front();
         }
@@ -153,7 +153,7 @@ impl Run {
                     + report.too_far_future
                     + report.series_limit;
                 assert_eq!(told, size as u64, "not every sample was accounted for");
-                self.model.appended(&batch, read, &report, self.clock);
+                self.model.appended(&batch, &read, &report, self.clock);
             }
             Err(_) => {
                 assert!(self.stormy || self.doubtful, "an error without a cause");
@@ -181,7 +181,7 @@ impl Run {
     }
 
     fn maintain(&mut self) {
-        self.note("maintain".to_owned());
+        self.note("maintain");
         let now = Timestamp::from_millis(self.clock);
         self.store().maintain(now);
         // Compaction meets bad reads too; queries do not, or the model could not tell.
@@ -214,7 +214,7 @@ impl Run {
         self.store = None;
         self.store = Some(open(&self.disk, self.seed, head_bytes_max));
         let found = self.everything();
-        self.model.reopened(found);
+        self.model.reopened(&found);
     }
 
     fn power_cut(&mut self) {
@@ -231,7 +231,7 @@ impl Run {
 
     fn storm(&mut self) {
         if self.stormy {
-            self.note("calm".to_owned());
+            self.note("calm");
             self.calm();
             return;
         }
