@@ -12,7 +12,6 @@ use model::{Hints, Labels, Sample, SampleBatch, Samples, Selection, TimeRange, T
 use super::MetricStore;
 use super::block_frame::{Frame, TimesPage};
 use super::block_group::Group;
-use super::chunk::ChunkBuilder;
 use super::column::decode_values;
 use super::head_series::HeadSeries;
 use super::head_times::{SharedTimes, TimesCopies};
@@ -28,6 +27,7 @@ const HEAD_BYTES: u64 = 1 << 20;
 /// More than a chunk holds.
 const POINTS: usize = 300;
 
+#[expect(clippy::panic, reason = "a finding")]
 fn open(disk: &FaultyDisk) -> MetricStore {
     let watch = Watch::new(Telemetry::new(
         &mut prometheus_client::registry::Registry::default(),
