@@ -209,22 +209,23 @@ fn retention_by_size_removes_the_oldest_and_counts_everything() {
     };
     let storage = Storage::open(small, at(NOW), &mut registry).unwrap();
     let (mut t, mut value) = (NOW, 0.5_f64);
-    while storage.stats().blocks < 1 || storage.stats().disk_bytes < 1_800_000 {
+    let mut minute = || {
         value = (value * 3.9) * (1.0 - value);
-        storage
-            .append_samples(&samples(t, 400, value), at(t))
-            .unwrap();
+        // Nothing of it repeats: these are eight bytes each, packed as they may be.
+        let mut batch = samples(t, 100, value);
+        for (i, sample) in (1_u32..).zip(&mut batch.samples) {
+            sample.value /= f64::from(i);
+        }
+        storage.append_samples(&batch, at(t)).unwrap();
         t += 60_000;
         storage.maintain(at(t));
+    };
+    while storage.stats().blocks < 1 || storage.stats().disk_bytes < 1_800_000 {
+        minute();
     }
     let oldest = all_points(&storage)[0].0;
     for _ in 0..600 {
-        value = (value * 3.9) * (1.0 - value);
-        storage
-            .append_samples(&samples(t, 400, value), at(t))
-            .unwrap();
-        t += 60_000;
-        storage.maintain(at(t));
+        minute();
     }
     storage.maintain(at(t));
     assert!(all_points(&storage)[0].0 > oldest);
