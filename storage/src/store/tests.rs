@@ -75,7 +75,7 @@ fn a_look_up_ends_at_its_bounds() {
         .unwrap();
     let cancel = Arc::new(AtomicBool::new(false));
     let within = |series_max| {
-        let bounds = model::ReadBounds {
+        let bounds = ReadBounds {
             series_max,
             setting: "query.bytes_max",
             cancel: Some(Arc::clone(&cancel)),
@@ -101,7 +101,7 @@ fn a_look_up_ends_at_its_bounds() {
     assert!(within(known - 1).label_names(&[], TimeRange::ALL).is_err());
     cancel.store(true, Ordering::Relaxed);
     let gone = within(known).label_values("i", &[], TimeRange::ALL);
-    assert!(matches!(gone, Err(model::ReadError::Canceled)));
+    assert!(matches!(gone, Err(ReadError::Canceled)));
 }
 
 fn line_count(storage: &Storage) -> usize {
