@@ -111,6 +111,10 @@ struct State {
     blocks: Vec<Arc<Block>>,
     /// Deletions that these blocks do not know yet.
     tombstones: Arc<Vec<Tombstone>>,
+    /// Of what the log has in order, everything before this instant is in blocks. A flush
+    /// during a replay leaves it: what is read back behind the flush is late in memory then,
+    /// but in order in the log.
+    in_blocks_t: Option<i64>,
 }
 
 impl State {
@@ -140,6 +144,7 @@ impl MetricStore {
             head: Head::default(),
             blocks,
             tombstones: open_tombstones(disk.as_ref(), &watch, &blocks_dir, &mut next_number),
+            in_blocks_t: None,
         };
         // Not from the blocks: they may come from elsewhere, and out of order.
         let first = Wal::newest_first_record(disk.as_ref(), &wal_dir, FileKind::MetricWal)?;
@@ -147,6 +152,7 @@ impl MetricStore {
             && let Ok(flushed_t) = wal_record::decode_floor(&payload)
         {
             state.head.drop_before(flushed_t);
+            state.in_blocks_t = Some(flushed_t);
         }
         let head_bytes_max = config.head_bytes_max as usize;
         let mut replay = Replay::new(state.head.flushed_t());
@@ -306,9 +312,9 @@ impl MetricStore {
     fn begin_segment(&self, writer: &mut Writer) -> Result<u64, WriteError> {
         let before = writer.wal.newest();
         let segment = writer.wal.begin()?;
-        let flushed_t = self.read().head.flushed_t();
+        let in_blocks_t = self.read().in_blocks_t;
         if segment != before
-            && let Some(t) = flushed_t
+            && let Some(t) = in_blocks_t
         {
             let floor = wal_record::encode_floor(t);
             writer.wal.append(wal_record::FLOOR, &floor, Mark::NONE)?;

@@ -241,6 +241,7 @@ impl MetricStore {
             state.add_blocks(blocks);
             state.head.late_arrived();
             state.head.drop_before(to);
+            state.in_blocks_t = state.head.flushed_t();
         }
         writer.wal.close_segment();
         writer.wal.release(segment);
