@@ -67,7 +67,7 @@ use self::flush::{early_flush_end, flush_in_place};
 use self::head::Head;
 use self::ingest::{Bounds, Plan, RefusedTargets, SeriesLimits, Writer};
 use self::replay::Replay;
-use self::tombstone::{Tombstone, tombstones_path};
+use self::tombstone::Tombstone;
 use self::wal_record::Encoder;
 use crate::disk::Disk;
 use crate::error::WriteError;
@@ -156,45 +156,31 @@ impl MetricStore {
         }
         let head_bytes_max = config.head_bytes_max as usize;
         let mut replay = Replay::new(state.head.flushed_t());
-        let (blocks_before, tombstones_before) = (state.blocks.len(), state.tombstones.len());
+        let mut deletions = None;
         let wal = Wal::open(
             Arc::clone(&disk),
             Arc::clone(&watch),
-            wal_dir,
+            wal_dir.clone(),
             FileKind::MetricWal,
             &mut |segment, record_type, payload| {
                 let mark = replay.record(&mut state.head, segment, record_type, payload)?;
-                for (matchers, range) in replay.deleted.drain(..) {
-                    // What was flushed during this replay is newer than the deletion's own
-                    // tombstone.
-                    if state.blocks.len() > blocks_before {
+                if state.head.bytes() > head_bytes_max && early_flush_end(&state.head).is_some() {
+                    let (disk, kind) = (disk.as_ref(), FileKind::MetricWal);
+                    let all = || Wal::payloads_of(disk, &wal_dir, kind, wal_record::DELETION);
+                    // Without knowing them there is no flush.
+                    let Ok(deletions) = deletions.get_or_insert_with(all) else {
+                        return Ok(mark);
+                    };
+                    replay.delete_ahead(&mut state.head, deletions);
+                    if let Some(to) = early_flush_end(&state.head) {
+                        let path = block_path(&blocks_dir, next_number);
+                        flush_in_place(disk, &watch, &cache, &mut state, to, &path);
                         next_number += 1;
-                        let tombstone = Tombstone {
-                            below: next_number - 1,
-                            range: (range.start.millis(), range.end.millis()),
-                            matchers,
-                        };
-                        Arc::make_mut(&mut state.tombstones).push(tombstone);
                     }
-                }
-                if state.head.bytes() > head_bytes_max
-                    && let Some(to) = early_flush_end(&state.head)
-                {
-                    let path = block_path(&blocks_dir, next_number);
-                    replay.let_go_of(&state.head);
-                    flush_in_place(disk.as_ref(), &watch, &cache, &mut state, to, &path);
-                    next_number += 1;
                 }
                 Ok(mark)
             },
         )?;
-        if state.tombstones.len() > tombstones_before {
-            let path = tombstones_path(&blocks_dir);
-            if let Err(e) = tombstone::write(disk.as_ref(), &path, &state.tombstones) {
-                let error = WriteError::from_io("write", &path, e);
-                watch.write_failed("deletion", FileKind::Block, &error);
-            }
-        }
         watch.telemetry.samples_appended.inc_by(replay.samples);
         let series_max = config.head_bytes_max / SERIES_BYTES_ASSUMED;
         let series_max = series_max.clamp(1, wal_record::ID_MAX.into()) as usize;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Histogram, Labels, Matcher, TimeRange};
+use model::{Histogram, Labels};
 
 use super::head::Head;
 use super::wal_record::{self, Decoder, Visit};
@@ -19,8 +19,8 @@ pub(super) struct Replay {
     known: Vec<Known>,
     run: u32,
     pub(super) samples: u64,
-    /// Deletions of the record read last.
-    pub(super) deleted: Vec<(Vec<Matcher>, TimeRange)>,
+    /// Deletions read.
+    deletions: usize,
 }
 
 /// What a number of the log stands for.
@@ -53,11 +53,22 @@ impl Replay {
         }
     }
 
-    /// A flush is about to remove series from the head: their numbers will mean nothing.
-    pub(super) fn let_go_of(&mut self, head: &Head) {
+    /// Series are about to go from the head: their numbers will mean nothing.
+    fn let_go_of(&mut self, head: &Head) {
         for known in &mut self.known {
             if let Some(id) = known.id.take() {
                 known.labels = head.get(id).map(|_| head.labels(id));
+            }
+        }
+    }
+
+    /// Forgets what deletions further on in the log are about, all of which are `deletions`:
+    /// when they come it will be in a block.
+    pub(super) fn delete_ahead(&mut self, head: &mut Head, deletions: &[Vec<u8>]) {
+        self.let_go_of(head);
+        for payload in deletions.iter().skip(self.deletions) {
+            if let Ok((sets, range)) = wal_record::decode_deletion(payload) {
+                head.delete(&sets, range);
             }
         }
     }
@@ -89,10 +100,10 @@ impl Replay {
             // The newest one was looked up before.
             wal_record::FLOOR => wal_record::decode_floor(payload).map(|_| Mark::NONE),
             wal_record::DELETION => {
+                self.deletions += 1;
                 let (sets, range) = wal_record::decode_deletion(payload)?;
                 self.let_go_of(head);
                 head.delete(&sets, range);
-                self.deleted.extend(sets.into_iter().map(|m| (m, range)));
                 Ok(deletion_mark(head))
             }
             _ => Err(Malformed),
@@ -119,6 +130,14 @@ impl IntoHead<'_> {
             known.id = Some(id.unwrap_or_else(|| self.head.create(&labels)));
         }
         known.id
+    }
+
+    /// Whether a sample that was in order is so here too. A flush during this replay may have
+    /// passed it; and late samples that had been flushed may keep a series, with its newest
+    /// instant, that a deletion had removed when the sample came.
+    fn is_in_order(&self, id: u32, t: i64) -> bool {
+        let series = self.head.get(id);
+        series.is_some_and(|s| t > s.last_t) && self.head.floor_t().is_none_or(|f| t >= f)
     }
 
     /// Whether a sample that was in order is in a block already; else it counts here.
@@ -158,13 +177,9 @@ impl Visit for IntoHead<'_> {
         let Some(id) = self.id_of(id) else {
             return;
         };
-        // A flush during this replay may have passed it.
-        if self.head.floor_t().is_some_and(|f| t < f) {
-            self.head.push_late(id, t, v);
-        } else if self.head.get(id).is_some_and(|s| t > s.last_t) {
-            self.head.push(id, t, v, 0);
-        } else {
-            return;
+        match self.is_in_order(id, t) {
+            true => self.head.push(id, t, v, 0),
+            false => self.head.push_late(id, t, v),
         }
         *self.samples += 1;
     }
@@ -185,12 +200,9 @@ impl Visit for IntoHead<'_> {
         let Some(id) = self.id_of(id) else {
             return;
         };
-        if is_late || self.head.floor_t().is_some_and(|f| t < f) {
-            self.head.push_late_histogram(id, t, h);
-        } else if self.head.get(id).is_some_and(|s| t > s.last_t) {
-            self.head.push_histogram(id, t, h);
-        } else {
-            return;
+        match !is_late && self.is_in_order(id, t) {
+            true => self.head.push_histogram(id, t, h),
+            false => self.head.push_late_histogram(id, t, h),
         }
         *self.samples += 1;
     }
