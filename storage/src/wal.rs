@@ -47,6 +47,8 @@ pub(crate) struct Wal {
     /// Bytes of the open segment that every segment has to repeat.
     repeated_bytes: u64,
     buffer: Vec<u8>,
+    /// A segment was removed, and that may not be durable yet.
+    removed: bool,
 }
 
 struct Segment {
@@ -140,6 +142,8 @@ impl Wal {
             next_number: numbers.last().map_or(1, |n| n + 1),
             repeated_bytes: 0,
             buffer: Vec::new(),
+            // By the process before.
+            removed: true,
         };
         for (i, number) in numbers.iter().enumerate() {
             let is_last = i + 1 == numbers.len();
@@ -417,19 +421,35 @@ impl Wal {
             .last()
             .filter(|_| self.writable)
             .map(|s| s.number);
-        let mut removed = false;
-        self.segments.retain(|s| {
-            let covered = s.mark.until < mark && !s.mark.is_held && Some(s.number) != open;
-            if covered && let Err(error) = self.disk.remove(&s.path) {
-                tracing::warn!(path = %s.path.display(), %error, "cannot remove a segment");
-                return true;
+        let covered =
+            |s: &Segment| s.mark.until < mark && !s.mark.is_held && Some(s.number) != open;
+        // One by one: after a power cut an older one must not be there when a newer one, which
+        // may say that its samples were deleted, is gone.
+        while let Some(at) = self.segments.iter().position(covered) {
+            if !self.settle_removal() {
+                return;
             }
-            removed |= covered;
-            !covered
-        });
-        if removed && let Err(error) = self.disk.sync_dir(&self.dir) {
-            tracing::warn!(path = %self.dir.display(), %error, "cannot sync a directory");
+            let path = &self.segments[at].path;
+            if let Err(error) = self.disk.remove(path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a segment");
+                return;
+            }
+            self.removed = true;
+            self.segments.remove(at);
         }
+        self.settle_removal();
+    }
+
+    /// Makes the last removal durable.
+    fn settle_removal(&mut self) -> bool {
+        if self.removed
+            && let Err(error) = self.disk.sync_dir(&self.dir)
+        {
+            tracing::warn!(path = %self.dir.display(), %error, "cannot sync a directory");
+            return false;
+        }
+        self.removed = false;
+        true
     }
 
     fn replay(

@@ -398,6 +398,8 @@ impl MetricStore {
         };
         let left: Vec<Tombstone> = tombstones.iter().filter(open).cloned().collect();
         if left.len() < tombstones.len() {
+            // First the blocks that went for them have to be gone for good.
+            self.disk.sync_dir(&self.blocks_dir)?;
             let path = tombstones_path(&self.blocks_dir);
             write(self.disk.as_ref(), &path, &left)?;
             self.write().tombstones = Arc::new(left);
