@@ -20,7 +20,7 @@ use super::compact_merge::{Merge, Output, Step};
 use super::directory::{block_path, remove_file};
 use super::tombstone::{Cuts, KeepRules, TOMBSTONES_MAX, Tombstone, tombstones_path, write};
 use crate::config::Rollup;
-use crate::disk::quarantine;
+use crate::disk::{number_in, quarantine};
 use crate::error::WriteError;
 use crate::retention::Piece;
 use crate::telemetry::FileKind;
@@ -398,7 +398,14 @@ impl MetricStore {
         };
         let left: Vec<Tombstone> = tombstones.iter().filter(open).cloned().collect();
         if left.len() < tombstones.len() {
-            // First the blocks that went for them have to be gone for good.
+            // First the blocks that went for them have to be gone for good: also those that
+            // could not be removed, which the next start would find.
+            for entry in self.disk.list(&self.blocks_dir)? {
+                let known = |n: u64| blocks.iter().any(|b| b.number == n);
+                if entry.name.ends_with(".blk") && !number_in(&entry.name).is_some_and(known) {
+                    self.disk.remove(&self.blocks_dir.join(&entry.name))?;
+                }
+            }
             self.disk.sync_dir(&self.blocks_dir)?;
             let path = tombstones_path(&self.blocks_dir);
             write(self.disk.as_ref(), &path, &left)?;
