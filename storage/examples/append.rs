@@ -20,6 +20,9 @@ fn main() {
     let dir = std::env::temp_dir().join(format!("storage-append-{}", std::process::id()));
     let config = Config {
         dir: dir.clone(),
+        // So that the figures are those of any number of series, not of the limits.
+        head_bytes_max: 1 << 30,
+        series_per_target_max: usize::MAX,
         ..Config::default()
     };
     let mut registry = prometheus_client::registry::Registry::default();

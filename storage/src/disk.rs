@@ -5,6 +5,7 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "fuzz targets use a part of it"))]
+#[expect(clippy::unwrap_used, reason = "it serves tests and fuzz targets only")]
 pub(crate) mod faulty;
 
 use std::fs;

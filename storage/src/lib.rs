@@ -32,10 +32,10 @@ use std::time::Duration;
 
 pub use config::{Config, Rollup};
 pub use error::{OpenError, WriteError};
+pub use metrics::Deleted;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use metrics::fuzzing;
-pub use metrics::Deleted;
 pub use report::{AppendReport, Health, Stats};
 pub use store::Storage;
 

@@ -80,7 +80,10 @@ impl LogStore {
             Arc::clone(&watch),
             wal_dir,
             FileKind::LogWal,
-            &mut |segment, record_type, payload| replay.record(segment, record_type, payload),
+            &mut |segment, record_type, payload| {
+                let mark = replay.record(segment, record_type, payload)?;
+                Ok(mark.into())
+            },
         )?;
         watch.telemetry.log_lines.inc_by(replay.lines);
         let head_bytes = replay.streams.values().flat_map(|s| &s.lines);

@@ -5,17 +5,24 @@
 pub struct AppendReport {
     /// Stored.
     pub appended: u64,
-    /// Same series and instant as the sample before: nothing to do when the value is the
-    /// same too, else the first value stays.
+    /// Of those, older than the newest sample of their series or than what is in blocks, by
+    /// less than [`crate::Config::out_of_order_window`].
+    pub late: u64,
+    /// Stored before, with the same series, instant and value: nothing to do.
+    pub repeated: u64,
+    /// Same series and instant as a stored sample, another value: the first one stays.
     pub duplicate: u64,
-    /// Older than the newest sample of its series.
+    /// Older than the newest sample of its series, and too late.
     pub out_of_order: u64,
-    /// Older than what is still in memory; its time is already in a block.
+    /// Older than what is still in memory, and too late: its time is already in a block.
     pub too_old: u64,
     /// More than [`crate::FUTURE_MAX`] ahead of the clock.
     pub too_far_future: u64,
     /// Of a new series, when there are already as many as the head may hold.
     pub series_limit: u64,
+    /// Of a new series, when its target has as many as
+    /// [`crate::Config::series_per_target_max`].
+    pub target_limit: u64,
     /// Series seen for the first time (or again after they had left memory).
     pub new_series: u64,
 }

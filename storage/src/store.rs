@@ -85,13 +85,9 @@ impl Storage {
                 source,
             }
         };
-        let metrics = MetricStore::open(
-            Arc::clone(&disk),
-            Arc::clone(&watch),
-            &metrics_dir,
-            config.head_bytes_max,
-        )
-        .map_err(failed(metrics_dir.clone()))?;
+        let metrics =
+            MetricStore::open(Arc::clone(&disk), Arc::clone(&watch), &metrics_dir, &config)
+                .map_err(failed(metrics_dir.clone()))?;
         let logs = LogStore::open(
             Arc::clone(&disk),
             Arc::clone(&watch),
@@ -199,7 +195,8 @@ impl Storage {
     /// in the background. Samples appended later are not concerned.
     ///
     /// # Errors
-    /// When the disk refuses; nothing was deleted then.
+    /// When the disk refuses; nothing is deleted then, though the next start may find that the
+    /// deletion had reached the disk.
     pub fn delete_series(
         &self,
         sets: &[Vec<Matcher>],

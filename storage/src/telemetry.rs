@@ -17,6 +17,7 @@ pub(crate) enum Refusal {
     TooOld,
     TooFarFuture,
     SeriesLimit,
+    TargetLimit,
     Disk,
 }
 
@@ -47,6 +48,7 @@ impl Refusal {
             Refusal::TooOld => "too_old",
             Refusal::TooFarFuture => "too_far_future",
             Refusal::SeriesLimit => "series_limit",
+            Refusal::TargetLimit => "target_limit",
             Refusal::Disk => "disk",
         }
     }
@@ -115,6 +117,7 @@ pub(crate) struct Telemetry {
     pub(crate) series: Gauge,
     pub(crate) head_bytes: Gauge,
     pub(crate) samples_appended: Counter,
+    pub(crate) samples_late: Counter,
     pub(crate) samples_refused: Family<RefusalLabels, Counter>,
     pub(crate) log_lines: Counter,
     pub(crate) log_raw_bytes: Counter,
@@ -135,6 +138,7 @@ impl Telemetry {
             series: Gauge::default(),
             head_bytes: Gauge::default(),
             samples_appended: Counter::default(),
+            samples_late: Counter::default(),
             samples_refused: Family::default(),
             log_lines: Counter::default(),
             log_raw_bytes: Counter::default(),
@@ -160,6 +164,11 @@ impl Telemetry {
             "samples_appended",
             "Samples stored",
             t.samples_appended.clone(),
+        );
+        r.register(
+            "samples_late",
+            "Of the samples stored, those older than the newest of their series",
+            t.samples_late.clone(),
         );
         r.register(
             "samples_refused",

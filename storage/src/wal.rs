@@ -4,6 +4,9 @@
 //! in every segment), so a segment goes as soon as what it holds is elsewhere, and damage in
 //! one costs nothing in another. Bytes: `docs/formats/wal.md`.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,15 +16,15 @@ use crate::error::WriteError;
 use crate::health::Watch;
 use crate::telemetry::FileKind;
 
-/// A segment is closed once it is this long, and four times as long as its definitions. Larger segments keep covered data on disk
-/// longer; smaller ones repeat definitions more often.
+/// A segment is closed once it is this long, and four times as long as its definitions. Larger
+/// segments keep covered data on disk longer; smaller ones repeat definitions more often.
 pub(crate) const SEGMENT_BYTES: u64 = 8 << 20;
 
 /// Longest payload of a record.
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 
 const MAGIC: [u8; 4] = *b"SWWL";
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 const HEADER_BYTES: usize = 20;
 /// Length, checksum, type.
 const RECORD_HEADER_BYTES: usize = 9;
@@ -44,6 +47,8 @@ pub(crate) struct Wal {
     /// Bytes of the open segment that every segment has to repeat.
     repeated_bytes: u64,
     buffer: Vec<u8>,
+    /// A segment was removed, and that may not be durable yet.
+    removed: bool,
 }
 
 struct Segment {
@@ -57,7 +62,40 @@ struct Segment {
     told_synced_bytes: u64,
     /// A sync failed, and who asked for it has not heard of it yet.
     sync_lost: bool,
-    mark_max: i64,
+    mark: Mark,
+}
+
+/// When a record is no longer needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Once everything up to this point is elsewhere, see [`Wal::drop_below`],
+    pub(crate) until: i64,
+    /// and, when set, [`Wal::release`] was called for its segment.
+    pub(crate) is_held: bool,
+}
+
+impl Mark {
+    /// Not needed beyond its neighbours.
+    pub(crate) const NONE: Mark = Mark {
+        until: i64::MIN,
+        is_held: false,
+    };
+
+    fn and(self, other: Mark) -> Mark {
+        Mark {
+            until: self.until.max(other.until),
+            is_held: self.is_held || other.is_held,
+        }
+    }
+}
+
+impl From<i64> for Mark {
+    fn from(until: i64) -> Mark {
+        Mark {
+            until,
+            is_held: false,
+        }
+    }
 }
 
 /// What has to be synced; see [`Wal::unsynced`].
@@ -90,7 +128,7 @@ impl Wal {
         watch: Arc<Watch>,
         dir: PathBuf,
         kind: FileKind,
-        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<i64, Malformed>,
+        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<Mark, Malformed>,
     ) -> std::io::Result<Wal> {
         disk.create_dir(&dir)?;
         let numbers = segment_numbers(disk.as_ref(), &dir)?;
@@ -104,6 +142,8 @@ impl Wal {
             next_number: numbers.last().map_or(1, |n| n + 1),
             repeated_bytes: 0,
             buffer: Vec::new(),
+            // By the process before.
+            removed: true,
         };
         for (i, number) in numbers.iter().enumerate() {
             let is_last = i + 1 == numbers.len();
@@ -135,6 +175,65 @@ impl Wal {
             }));
         }
         Ok(None)
+    }
+
+    /// Type and payload of the first record of the newest segment that has one, without
+    /// replaying anything.
+    pub(crate) fn newest_first_record(
+        disk: &dyn Disk,
+        dir: &Path,
+        kind: FileKind,
+    ) -> std::io::Result<Option<(u8, Vec<u8>)>> {
+        disk.create_dir(dir)?;
+        for number in segment_numbers(disk, dir)?.into_iter().rev() {
+            let opened = disk.open(&segment_path(dir, number));
+            let Ok((len, file)) = opened.and_then(|f| Ok((f.len()?, f))) else {
+                continue;
+            };
+            let mut window = Window::new(file.as_ref(), len);
+            if !window.header_holds(kind, number) {
+                continue;
+            }
+            let mut at = HEADER_BYTES as u64;
+            while let Record::Whole(record_type, payload, next) = window.record(at) {
+                if record_type != SYNCED {
+                    return Ok(Some((record_type, payload.to_vec())));
+                }
+                at = next;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Payloads of the whole records of one type, oldest first, without replaying anything.
+    pub(crate) fn payloads_of(
+        disk: &dyn Disk,
+        dir: &Path,
+        kind: FileKind,
+        wanted: u8,
+    ) -> std::io::Result<Vec<Vec<u8>>> {
+        let mut payloads = Vec::new();
+        for number in segment_numbers(disk, dir)? {
+            let file = disk.open(&segment_path(dir, number))?;
+            let mut window = Window::new(file.as_ref(), file.len()?);
+            if !window.header_holds(kind, number) {
+                continue;
+            }
+            let mut at = HEADER_BYTES as u64;
+            loop {
+                at = match window.record(at) {
+                    Record::Whole(record_type, payload, next) => {
+                        if record_type == wanted {
+                            payloads.push(payload.to_vec());
+                        }
+                        next
+                    }
+                    Record::Bad(Some(next)) => next,
+                    Record::Bad(None) => break,
+                };
+            }
+        }
+        Ok(payloads)
     }
 
     /// Makes sure a segment is open, and gives its number.
@@ -188,7 +287,7 @@ impl Wal {
             synced_bytes: HEADER_BYTES as u64,
             told_synced_bytes: HEADER_BYTES as u64,
             sync_lost: false,
-            mark_max: i64::MIN,
+            mark: Mark::NONE,
         });
         self.writable = true;
         self.repeated_bytes = 0;
@@ -204,7 +303,7 @@ impl Wal {
         &mut self,
         record_type: u8,
         payload: &[u8],
-        mark: i64,
+        mark: impl Into<Mark>,
     ) -> Result<(), WriteError> {
         if payload.len() > RECORD_BYTES_MAX {
             return Err(WriteError::BatchTooLarge {
@@ -233,7 +332,7 @@ impl Wal {
         }
         segment.bytes += self.buffer.len() as u64;
         segment.told_synced_bytes = synced;
-        segment.mark_max = segment.mark_max.max(mark);
+        segment.mark = segment.mark.and(mark.into());
         // One large batch must not stay in memory for good.
         self.buffer.shrink_to(1 << 20);
         Ok(())
@@ -303,6 +402,18 @@ impl Wal {
         self.writable = false;
     }
 
+    /// What held records up to segment `number` is elsewhere.
+    pub(crate) fn release(&mut self, number: u64) {
+        for s in self.segments.iter_mut().filter(|s| s.number <= number) {
+            s.mark.is_held = false;
+        }
+    }
+
+    /// Number of the newest segment; 0 when there is none.
+    pub(crate) fn newest(&self) -> u64 {
+        self.segments.last().map_or(0, |s| s.number)
+    }
+
     /// Removes closed segments all of whose records have marks below `mark`.
     pub(crate) fn drop_below(&mut self, mark: i64) {
         let open = self
@@ -310,26 +421,42 @@ impl Wal {
             .last()
             .filter(|_| self.writable)
             .map(|s| s.number);
-        let mut removed = false;
-        self.segments.retain(|s| {
-            let covered = s.mark_max < mark && Some(s.number) != open;
-            if covered && let Err(error) = self.disk.remove(&s.path) {
-                tracing::warn!(path = %s.path.display(), %error, "cannot remove a segment");
-                return true;
+        let covered =
+            |s: &Segment| s.mark.until < mark && !s.mark.is_held && Some(s.number) != open;
+        // One by one: after a power cut an older one must not be there when a newer one, which
+        // may say that its samples were deleted, is gone.
+        while let Some(at) = self.segments.iter().position(covered) {
+            if !self.settle_removal() {
+                return;
             }
-            removed |= covered;
-            !covered
-        });
-        if removed && let Err(error) = self.disk.sync_dir(&self.dir) {
-            tracing::warn!(path = %self.dir.display(), %error, "cannot sync a directory");
+            let path = &self.segments[at].path;
+            if let Err(error) = self.disk.remove(path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a segment");
+                return;
+            }
+            self.removed = true;
+            self.segments.remove(at);
         }
+        self.settle_removal();
+    }
+
+    /// Makes the last removal durable.
+    fn settle_removal(&mut self) -> bool {
+        if self.removed
+            && let Err(error) = self.disk.sync_dir(&self.dir)
+        {
+            tracing::warn!(path = %self.dir.display(), %error, "cannot sync a directory");
+            return false;
+        }
+        self.removed = false;
+        true
     }
 
     fn replay(
         &mut self,
         number: u64,
         is_last: bool,
-        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<i64, Malformed>,
+        visit: &mut dyn FnMut(u64, u8, &[u8]) -> Result<Mark, Malformed>,
     ) -> std::io::Result<()> {
         let path = segment_path(&self.dir, number);
         let opened = self.disk.open(&path).and_then(|f| Ok((f.len()?, f)));
@@ -363,7 +490,7 @@ impl Wal {
             synced_bytes: if synced { len } else { 0 },
             told_synced_bytes: 0,
             sync_lost: !synced,
-            mark_max: i64::MIN,
+            mark: Mark::NONE,
         };
         let mut at = HEADER_BYTES as u64;
         while at < len {
@@ -371,7 +498,7 @@ impl Wal {
                 Record::Whole(SYNCED, _, next) => at = next,
                 Record::Whole(record_type, payload, next) => {
                     match visit(number, record_type, payload) {
-                        Ok(mark) => segment.mark_max = segment.mark_max.max(mark),
+                        Ok(mark) => segment.mark = segment.mark.and(mark),
                         Err(Malformed) => self.watch.corrupt(
                             self.kind,
                             &segment.path,
@@ -550,155 +677,4 @@ fn segment_numbers(disk: &dyn Disk, dir: &Path) -> std::io::Result<Vec<u64>> {
 
 fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:010}.wal"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::faulty::FaultyDisk;
-
-    fn open(disk: &FaultyDisk) -> (Wal, Vec<Vec<u8>>) {
-        let mut records = Vec::new();
-        let wal = Wal::open(
-            Arc::new(disk.clone()),
-            Watch::for_test(),
-            PathBuf::from("/w"),
-            FileKind::MetricWal,
-            &mut |_, _, payload| {
-                records.push(payload.to_vec());
-                Ok(0)
-            },
-        )
-        .unwrap();
-        (wal, records)
-    }
-
-    fn record(i: u8) -> Vec<u8> {
-        vec![i; usize::from(i) * 3]
-    }
-
-    #[test]
-    fn a_segment_cut_anywhere_yields_a_prefix_of_its_records() {
-        let disk = FaultyDisk::default();
-        let (mut wal, _) = open(&disk);
-        for i in 0..9 {
-            wal.append(1, &record(i), 0).unwrap();
-        }
-        let path = segment_path(Path::new("/w"), 1);
-        let whole = disk.content(&path);
-        let expect: Vec<_> = (0..9).map(record).collect();
-        let mut most = 0;
-        for cut in 0..=whole.len() {
-            let disk = FaultyDisk::default();
-            disk.set_content(&path, &whole[..cut]);
-            let (mut wal, records) = open(&disk);
-            assert_eq!(records, expect[..records.len()], "cut at {cut}");
-            assert!(records.len() >= most);
-            most = records.len();
-            // What is written next is found behind it.
-            wal.append(1, b"more", 0).unwrap();
-            let (_, again) = open(&disk);
-            assert_eq!(again.len(), records.len() + 1, "cut at {cut}");
-        }
-        assert_eq!(most, 9);
-    }
-
-    #[test]
-    fn one_flipped_bit_costs_at_most_its_own_record_or_the_tail() {
-        let disk = FaultyDisk::default();
-        let (mut wal, _) = open(&disk);
-        for i in 1..6 {
-            wal.append(1, &record(i), 0).unwrap();
-        }
-        let path = segment_path(Path::new("/w"), 1);
-        let whole = disk.content(&path);
-        let expect: Vec<_> = (1..6).map(record).collect();
-        for at in HEADER_BYTES..whole.len() {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 4;
-            let disk = FaultyDisk::default();
-            disk.set_content(&path, &damaged);
-            let (_, records) = open(&disk);
-            assert!(records.len() < 5);
-            assert!(records.iter().all(|r| expect.contains(r)));
-        }
-    }
-
-    #[test]
-    fn a_full_disk_refuses_and_the_next_record_fits_where_the_torn_one_was() {
-        let disk = FaultyDisk::default();
-        let (mut wal, _) = open(&disk);
-        wal.append(1, b"first", 0).unwrap();
-        for room in 0..20 {
-            disk.set_room(Some(room));
-            let err = wal.append(1, &[7; 30], 0).unwrap_err();
-            assert!(matches!(err, WriteError::DiskFull { .. }), "{err}");
-        }
-        disk.set_room(None);
-        wal.append(1, b"second", 0).unwrap();
-        let (_, records) = open(&disk);
-        assert_eq!(records, [b"first".to_vec(), b"second".to_vec()]);
-    }
-
-    #[test]
-    fn a_power_cut_loses_only_what_was_not_synced() {
-        for kept in [0, 1, 7, 12, 100] {
-            let disk = FaultyDisk::default();
-            let (mut wal, _) = open(&disk);
-            wal.append(1, b"durable", 0).unwrap();
-            sync(&mut wal);
-            wal.append(1, b"lost", 0).unwrap();
-            disk.power_cut(kept);
-            let (_, records) = open(&disk);
-            assert_eq!(records[0], b"durable");
-            assert!(records.len() <= 2);
-        }
-    }
-
-    fn sync(wal: &mut Wal) {
-        for part in wal.unsynced() {
-            part.sync().unwrap();
-            wal.synced(&part);
-        }
-    }
-
-    #[test]
-    fn a_gap_ends_the_log_where_it_was_not_synced_and_costs_one_record_where_it_was() {
-        for synced in [false, true] {
-            let disk = FaultyDisk::default();
-            let (mut wal, _) = open(&disk);
-            for i in 1..5 {
-                wal.append(1, &record(i), 0).unwrap();
-            }
-            if synced {
-                sync(&mut wal);
-            }
-            wal.append(1, &record(5), 0).unwrap();
-            let path = segment_path(Path::new("/w"), 1);
-            let mut content = disk.content(&path);
-            let second = HEADER_BYTES + RECORD_HEADER_BYTES + 3;
-            content[second + RECORD_HEADER_BYTES..][..6].fill(0);
-            disk.set_content(&path, &content);
-            let (_, records) = open(&disk);
-            let expect = match synced {
-                true => vec![record(1), record(3), record(4), record(5)],
-                false => vec![record(1)],
-            };
-            assert_eq!(records, expect, "synced: {synced}");
-        }
-    }
-
-    #[test]
-    fn segments_go_once_their_marks_are_passed() {
-        let disk = FaultyDisk::default();
-        let (mut wal, _) = open(&disk);
-        for mark in [10, 20, 30] {
-            wal.append(1, b"x", mark).unwrap();
-            wal.close_segment();
-        }
-        wal.drop_below(21);
-        assert_eq!(disk.files().len(), 1);
-        let (_, records) = open(&disk);
-        assert_eq!(records.len(), 1);
-    }
 }

@@ -163,13 +163,17 @@ impl Tally {
                 report.series_limit,
                 "too many series: new ones are refused until others are idle",
             ),
+            (
+                report.target_limit,
+                "too many series of one job and instance: new ones are refused until others are idle",
+            ),
         ] {
             if count > 0 {
                 self.refused += count;
                 self.complain(|| format!("{why} ({count} of them)"));
             }
         }
-        report.appended + report.duplicate
+        report.appended + report.repeated + report.duplicate
     }
 
     fn complain(&mut self, why: impl FnOnce() -> String) {

@@ -148,11 +148,13 @@ impl Ingest {
     fn count(&self, report: &AppendReport) {
         for (result, count) in [
             ("appended", report.appended),
+            ("repeated", report.repeated),
             ("duplicate", report.duplicate),
             ("out_of_order", report.out_of_order),
             ("too_old", report.too_old),
             ("too_far_future", report.too_far_future),
             ("series_limit", report.series_limit),
+            ("target_limit", report.target_limit),
         ] {
             if count > 0 {
                 self.metrics

@@ -330,7 +330,8 @@ impl DiskFile for FaultyFile {
         let mut taken = bytes.len();
         let per_mille = state.weather.writes;
         let error = if state.fails(per_mille) {
-            taken = state.rng.below(taken as u64 + 1) as usize;
+            // Who wrote everything was not told of an error.
+            taken = state.rng.below(taken.max(1) as u64) as usize;
             Some(eio())
         } else {
             None

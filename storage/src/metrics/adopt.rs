@@ -13,11 +13,10 @@ impl MetricStore {
     /// Brings everything in memory into blocks.
     pub(crate) fn flush_all(&self) -> Result<(), WriteError> {
         let mut flusher = self.lock_flusher();
-        let max_t = self.read().head.bounds().map(|(_, max_t)| max_t);
-        let Some(max_t) = max_t else {
+        let Some(to) = self.read().head.end_of_all() else {
             return Ok(());
         };
-        match self.flush_to(&mut flusher, max_t.saturating_add(1)) {
+        match self.flush_to(&mut flusher, to, false) {
             true => Ok(()),
             false => {
                 let e = std::io::Error::other("the health report says why");

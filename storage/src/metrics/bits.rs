@@ -16,6 +16,10 @@ impl BitWriter {
         let mut left = count;
         while left > 0 {
             if self.free == 0 {
+                if self.bytes.len() == self.bytes.capacity() {
+                    // There are as many of these as series: doubling would waste a third.
+                    self.bytes.reserve_exact(16 + self.bytes.len() / 4);
+                }
                 self.bytes.push(0);
                 self.free = 8;
             }

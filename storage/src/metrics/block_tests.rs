@@ -67,7 +67,10 @@ fn read(block: &Block, matchers: &[Matcher], range: TimeRange) -> BTreeMap<Label
 fn ordinary() -> BTreeMap<Labels, Samples> {
     let of = |i: usize| {
         let jitter = |k: i64| (k * k * 7919 + i as i64 % 2) % 5;
-        let (from, to) = (if i % 50 == 7 { 100 } else { 0 }, if i % 50 == 9 { 700 } else { 1440 });
+        let (from, to) = (
+            if i % 50 == 7 { 100 } else { 0 },
+            if i % 50 == 9 { 700 } else { 1440 },
+        );
         let times = (from..to).filter(|k| i % 50 != 11 || k % 100 != 3);
         samples(times.map(|k| k * 15_000 + jitter(k)), i as f64)
     };
@@ -80,7 +83,10 @@ fn what_was_written_is_selected() {
     let series = ordinary();
     write(&disk, &series, 6 * HOUR);
     let block = open(&disk);
-    assert_eq!((block.series, block.start_t, block.end_t), (1000, 0, 6 * HOUR));
+    assert_eq!(
+        (block.series, block.start_t, block.end_t),
+        (1000, 0, 6 * HOUR)
+    );
     assert_eq!(read(&block, &[], TimeRange::ALL), series);
     let one = [Matcher::equal("i", "00123")];
     let found = read(&block, &one, TimeRange::ALL);
@@ -91,12 +97,19 @@ fn what_was_written_is_selected() {
     ];
     assert_eq!(read(&block, &of_job, TimeRange::ALL).len(), 50);
     let late = TimeRange::new(Timestamp::from_millis(4 * HOUR), Timestamp::MAX);
-    assert_eq!(read(&block, &[], late).len(), 980, "those that ended are not in it");
+    assert_eq!(
+        read(&block, &[], late).len(),
+        980,
+        "those that ended are not in it"
+    );
     let mut values = Vec::new();
     let known = block.label_values("job", &mut |v| values.push(v.to_owned()));
     assert!(matches!(known, Ok(true)));
     assert_eq!(values, ["j0", "j1"]);
-    assert_eq!(block.label_names().collect::<Vec<_>>(), ["__name__", "i", "job"]);
+    assert_eq!(
+        block.label_names().collect::<Vec<_>>(),
+        ["__name__", "i", "job"]
+    );
 }
 
 #[test]
@@ -156,22 +169,36 @@ fn what_replaces_others_says_so() {
     writer.end().unwrap();
     writer.finish(6).unwrap();
     let block = open(&disk);
-    assert_eq!((&block.replaces[..], block.resolution_ms), (&[3, 4, 9][..], 300_000));
+    assert_eq!(
+        (&block.replaces[..], block.resolution_ms),
+        (&[3, 4, 9][..], 300_000)
+    );
     assert_eq!((block.series, block.samples), (1, 1));
     let mut found = Samples::default();
     let mut visit = |_, series: super::block::BlockSeries| {
         let frame = &series.group.frames[0];
-        assert!(block.decode(frame, series.at, Kind::Max, &mut found).is_ok());
+        assert!(
+            block
+                .decode(frame, series.at, Kind::Max, &mut found)
+                .is_ok()
+        );
     };
     let mut damaged = |what| panic!("{what}");
-    block.select(&[], TimeRange::ALL, &mut visit, &mut damaged).unwrap();
+    block
+        .select(&[], TimeRange::ALL, &mut visit, &mut damaged)
+        .unwrap();
     assert_eq!(found.floats, [FPoint { t: 5, v: 5.0 }]);
 }
 
 #[test]
 fn every_flipped_byte_is_found_before_it_does_harm() {
     let disk = FaultyDisk::default();
-    let series = (0..200).map(|i| (labels(i), samples((0..40).map(|k| k * 15_000 + k), i as f64)));
+    let series = (0..200).map(|i| {
+        (
+            labels(i),
+            samples((0..40).map(|k| k * 15_000 + k), i as f64),
+        )
+    });
     let series: BTreeMap<Labels, Samples> = series.collect();
     write(&disk, &series, HOUR);
     let path = Path::new(PATH);
@@ -180,7 +207,11 @@ fn every_flipped_byte_is_found_before_it_does_harm() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
         disk.set_content(path, &bytes);
-        let block = match Block::open(disk.open(path).unwrap(), path, &Arc::<BlockCache>::default()) {
+        let block = match Block::open(
+            disk.open(path).unwrap(),
+            path,
+            &Arc::<BlockCache>::default(),
+        ) {
             Ok(block) => block,
             Err(BlockError::Corrupt(_)) => continue,
             Err(BlockError::Io(e)) => panic!("{e}"),
@@ -190,13 +221,17 @@ fn every_flipped_byte_is_found_before_it_does_harm() {
         let mut visit = |labels, series| seen.push((labels, series));
         let matchers = [Matcher::new("i", MatchOp::Regex, "0.*").unwrap()];
         block
-            .select(&matchers, TimeRange::ALL, &mut visit, &mut |_| reported += 1)
+            .select(&matchers, TimeRange::ALL, &mut visit, &mut |_| {
+                reported += 1;
+            })
             .unwrap();
         for (labels, found) in seen {
             let mut samples = Samples::default();
             let mut good = true;
             for frame in &found.group.frames {
-                good &= block.decode(frame, found.at, Kind::Floats, &mut samples).is_ok();
+                good &= block
+                    .decode(frame, found.at, Kind::Floats, &mut samples)
+                    .is_ok();
             }
             if good {
                 assert_eq!(samples, series[&labels], "flip at {at}");

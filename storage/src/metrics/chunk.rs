@@ -1,122 +1,216 @@
-//! Samples of one series in memory: timestamps and values in one bit stream.
+//! A run of samples copied out of the head: what a reader holds and decodes later.
 
 use std::sync::Arc;
 
 use model::{FPoint, Samples};
 
-use super::bits::{BitReader, BitWriter};
+use super::bits::BitReader;
+use super::column::{decode_times, decode_values};
+use super::wal_histogram;
 use super::xor::{Times, Values};
-use crate::bytes::Malformed;
+use crate::bytes::{Malformed, Reader};
 
-/// Samples of a chunk. Longer chunks compress better; a reader decodes whole chunks.
-pub(crate) const CHUNK_SAMPLES: u16 = 120;
-
-/// A run of samples that takes more.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ChunkBuilder {
-    bits: BitWriter,
-    times: Times,
-    values: Values,
-    count: u16,
-    first_t: i64,
-    last_t: i64,
-}
-
-/// A run of samples that is complete, or the copy of one that is not.
+/// A run of samples in time order.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
-    bytes: Arc<[u8]>,
-    count: u16,
     /// Instant of the first sample, in milliseconds.
     pub(crate) first_t: i64,
     /// Instant of the last sample.
     pub(crate) last_t: i64,
+    pub(super) data: Data,
 }
 
-impl ChunkBuilder {
-    pub(crate) fn push(&mut self, t: i64, v: f64) {
-        if self.count == 0 {
-            self.first_t = t;
-        }
-        self.last_t = t;
-        self.count += 1;
-        self.times.write(&mut self.bits, t);
-        self.values.write(&mut self.bits, v);
-    }
+#[derive(Clone, Debug)]
+pub(super) enum Data {
+    Floats {
+        times: ChunkTimes,
+        values: ChunkValues,
+        count: usize,
+    },
+    /// As `wal_histogram::pack` makes them.
+    Histograms(Arc<[u8]>),
+    /// Few.
+    Points(Arc<Samples>),
+}
 
-    pub(crate) fn count(&self) -> u16 {
-        self.count
-    }
+#[derive(Clone, Debug)]
+pub(super) enum ChunkTimes {
+    /// A part of a list that other series have too.
+    Shared { list: Arc<[i64]>, start: usize },
+    /// Deltas of deltas, see `xor.rs`.
+    Bits(Box<[u8]>),
+    /// See `column.rs`.
+    Column(Box<[u8]>),
+}
 
-    pub(crate) fn first_t(&self) -> i64 {
-        self.first_t
-    }
-
-    pub(crate) fn last_t(&self) -> i64 {
-        self.last_t
-    }
-
-    /// Bytes on the heap.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.bits.capacity()
-    }
-
-    /// A copy of the samples so far.
-    pub(crate) fn snapshot(&self) -> Chunk {
-        Chunk {
-            bytes: Arc::from(self.bits.bytes()),
-            count: self.count,
-            first_t: self.first_t,
-            last_t: self.last_t,
-        }
-    }
+#[derive(Clone, Debug)]
+pub(super) enum ChunkValues {
+    /// XOR stream of all values but the last `repeats`, which equal `last`; no bits at all
+    /// when every value does.
+    Open {
+        bits: Box<[u8]>,
+        repeats: usize,
+        last: f64,
+    },
+    /// See `column.rs`.
+    Column(Box<[u8]>),
 }
 
 impl Chunk {
-    /// Bytes on the heap, shared among clones.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.bytes.len() + 2 * size_of::<usize>()
+    /// A chunk of a few samples, as they are.
+    #[cfg(test)]
+    pub(crate) fn of(points: Samples) -> Chunk {
+        let times = || {
+            let floats = points.floats.iter().map(|p| p.t);
+            floats.chain(points.histograms.iter().map(|p| p.t))
+        };
+        Chunk {
+            first_t: times().min().unwrap(),
+            last_t: times().max().unwrap(),
+            data: Data::Points(Arc::new(points)),
+        }
     }
 
     /// Appends the samples to `into`: the floats ascend in time, and so do the histograms.
+    /// Samples before [`Chunk::first_t`] are in blocks and left out.
     pub(crate) fn decode(&self, into: &mut Samples) -> Result<(), Malformed> {
-        let mut bits = BitReader::new(&self.bytes);
-        let (mut times, mut values) = (Times::default(), Values::default());
-        into.floats.reserve(usize::from(self.count));
-        for _ in 0..self.count {
-            let t = times.read(&mut bits)?;
-            let v = values.read(&mut bits)?;
-            into.floats.push(FPoint { t, v });
+        let (floats, histograms) = (into.floats.len(), into.histograms.len());
+        match &self.data {
+            Data::Points(points) => {
+                into.floats.extend_from_slice(&points.floats);
+                into.histograms.extend_from_slice(&points.histograms);
+            }
+            Data::Histograms(bytes) => wal_histogram::unpack(bytes, &mut into.histograms)?,
+            Data::Floats {
+                times,
+                values,
+                count,
+            } => decode_floats(times, values, *count, &mut into.floats)?,
+        }
+        let early = |t: i64| t < self.first_t;
+        if into.floats.get(floats).is_some_and(|p| early(p.t)) {
+            let end = into.floats[floats..].partition_point(|p| early(p.t));
+            into.floats.drain(floats..floats + end);
+        }
+        if into.histograms.get(histograms).is_some_and(|p| early(p.t)) {
+            let end = into.histograms[histograms..].partition_point(|p| early(p.t));
+            into.histograms.drain(histograms..histograms + end);
         }
         Ok(())
     }
 }
 
+impl Chunk {
+    /// Samples; histograms are unpacked to be counted.
+    pub(super) fn samples(&self) -> usize {
+        match &self.data {
+            Data::Floats { count, .. } => *count,
+            Data::Points(points) => points.len(),
+            Data::Histograms(bytes) => {
+                let mut points = Vec::new();
+                // Bytes in memory that were encoded here decode.
+                let _ = wal_histogram::unpack(bytes, &mut points);
+                points.len()
+            }
+        }
+    }
+
+    /// Bytes on the heap, those shared with other chunks left out.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match &self.data {
+            Data::Histograms(bytes) => bytes.len(),
+            Data::Points(_) => 0,
+            Data::Floats { times, values, .. } => {
+                let times = match times {
+                    ChunkTimes::Shared { .. } => 0,
+                    ChunkTimes::Bits(bytes) | ChunkTimes::Column(bytes) => bytes.len(),
+                };
+                times
+                    + match values {
+                        ChunkValues::Open { bits: bytes, .. } | ChunkValues::Column(bytes) => {
+                            bytes.len()
+                        }
+                    }
+            }
+        }
+    }
+}
+
+fn decode_floats(
+    times: &ChunkTimes,
+    values: &ChunkValues,
+    count: usize,
+    into: &mut Vec<FPoint>,
+) -> Result<(), Malformed> {
+    let mut own = Vec::new();
+    let times = match times {
+        ChunkTimes::Shared { list, start } => list.get(*start..*start + count).ok_or(Malformed)?,
+        ChunkTimes::Bits(bytes) => {
+            let (mut bits, mut state) = (BitReader::new(bytes), Times::default());
+            for _ in 0..count {
+                own.push(state.read(&mut bits)?);
+            }
+            &own
+        }
+        ChunkTimes::Column(bytes) => {
+            decode_times(&mut Reader::new(bytes), count, &mut own)?;
+            &own
+        }
+    };
+    match values {
+        ChunkValues::Column(bytes) => decode_values(bytes, times, into),
+        ChunkValues::Open {
+            bits,
+            repeats,
+            last,
+        } => {
+            let mut numbers = Vec::with_capacity(count);
+            decode_open(bits, *repeats, *last, count, &mut numbers)?;
+            into.extend(times.iter().zip(numbers).map(|(t, v)| FPoint { t: *t, v }));
+            Ok(())
+        }
+    }
+}
+
+/// See [`ChunkValues::Open`].
+pub(super) fn decode_open(
+    bits: &[u8],
+    repeats: usize,
+    last: f64,
+    count: usize,
+    into: &mut Vec<f64>,
+) -> Result<(), Malformed> {
+    let end = into.len() + count;
+    if !bits.is_empty() {
+        let (mut reader, mut state) = (BitReader::new(bits), Values::default());
+        for _ in 0..count.checked_sub(repeats).ok_or(Malformed)? {
+            into.push(state.read(&mut reader)?);
+        }
+    }
+    into.resize(end, last);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::arbitrary::{bits_of, sample_runs};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn samples_come_back_bit_by_bit(run in sample_runs(120)) {
-            let mut chunk = ChunkBuilder::default();
-            for p in &run {
-                chunk.push(p.t, p.v);
-            }
-            let mut back = Samples::default();
-            chunk.snapshot().decode(&mut back).unwrap();
-            prop_assert_eq!(bits_of(&back.floats), bits_of(&run));
-        }
-
-        #[test]
         fn arbitrary_bytes_never_panic(
             bytes in prop::collection::vec(any::<u8>(), 0..200),
-            count in 0_u16..200,
+            count in 0_usize..200,
+            repeats in 0_usize..200,
         ) {
-            let chunk = Chunk { bytes: Arc::from(bytes), count, first_t: 0, last_t: 0 };
-            let _ = chunk.decode(&mut Samples::default());
+            let bits: Box<[u8]> = bytes.clone().into();
+            let values = ChunkValues::Open { bits: bits.clone(), repeats, last: 1.0 };
+            let times = ChunkTimes::Bits(bits.clone());
+            let mut into = Samples::default();
+            let data = Data::Floats { times, values, count };
+            let _ = Chunk { first_t: 0, last_t: 0, data }.decode(&mut into);
+            let data = Data::Histograms(bytes.into());
+            let _ = Chunk { first_t: 0, last_t: 0, data }.decode(&mut into);
         }
     }
 }

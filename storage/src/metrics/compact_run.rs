@@ -20,7 +20,7 @@ use super::compact_merge::{Merge, Output, Step};
 use super::directory::{block_path, remove_file};
 use super::tombstone::{Cuts, KeepRules, TOMBSTONES_MAX, Tombstone, tombstones_path, write};
 use crate::config::Rollup;
-use crate::disk::quarantine;
+use crate::disk::{number_in, quarantine};
 use crate::error::WriteError;
 use crate::retention::Piece;
 use crate::telemetry::FileKind;
@@ -398,6 +398,15 @@ impl MetricStore {
         };
         let left: Vec<Tombstone> = tombstones.iter().filter(open).cloned().collect();
         if left.len() < tombstones.len() {
+            // First the blocks that went for them have to be gone for good: also those that
+            // could not be removed, which the next start would find.
+            for entry in self.disk.list(&self.blocks_dir)? {
+                let known = |n: u64| blocks.iter().any(|b| b.number == n);
+                if entry.name.ends_with(".blk") && !number_in(&entry.name).is_some_and(known) {
+                    self.disk.remove(&self.blocks_dir.join(&entry.name))?;
+                }
+            }
+            self.disk.sync_dir(&self.blocks_dir)?;
             let path = tombstones_path(&self.blocks_dir);
             write(self.disk.as_ref(), &path, &left)?;
             self.write().tombstones = Arc::new(left);
@@ -413,12 +422,11 @@ impl MetricStore {
     ) -> Result<Deleted, WriteError> {
         let path = tombstones_path(&self.blocks_dir);
         let failed = |e| WriteError::from_io("write", &path, e);
-        // Blocks alone know deletions.
-        self.flush_all()?;
+        let mut flusher = self.lock_flusher();
         let deleted = self.count(sets, range).map_err(io::Error::other);
         let deleted = deleted.map_err(|e| WriteError::from_io("read", &self.blocks_dir, e))?;
-        let mut flusher = self.lock_flusher();
-        let mut tombstones = self.read().tombstones.to_vec();
+        let before = Arc::clone(&self.read().tombstones);
+        let mut tombstones = before.to_vec();
         for matchers in sets {
             flusher.next_number += 1;
             tombstones.push(Tombstone {
@@ -433,6 +441,11 @@ impl MetricStore {
             )));
         }
         write(self.disk.as_ref(), &path, &tombstones).map_err(failed)?;
+        if let Err(e) = self.delete_in_head(sets, range) {
+            // Should this fail too, the next start finds the blocks' part deleted.
+            let _ = write(self.disk.as_ref(), &path, &before);
+            return Err(e);
+        }
         self.write().tombstones = Arc::new(tombstones);
         Ok(deleted)
     }

@@ -21,7 +21,11 @@ type Content = BTreeMap<String, Vec<(i64, u64)>>;
 
 fn open(disk: &FaultyDisk) -> MetricStore {
     let disk = Arc::new(disk.clone());
-    MetricStore::open(disk, Watch::for_test(), Path::new("/data"), 64 << 20).unwrap()
+    let config = crate::Config {
+        out_of_order_window: Duration::ZERO,
+        ..crate::Config::default()
+    };
+    MetricStore::open(disk, Watch::for_test(), Path::new("/data"), &config).unwrap()
 }
 
 fn at(t: i64) -> Timestamp {

@@ -257,7 +257,8 @@ impl SampleCursor for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::chunk::ChunkBuilder;
+    use crate::metrics::chunk::Chunk;
+    use model::FPoint;
     use proptest::prelude::*;
 
     proptest! {
@@ -268,12 +269,13 @@ mod tests {
             let mut expect = std::collections::BTreeMap::new();
             let mut sources = Vec::new();
             for (i, times) in chunks.iter().enumerate() {
-                let mut chunk = ChunkBuilder::default();
+                let v = i as f64;
+                let floats: Vec<FPoint> = times.iter().map(|t| FPoint { t: *t, v }).collect();
                 for t in times {
-                    chunk.push(*t, i as f64);
-                    expect.entry(*t).or_insert(i as f64);
+                    expect.entry(*t).or_insert(v);
                 }
-                sources.push(Source::Head(chunk.snapshot()));
+                let histograms = Vec::new();
+                sources.push(Source::Head(Chunk::of(Samples { floats, histograms })));
             }
             let mut cursor = Cursor::new(sources, (0, 60), Watch::for_test());
             let mut samples = Samples::default();

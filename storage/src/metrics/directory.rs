@@ -79,7 +79,8 @@ pub(super) fn open_tombstones(
             Vec::new()
         }
     };
-    let bound = tombstones.iter().map(|t| t.below).max();
+    // Compaction knows deletions by their bounds: each has its own.
+    let bound = tombstones.iter().map(|t| t.below + 1).max();
     *next_number = (*next_number).max(bound.unwrap_or(0));
     Arc::new(tombstones)
 }

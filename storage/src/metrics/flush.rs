@@ -12,6 +12,7 @@ use super::block_cache::BlockCache;
 use super::block_writer::BlockWriter;
 use super::chunk::Chunk;
 use super::head::Head;
+use super::head_times::TimesCopies;
 use crate::disk::Disk;
 use crate::error::WriteError;
 use crate::health::Watch;
@@ -55,8 +56,17 @@ pub(super) fn write_block(
                     let _ = chunk.decode(&mut points);
                 }
                 let floats = &mut points.floats;
+                if !floats.is_sorted_by(|a, b| a.t < b.t) {
+                    // Late samples: of one instant the first one counts.
+                    floats.sort_by_key(|p| p.t);
+                    floats.dedup_by_key(|p| p.t);
+                }
                 floats.truncate(floats.partition_point(|p| p.t < to));
                 let histograms = &mut points.histograms;
+                if !histograms.is_sorted_by(|a, b| a.t < b.t) {
+                    histograms.sort_by_key(|p| p.t);
+                    histograms.dedup_by_key(|p| p.t);
+                }
                 histograms.truncate(histograms.partition_point(|p| p.t < to));
                 writer.add(&labels, &points)
             })?;
@@ -96,11 +106,14 @@ pub(super) fn flush_in_place(
     state.head.raise_floor(to);
     let ids = state.head.sorted_ids();
     let head = &state.head;
+    let mut copies = TimesCopies::default();
+    let range = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(to - 1));
     let written = write_block(disk, cache, path, to, ids, &mut |id, visit| {
-        let range = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(to - 1));
-        head.get(id).map_or(Ok(()), |s| {
-            visit(s.labels.clone(), s.chunks(range).collect())
-        })
+        let chunks = head.in_order_chunks(id, range, &mut copies);
+        match chunks.is_empty() {
+            true => Ok(()),
+            false => visit(head.labels(id), chunks),
+        }
     });
     match written {
         Ok(block) => {

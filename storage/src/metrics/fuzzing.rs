@@ -12,8 +12,9 @@ use model::{Hints, Labels, Sample, SampleBatch, Samples, Selection, TimeRange, T
 use super::MetricStore;
 use super::block_frame::{Frame, TimesPage};
 use super::block_group::Group;
-use super::chunk::ChunkBuilder;
 use super::column::decode_values;
+use super::head_series::HeadSeries;
+use super::head_times::{SharedTimes, TimesCopies};
 use super::histogram_column::decode_histograms;
 use crate::disk::faulty::FaultyDisk;
 use crate::health::Watch;
@@ -23,7 +24,10 @@ const DIR: &str = "/metrics";
 const BLOCK: &str = "/metrics/blocks/0000000001.blk";
 const HOUR: i64 = 3_600_000;
 const HEAD_BYTES: u64 = 1 << 20;
+/// More than a chunk holds.
+const POINTS: usize = 300;
 
+#[expect(clippy::panic, reason = "a finding")]
 fn open(disk: &FaultyDisk) -> MetricStore {
     let watch = Watch::new(Telemetry::new(
         &mut prometheus_client::registry::Registry::default(),
@@ -32,7 +36,10 @@ fn open(disk: &FaultyDisk) -> MetricStore {
         Arc::new(disk.clone()),
         Arc::new(watch),
         Path::new(DIR),
-        HEAD_BYTES,
+        &crate::Config {
+            head_bytes_max: HEAD_BYTES,
+            ..crate::Config::default()
+        },
     );
     opened.unwrap_or_else(|e| panic!("the store does not start: {e}"))
 }
@@ -164,13 +171,11 @@ pub fn block(input: &[u8]) {
 /// # Panics
 /// When it does not.
 pub fn head_chunk(input: &[u8]) {
-    let mut builder = ChunkBuilder::default();
+    let mut series = HeadSeries::new(0, Box::default());
+    let mut times = SharedTimes::default();
     let mut expect = Vec::new();
     let mut t = i64::from(input.first().copied().unwrap_or(0)) << 50;
-    for point in input
-        .chunks_exact(10)
-        .take(usize::from(super::chunk::CHUNK_SAMPLES))
-    {
+    for point in input.chunks_exact(10).take(POINTS) {
         let step = i64::from(u16::from_le_bytes([point[0], point[1]]));
         // Also large and odd steps, as far as time goes.
         t = t.saturating_add(1 + step * step * step);
@@ -180,15 +185,20 @@ pub fn head_chunk(input: &[u8]) {
         if expect.last().is_some_and(|(last, _)| *last >= t) {
             break;
         }
-        builder.push(t, v);
+        series.push(&mut times, t, v);
         expect.push((t, v.to_bits()));
     }
     if expect.is_empty() {
         return;
     }
     let mut samples = Samples::default();
-    let decoded = builder.snapshot().decode(&mut samples);
-    assert!(decoded.is_ok(), "what was encoded does not decode");
+    let mut chunks = Vec::new();
+    let copies = &mut TimesCopies::default();
+    series.chunks(&times, copies, TimeRange::ALL, &mut chunks);
+    for chunk in chunks {
+        let decoded = chunk.decode(&mut samples);
+        assert!(decoded.is_ok(), "what was encoded does not decode");
+    }
     let found: Vec<(i64, u64)> = samples
         .floats
         .iter()

@@ -1,261 +1,605 @@
 //! Series that were written to lately, and their samples that are not in a block yet.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::{Labels, Matcher, TimeRange};
+use model::{FPoint, HPoint, Histogram, Labels, Matcher, Samples, TimeRange, Timestamp};
 
-use super::chunk::{CHUNK_SAMPLES, Chunk, ChunkBuilder};
+use super::chunk::Chunk;
+use super::head_others::Others;
+use super::head_series::HeadSeries;
+use super::head_times::{SharedTimes, TimesCopies};
 use super::postings::{Candidates, Postings};
 
-/// Blocks cover windows of this length, in milliseconds, and chunks do not cross them.
+/// Blocks cover windows of this length, in milliseconds.
 pub(crate) const WINDOW_MS: i64 = 2 * 3600 * 1000;
 
-/// Reckoned per series besides labels and samples: the struct, the map entry, its place in
-/// the lists of about ten labels.
-const SERIES_BYTES: usize = size_of::<HeadSeries>() + 16 + 40 + 10 * 12;
+/// Reckoned per series besides labels and samples: the struct, its places in the maps.
+const SERIES_BYTES: usize = size_of::<HeadSeries>() + 28;
+/// Reckoned per label of a series: its number there, and the series in the label's list.
+const SERIES_LABEL_BYTES: usize = 4 + 6;
 
-/// What the head says to a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Appended,
-    Duplicate,
-    OutOfOrder,
-    TooOld,
-}
+/// A series as its hash; those whose hash another has are in `Head::collided`.
+type Ids = HashMap<u64, u32, NoHash>;
+
+/// Numbers of the labels `instance` and `job` of a series.
+type Target = (Option<u32>, Option<u32>);
 
 /// All of them.
 #[derive(Default)]
 pub(crate) struct Head {
-    ids: HashMap<Labels, u32, RandomState>,
-    series: Vec<Option<Box<HeadSeries>>>,
+    hasher: RandomState,
+    ids: Ids,
+    collided: HashMap<Labels, u32, RandomState>,
+    series: Vec<Option<HeadSeries>>,
+    count: usize,
     /// Numbers to use again, last first.
     free: Vec<u32>,
-    postings: Postings,
-    /// Samples before this instant are in blocks and are not taken any more.
+    pub(crate) postings: Postings,
+    /// Series per target.
+    targets: HashMap<Target, u32, RandomState>,
+    times: SharedTimes,
+    /// Histograms.
+    histograms: HashMap<u32, Others, RandomState>,
+    /// Samples that came late, and those that are on their way to a block.
+    late: HashMap<u32, Others, RandomState>,
+    late_leaving: HashMap<u32, Others, RandomState>,
+    /// Samples before this instant count as late.
     floor_t: Option<i64>,
-    /// Bounds of the samples in memory; `None` when there are none.
+    /// Samples before this instant are in blocks.
+    flushed_t: Option<i64>,
+    /// Bounds of the samples in memory that did not come late; `None` when there are none.
     bounds: Option<(i64, i64)>,
+    /// The newest instant there ever was.
+    newest_t: Option<i64>,
     bytes: usize,
+    samples: usize,
+    late_bytes: usize,
 }
 
-/// One series.
-pub(crate) struct HeadSeries {
-    pub(crate) labels: Labels,
-    closed: Vec<Chunk>,
-    open: ChunkBuilder,
-    last_t: i64,
-    /// The segment of the write-ahead log that last had its definition.
-    pub(crate) wal_segment: u64,
+/// Passes a hash through.
+#[derive(Clone, Copy, Default)]
+struct NoHash;
+
+struct Passed(u64);
+
+impl BuildHasher for NoHash {
+    type Hasher = Passed;
+
+    fn build_hasher(&self) -> Passed {
+        Passed(0)
+    }
+}
+
+impl std::hash::Hasher for Passed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, v: u64) {
+        self.0 = v;
+    }
 }
 
 impl Head {
     pub(crate) fn find(&self, labels: &Labels) -> Option<u32> {
-        self.ids.get(labels).copied()
+        match self.ids.get(&self.hash(labels)) {
+            Some(id) if self.has_labels(*id, labels) => Some(*id),
+            _ if self.collided.is_empty() => None,
+            _ => self.collided.get(labels).copied(),
+        }
+    }
+
+    fn hash(&self, labels: &Labels) -> u64 {
+        let hash = self.hasher.hash_one(labels);
+        // Tests make collisions.
+        if cfg!(test) { hash & 0x3f } else { hash }
+    }
+
+    fn has_labels(&self, id: u32, labels: &Labels) -> bool {
+        let Some(series) = self.get(id) else {
+            return false;
+        };
+        let mut numbers = series.labels.iter();
+        for (name, value) in labels {
+            let label = numbers.next().and_then(|n| self.postings.label(*n));
+            if label.is_none_or(|l| *l.value != *value || *l.name != *name) {
+                return false;
+            }
+        }
+        numbers.next().is_none()
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&HeadSeries> {
-        self.series.get(id as usize)?.as_deref()
+        self.series.get(id as usize)?.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut HeadSeries> {
-        self.series.get_mut(id as usize)?.as_deref_mut()
+        self.series.get_mut(id as usize)?.as_mut()
+    }
+
+    /// The labels of a series; empty when there is none of this number.
+    pub(crate) fn labels(&self, id: u32) -> Labels {
+        let numbers = self.get(id).map_or(&[][..], |s| &s.labels);
+        Labels::from_sorted(self.postings.texts(numbers))
     }
 
     pub(crate) fn series_count(&self) -> usize {
-        self.ids.len()
+        self.count
     }
 
     /// The metric name and job with the most series, as a selector, and how many these are.
     pub(crate) fn most_series(&self) -> Option<(String, usize)> {
         let mut counts: HashMap<(&str, &str), usize, RandomState> = HashMap::default();
-        for labels in self.ids.keys() {
-            let job = labels.get("job").unwrap_or("");
-            *counts.entry((labels.metric_name(), job)).or_default() += 1;
+        for series in self.series.iter().flatten() {
+            let text = |name| self.value_of(series, name).unwrap_or("");
+            let who = (text(model::labels::METRIC_NAME), text("job"));
+            *counts.entry(who).or_default() += 1;
         }
         let most = counts.into_iter().max_by_key(|(who, count)| (*count, *who));
         most.map(|((name, job), count)| (format!("{name}{{job={job:?}}}"), count))
     }
 
-    /// Estimated memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    /// How many series the target of `labels` has.
+    pub(crate) fn target_series(&self, labels: &Labels) -> usize {
+        let mut target = Target::default();
+        for (name, value) in labels {
+            let number = || self.postings.number_of(name, value);
+            match name {
+                "instance" => target.0 = number(),
+                "job" => target.1 = number(),
+                _ => continue,
+            }
+            if number().is_none() {
+                return 0;
+            }
+        }
+        self.targets.get(&target).map_or(0, |n| *n as usize)
     }
 
-    /// First and last instant in memory.
+    fn value_of(&self, series: &HeadSeries, name: &str) -> Option<&str> {
+        let mut texts = series.labels.iter().filter_map(|n| self.postings.label(*n));
+        texts.find(|l| *l.name == *name).map(|l| &*l.value)
+    }
+
+    /// Estimated memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes + self.postings.bytes() + self.times.bytes()
+    }
+
+    /// Estimated memory of late samples.
+    pub(crate) fn late_bytes(&self) -> usize {
+        self.late_bytes
+    }
+
+    /// Samples in memory, late ones aside.
+    pub(crate) fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// First and last instant in memory, late samples aside.
     pub(crate) fn bounds(&self) -> Option<(i64, i64)> {
         self.bounds
+    }
+
+    /// Where a flush of all that is in memory ends; `None` when there is nothing.
+    pub(crate) fn end_of_all(&self) -> Option<i64> {
+        let late = || {
+            let any = !self.late.is_empty() || !self.late_leaving.is_empty();
+            any.then(|| self.flushed_t.unwrap_or(i64::MIN))
+        };
+        let in_order = self.bounds.map(|(_, max_t)| max_t.saturating_add(1));
+        in_order.or_else(late)
+    }
+
+    /// The newest instant of any sample so far, in memory or in a block.
+    pub(crate) fn newest_t(&self) -> Option<i64> {
+        self.newest_t
     }
 
     pub(crate) fn floor_t(&self) -> Option<i64> {
         self.floor_t
     }
 
-    /// From now on samples before `t` are refused.
-    pub(crate) fn raise_floor(&mut self, t: i64) {
-        self.floor_t = Some(self.floor_t.map_or(t, |f| f.max(t)));
+    /// Samples before it are in blocks.
+    pub(crate) fn flushed_t(&self) -> Option<i64> {
+        self.flushed_t
     }
 
-    /// The number that the `nth` series created from now on will get.
-    pub(crate) fn id_of_new(&self, nth: usize) -> u32 {
-        match self.free.len().checked_sub(nth + 1) {
-            Some(at) => self.free[at],
-            None => (self.series.len() + nth - self.free.len()) as u32,
-        }
+    /// From now on samples before `t` count as late.
+    pub(crate) fn raise_floor(&mut self, t: i64) {
+        self.floor_t = self.floor_t.max(Some(t));
+    }
+
+    /// Samples up to `t` were stored before.
+    pub(crate) fn raise_newest(&mut self, t: i64) {
+        self.newest_t = self.newest_t.max(Some(t));
     }
 
     /// A new series without samples; `labels` must not be known yet.
-    pub(crate) fn create(&mut self, labels: Labels) -> u32 {
-        let id = self.id_of_new(0);
-        let series = Some(Box::new(HeadSeries {
-            labels: labels.clone(),
-            closed: Vec::new(),
-            open: ChunkBuilder::default(),
-            last_t: i64::MIN,
-            wal_segment: 0,
-        }));
-        match self.free.pop() {
-            Some(_) => self.series[id as usize] = series,
-            None => self.series.push(series),
+    pub(crate) fn create(&mut self, labels: &Labels) -> u32 {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.series.push(None);
+            (self.series.len() - 1) as u32
+        });
+        let numbers = self.postings.insert(id, labels);
+        self.bytes += SERIES_BYTES + numbers.len() * SERIES_LABEL_BYTES;
+        let target = target_of(&self.postings, &numbers);
+        *self.targets.entry(target).or_default() += 1;
+        self.series[id as usize] = Some(HeadSeries::new(id, numbers));
+        self.count += 1;
+        let hash = self.hash(labels);
+        match self.ids.entry(hash) {
+            std::collections::hash_map::Entry::Vacant(v) => {
+                v.insert(id);
+            }
+            std::collections::hash_map::Entry::Occupied(_) => {
+                self.collided.insert(labels.clone(), id);
+            }
         }
-        self.bytes += SERIES_BYTES + labels.heap_bytes();
-        self.postings.insert(id, &labels);
-        self.ids.insert(labels, id);
         id
     }
 
-    /// What [`Head::push`] would say, for a series not yet created when `id` is `None`.
-    pub(crate) fn check(&self, id: Option<u32>, t: i64) -> Outcome {
-        if self.floor_t.is_some_and(|f| t < f) {
-            return Outcome::TooOld;
-        }
-        match id.and_then(|id| self.get(id)) {
-            Some(s) if !s.is_empty() && t == s.last_t => Outcome::Duplicate,
-            Some(s) if !s.is_empty() && t < s.last_t => Outcome::OutOfOrder,
-            _ => Outcome::Appended,
-        }
+    /// Appends a float that is later than all of its series and not before the floor.
+    /// The log has it in `run`.
+    pub(crate) fn push(&mut self, id: u32, t: i64, v: f64, run: u32) {
+        let Some(series) = self.series.get_mut(id as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let before = series.heap_bytes();
+        series.push(&mut self.times, t, v);
+        series.wal_run = run;
+        self.bytes = self.bytes + series.heap_bytes() - before;
+        self.count_sample(t);
     }
 
-    /// Appends a sample where [`Head::check`] allows it.
-    pub(crate) fn push(&mut self, id: u32, t: i64, v: f64) -> Outcome {
-        let outcome = self.check(Some(id), t);
-        if outcome != Outcome::Appended {
-            return outcome;
-        }
-        if let Some(series) = self.get_mut(id) {
-            let before = series.heap_bytes();
-            series.push(t, v);
-            let after = series.heap_bytes();
-            self.bytes = self.bytes + after - before;
-        }
+    /// As [`Head::push`].
+    pub(crate) fn push_histogram(&mut self, id: u32, t: i64, h: Arc<Histogram>) {
+        let Some(series) = self.series.get_mut(id as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        series.last_t = t;
+        series.has_others = true;
+        let others = self.histograms.entry(id).or_default();
+        self.bytes += others.insert_histogram(HPoint { t, h });
+        self.count_sample(t);
+    }
+
+    fn count_sample(&mut self, t: i64) {
+        self.samples += 1;
         self.bounds = Some(match self.bounds {
             None => (t, t),
             Some((min, max)) => (min.min(t), max.max(t)),
         });
-        Outcome::Appended
+        self.newest_t = self.newest_t.max(Some(t));
+    }
+
+    /// Stores a sample that came late.
+    pub(crate) fn push_late(&mut self, id: u32, t: i64, v: f64) {
+        self.late_others(id, |others| others.insert_float(FPoint { t, v }));
+    }
+
+    /// As [`Head::push_late`].
+    pub(crate) fn push_late_histogram(&mut self, id: u32, t: i64, h: Arc<Histogram>) {
+        self.late_others(id, |others| others.insert_histogram(HPoint { t, h }));
+    }
+
+    fn late_others(&mut self, id: u32, insert: impl FnOnce(&mut Others) -> usize) {
+        if let Some(series) = self.get_mut(id) {
+            series.has_others = true;
+            let bytes = insert(self.late.entry(id).or_default());
+            self.bytes += bytes;
+            self.late_bytes += bytes;
+        }
+    }
+
+    /// The samples at `t` of a series, as far as they are in memory.
+    pub(crate) fn at(&self, id: u32, t: i64) -> Samples {
+        let range = TimeRange::new(Timestamp::from_millis(t), Timestamp::from_millis(t));
+        let mut samples = Samples::default();
+        for chunk in self.chunks(id, range, &mut TimesCopies::default()) {
+            // Bytes in memory that were encoded here decode.
+            let _ = chunk.decode(&mut samples);
+        }
+        samples.floats.retain(|p| p.t == t);
+        samples.histograms.retain(|p| p.t == t);
+        samples
+    }
+
+    /// Copies of the chunks of a series that share an instant with `range`: those in order
+    /// first, oldest first, then late ones; what is in blocks is left out.
+    pub(crate) fn chunks(&self, id: u32, range: TimeRange, copies: &mut TimesCopies) -> Vec<Chunk> {
+        let mut chunks = self.in_order_chunks(id, range, copies);
+        if self.get(id).is_some_and(|s| s.has_others) {
+            self.late_chunks(id, range, &mut chunks);
+        }
+        chunks
+    }
+
+    /// Labels and chunks of the series for which all matchers hold and that have samples in
+    /// `range`, in no particular order.
+    pub(crate) fn snapshot(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        most: usize,
+    ) -> Vec<(Labels, Vec<Chunk>)> {
+        let mut copies = TimesCopies::default();
+        let mut found = Vec::new();
+        for id in self.select(matchers) {
+            let chunks = self.chunks(id, range, &mut copies);
+            if !chunks.is_empty() {
+                found.push((self.labels(id), chunks));
+            }
+            if found.len() >= most {
+                break;
+            }
+        }
+        found
+    }
+
+    /// As [`Head::chunks`], late ones left out.
+    pub(crate) fn in_order_chunks(
+        &self,
+        id: u32,
+        range: TimeRange,
+        copies: &mut TimesCopies,
+    ) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        let Some(series) = self.get(id) else {
+            return chunks;
+        };
+        let start = range.start.millis().max(self.flushed_t.unwrap_or(i64::MIN));
+        if start > range.end.millis() {
+            return chunks;
+        }
+        let unflushed = TimeRange::new(Timestamp::from_millis(start), range.end);
+        series.chunks(&self.times, copies, unflushed, &mut chunks);
+        if series.has_others
+            && let Some(others) = self.histograms.get(&id)
+        {
+            others.chunks(unflushed, &mut chunks);
+        }
+        chunks
+    }
+
+    /// Whether some series got nothing since `t`.
+    pub(crate) fn has_idle_before(&self, t: i64) -> bool {
+        self.series.iter().flatten().any(|s| s.last_t < t)
+    }
+
+    /// The days, each `day_ms` long, of the late samples that are setting out.
+    pub(crate) fn leaving_days(&self, day_ms: i64) -> Vec<i64> {
+        let mut days = std::collections::BTreeSet::new();
+        for others in self.late_leaving.values() {
+            others.days(day_ms, &mut days);
+        }
+        days.into_iter().collect()
+    }
+
+    /// Behind the last late sample that is setting out.
+    pub(crate) fn leaving_end(&self) -> Option<i64> {
+        let bounds = self.late_leaving.values().filter_map(Others::bounds);
+        bounds.map(|(_, last)| last.saturating_add(1)).max()
+    }
+
+    fn late_chunks(&self, id: u32, range: TimeRange, into: &mut Vec<Chunk>) {
+        for late in [&self.late_leaving, &self.late] {
+            if let Some(others) = late.get(&id) {
+                others.chunks(range, into);
+            }
+        }
     }
 
     /// Numbers of the series for which all matchers hold, in no particular order.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
         let holds = |id: &u32| {
-            self.get(*id)
-                .is_some_and(|s| matchers.iter().all(|m| m.matches_labels(&s.labels)))
+            self.get(*id).is_some_and(|s| {
+                let holds = |m: &Matcher| m.matches(self.value_of(s, m.name()).unwrap_or(""));
+                matchers.iter().all(holds)
+            })
         };
         match self.postings.candidates(matchers) {
             Candidates::Some(ids) => ids.into_iter().filter(holds).collect(),
-            Candidates::All => self.ids.values().copied().filter(holds).collect(),
+            Candidates::All => (0..self.series.len() as u32).filter(holds).collect(),
         }
     }
 
     /// All series numbers, in the order of their labels.
     pub(crate) fn sorted_ids(&self) -> Vec<u32> {
-        let mut pairs: Vec<(&Labels, u32)> = self.ids.iter().map(|(l, id)| (l, *id)).collect();
-        pairs.sort_unstable();
-        pairs.into_iter().map(|(_, id)| id).collect()
+        let numbered = self.series.iter().enumerate();
+        let mut ids: Vec<u32> = numbered
+            .filter(|(_, s)| s.is_some())
+            .map(|(id, _)| id as u32)
+            .collect();
+        self.sort_by_labels(&mut ids);
+        ids
     }
 
-    /// Forgets chunks that end before `t`, and series that have none left.
+    fn sort_by_labels(&self, ids: &mut [u32]) {
+        let numbers = |id: &u32| self.get(*id).map_or(&[][..], |s| &s.labels);
+        ids.sort_unstable_by(|a, b| {
+            let (a, b) = (numbers(a), numbers(b));
+            let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+            self.postings
+                .texts(&a[same..])
+                .cmp(self.postings.texts(&b[same..]))
+        });
+    }
+
+    /// Late samples set out for a block; gives their series in the order of the labels.
+    pub(crate) fn late_sets_out(&mut self) -> Vec<u32> {
+        for (id, others) in std::mem::take(&mut self.late) {
+            match self.late_leaving.entry(id) {
+                std::collections::hash_map::Entry::Vacant(v) => {
+                    v.insert(others);
+                }
+                std::collections::hash_map::Entry::Occupied(mut o) => o.get_mut().merge(others),
+            }
+        }
+        let mut ids: Vec<u32> = self.late_leaving.keys().copied().collect();
+        self.sort_by_labels(&mut ids);
+        ids
+    }
+
+    /// The late samples of a series that are setting out.
+    pub(crate) fn leaving(&self, id: u32, range: TimeRange) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        if let Some(others) = self.late_leaving.get(&id) {
+            others.chunks(range, &mut chunks);
+        }
+        chunks
+    }
+
+    /// The late samples that set out are in blocks.
+    pub(crate) fn late_arrived(&mut self) {
+        let bytes: usize = self.late_leaving.values().map(Others::bytes).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.late_bytes = self.late_bytes.saturating_sub(bytes);
+        self.late_leaving = HashMap::default();
+    }
+
+    /// Samples before `t` are in blocks: forgets them as far as whole chunks go, and series
+    /// that have none left.
     pub(crate) fn drop_before(&mut self, t: i64) {
+        self.flushed_t = self.flushed_t.max(Some(t));
+        self.raise_floor(t);
+        self.raise_newest(t.saturating_sub(1));
+        let (histograms, bytes) = (&mut self.histograms, &mut self.bytes);
+        histograms.retain(|_, others| {
+            *bytes = bytes.saturating_sub(others.drop_before(t));
+            !others.is_empty()
+        });
+        self.histograms.shrink_to(self.histograms.len() * 2);
+        self.forget_empty();
+    }
+
+    /// Forgets series without samples.
+    pub(crate) fn forget_empty(&mut self) {
         let (mut gone, mut gone_labels) = (Vec::new(), Vec::new());
         let mut bounds: Option<(i64, i64)> = None;
+        self.samples = self.histograms.values().map(Others::len).sum();
         for (id, slot) in self.series.iter_mut().enumerate() {
             let Some(series) = slot else {
                 continue;
             };
+            let id = id as u32;
+            let t = self.flushed_t.unwrap_or(i64::MIN);
             let before = series.heap_bytes();
-            series.drop_before(t);
+            series.drop_before(&mut self.times, t);
             self.bytes = self.bytes + series.heap_bytes() - before;
-            match series.bounds() {
-                Some((first, last)) => {
-                    let first = first.max(t);
-                    bounds =
-                        Some(bounds.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
+            self.samples += series.samples();
+            let mut others = None;
+            if series.has_others {
+                others = self.histograms.get(&id).and_then(Others::bounds);
+                series.has_others = others.is_some()
+                    || self.late.contains_key(&id)
+                    || self.late_leaving.contains_key(&id);
+            }
+            for (first, last) in series.bounds(&self.times).into_iter().chain(others) {
+                let first = first.max(t);
+                bounds = Some(bounds.map_or((first, last), |(a, b)| (a.min(first), b.max(last))));
+            }
+            if series.is_empty() && !series.has_others {
+                self.bytes = self
+                    .bytes
+                    .saturating_sub(SERIES_BYTES + series.labels.len() * SERIES_LABEL_BYTES);
+                let target = target_of(&self.postings, &series.labels);
+                if let Some(count) = self.targets.get_mut(&target) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.targets.remove(&target);
+                    }
                 }
-                None => {
-                    self.bytes = self
-                        .bytes
-                        .saturating_sub(SERIES_BYTES + series.labels.heap_bytes());
-                    gone.push(id as u32);
-                    gone_labels.push(series.labels.clone());
-                    *slot = None;
+                gone.push(id);
+                gone_labels.push(std::mem::take(&mut series.labels));
+                *slot = None;
+            }
+        }
+        self.bounds = bounds;
+        self.count -= gone.len();
+        if gone.is_empty() {
+            return;
+        }
+        let series = &self.series;
+        self.ids.retain(|_, id| series[*id as usize].is_some());
+        self.collided.retain(|_, id| series[*id as usize].is_some());
+        self.postings.remove(&gone, &gone_labels);
+        // The smallest numbers are used first, so that the list of series stays dense.
+        self.free.extend(gone);
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        self.ids.shrink_to(self.ids.len() * 2);
+    }
+
+    /// Forgets the samples in `range` of the series for which all matchers of one of `sets`
+    /// hold, series that have none left included.
+    pub(crate) fn delete(&mut self, sets: &[Vec<Matcher>], range: TimeRange) {
+        let mut ids: Vec<u32> = sets.iter().flat_map(|m| self.select(m)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            self.delete_in_order(id, range);
+            for others in [&mut self.histograms, &mut self.late, &mut self.late_leaving] {
+                if let Some(others) = others.get_mut(&id) {
+                    let was = others.bytes();
+                    others.delete(range);
+                    self.bytes = (self.bytes + others.bytes()).saturating_sub(was);
                 }
             }
         }
-        for labels in &gone_labels {
-            self.ids.remove(labels);
+        for others in [&mut self.histograms, &mut self.late, &mut self.late_leaving] {
+            others.retain(|_, o| !o.is_empty());
         }
-        self.postings.remove(&gone, &gone_labels);
-        self.free.extend(gone);
-        self.ids.shrink_to(self.ids.len() * 2);
-        self.bounds = bounds;
+        let late = self.late.values().chain(self.late_leaving.values());
+        self.late_bytes = late.map(Others::bytes).sum();
+        self.forget_empty();
+    }
+
+    fn delete_in_order(&mut self, id: u32, range: TimeRange) {
+        let unflushed = Timestamp::from_millis(self.flushed_t.unwrap_or(i64::MIN));
+        let Some(series) = self.series.get_mut(id as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let mut chunks = Vec::new();
+        let all = TimeRange::new(unflushed, Timestamp::MAX);
+        series.chunks(&self.times, &mut TimesCopies::default(), all, &mut chunks);
+        let mut samples = Samples::default();
+        for chunk in chunks {
+            // Bytes in memory that were encoded here decode.
+            let _ = chunk.decode(&mut samples);
+        }
+        let before = samples.floats.len();
+        samples
+            .floats
+            .retain(|p| !range.contains(Timestamp::from_millis(p.t)));
+        if samples.floats.len() == before {
+            return;
+        }
+        let bytes = series.heap_bytes();
+        let last_t = series.last_t;
+        series.clear(&mut self.times);
+        for p in samples.floats {
+            series.push(&mut self.times, p.t, p.v);
+        }
+        // What was deleted does not come back: a sender that repeats it is late.
+        series.last_t = last_t;
+        series.wal_run = 0;
+        self.bytes = self.bytes + series.heap_bytes() - bytes;
     }
 }
 
-impl HeadSeries {
-    fn push(&mut self, t: i64, v: f64) {
-        let crosses = self.open.count() > 0
-            && self.open.first_t().div_euclid(WINDOW_MS) != t.div_euclid(WINDOW_MS);
-        if crosses || self.open.count() >= CHUNK_SAMPLES {
-            self.closed.push(self.open.snapshot());
-            self.open = ChunkBuilder::default();
-        }
-        self.open.push(t, v);
-        self.last_t = t;
-    }
-
-    fn is_empty(&self) -> bool {
-        self.open.count() == 0 && self.closed.is_empty()
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let chunks: usize = self.closed.iter().map(Chunk::heap_bytes).sum();
-        chunks + self.closed.capacity() * size_of::<Chunk>() + self.open.heap_bytes()
-    }
-
-    fn bounds(&self) -> Option<(i64, i64)> {
-        let open = (self.open.count() > 0).then(|| self.open.first_t());
-        let first = self.closed.first().map(|c| c.first_t).or(open)?;
-        Some((first, self.last_t))
-    }
-
-    fn drop_before(&mut self, t: i64) {
-        self.closed.retain(|c| c.last_t >= t);
-        self.closed.shrink_to_fit();
-        if self.open.count() > 0 && self.open.last_t() < t {
-            self.open = ChunkBuilder::default();
+fn target_of(postings: &Postings, numbers: &[u32]) -> Target {
+    let mut target = Target::default();
+    for number in numbers {
+        match postings.label(*number).map(|l| &*l.name) {
+            Some("instance") => target.0 = Some(*number),
+            Some("job") => target.1 = Some(*number),
+            _ => {}
         }
     }
-
-    /// Chunks that share an instant with `range`, oldest first.
-    pub(crate) fn chunks(&self, range: TimeRange) -> impl Iterator<Item = Chunk> {
-        let (start, end) = (range.start.millis(), range.end.millis());
-        let open =
-            (self.open.count() > 0 && self.open.first_t() <= end && self.open.last_t() >= start)
-                .then(|| self.open.snapshot());
-        self.closed
-            .iter()
-            .filter(move |c| c.first_t <= end && c.last_t >= start)
-            .cloned()
-            .chain(open)
-    }
+    target
 }

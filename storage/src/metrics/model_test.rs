@@ -20,12 +20,13 @@ use self::model::{Content, Model, content_of};
 use self::workload::Workload;
 use super::MetricStore;
 use super::compact_run::Policy;
+use crate::Config;
 use crate::disk::faulty::{FaultyDisk, Rng, Weather};
 use crate::health::Watch;
 
 const DIR: &str = "/data/metrics";
 /// Whether batches hold native histograms.
-const HISTOGRAMS: bool = false;
+const HISTOGRAMS: bool = true;
 const MINUTE: i64 = 60_000;
 /// Steps told when a run fails.
 const TRACE_STEPS: usize = 30;
@@ -48,9 +49,21 @@ struct Run {
     trace: VecDeque<String>,
 }
 
-fn open(disk: &FaultyDisk, head_bytes_max: u64) -> MetricStore {
+/// How late samples may be in the runs.
+const WINDOWS: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_secs(600),
+    Duration::from_secs(2 * 3600),
+];
+
+fn open(disk: &FaultyDisk, seed: u64, head_bytes_max: u64) -> MetricStore {
     let disk = Arc::new(disk.clone());
-    MetricStore::open(disk, Watch::for_test(), Path::new(DIR), head_bytes_max).unwrap()
+    let config = Config {
+        head_bytes_max,
+        out_of_order_window: WINDOWS[(seed % 3) as usize],
+        ..Config::default()
+    };
+    MetricStore::open(disk, Watch::for_test(), Path::new(DIR), &config).unwrap()
 }
 
 fn policy() -> Policy {
@@ -69,7 +82,7 @@ impl Run {
             seed,
             step: 0,
             rng: Rng::new(seed),
-            store: Some(open(&disk, 64 << 20)),
+            store: Some(open(&disk, seed, 64 << 20)),
             disk,
             clock: 1_700_000_000_000,
             workload: Workload::default(),
@@ -85,7 +98,7 @@ impl Run {
         self.store.as_ref().unwrap()
     }
 
-    fn note(&mut self, what: String) {
+    fn note(&mut self, what: impl std::fmt::Display) {
         if self.trace.len() == TRACE_STEPS {
             self.trace.pop_front();
         }
@@ -133,13 +146,14 @@ impl Run {
         match outcome {
             Ok(report) => {
                 let told = report.appended
+                    + report.repeated
                     + report.duplicate
                     + report.out_of_order
                     + report.too_old
                     + report.too_far_future
                     + report.series_limit;
                 assert_eq!(told, size as u64, "not every sample was accounted for");
-                self.model.appended(&batch, read, &report, self.clock);
+                self.model.appended(&batch, &read, &report, self.clock);
             }
             Err(_) => {
                 assert!(self.stormy || self.doubtful, "an error without a cause");
@@ -167,7 +181,7 @@ impl Run {
     }
 
     fn maintain(&mut self) {
-        self.note("maintain".to_owned());
+        self.note("maintain");
         let now = Timestamp::from_millis(self.clock);
         self.store().maintain(now);
         // Compaction meets bad reads too; queries do not, or the model could not tell.
@@ -198,9 +212,9 @@ impl Run {
         self.note(format!("killed, opened with {head_bytes_max}"));
         self.calm();
         self.store = None;
-        self.store = Some(open(&self.disk, head_bytes_max));
+        self.store = Some(open(&self.disk, self.seed, head_bytes_max));
         let found = self.everything();
-        self.model.reopened(found);
+        self.model.reopened(&found);
     }
 
     fn power_cut(&mut self) {
@@ -210,14 +224,14 @@ impl Run {
         self.store = None;
         self.doubtful = false;
         self.disk.power_cut_at_random();
-        self.store = Some(open(&self.disk, head_bytes_max));
+        self.store = Some(open(&self.disk, self.seed, head_bytes_max));
         let found = self.everything();
         self.model.power_cut(found);
     }
 
     fn storm(&mut self) {
         if self.stormy {
-            self.note("calm".to_owned());
+            self.note("calm");
             self.calm();
             return;
         }

@@ -1,16 +1,35 @@
-//! Which series have which label: name → value → ascending series numbers.
+//! Every label of the head once, and which series have it: name → value → ascending series
+//! numbers.
+//!
+//! A series keeps the numbers of its labels, four bytes each, instead of their texts: most
+//! labels of a series are those of its neighbours.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use model::{Labels, Matcher};
 
-type Map<V> = HashMap<Box<str>, V, RandomState>;
+type Map<V> = HashMap<Arc<str>, V, RandomState>;
 
 /// The index of the head.
 #[derive(Default)]
 pub(crate) struct Postings {
-    names: Map<Map<Vec<u32>>>,
+    names: Map<Map<u32>>,
+    labels: Vec<Option<Label>>,
+    /// Numbers of labels to use again.
+    free: Vec<u32>,
+    bytes: usize,
+}
+
+/// One name and value.
+pub(crate) struct Label {
+    pub(crate) name: Arc<str>,
+    pub(crate) value: Arc<str>,
+    /// Series that have it, ascending.
+    ids: Vec<u32>,
+    /// The segment of the write-ahead log that last had its definition.
+    pub(crate) wal_segment: u32,
 }
 
 /// Series that may match.
@@ -21,61 +40,138 @@ pub(crate) enum Candidates {
     Some(Vec<u32>),
 }
 
+/// Reckoned per label besides its texts: the struct, its place in two maps, two allocations.
+const LABEL_BYTES: usize = size_of::<Label>() + 24 + 2 * 32;
+
 impl Postings {
-    pub(crate) fn insert(&mut self, id: u32, labels: &Labels) {
+    /// Enters series `id`, and gives the numbers of its labels in their order.
+    pub(crate) fn insert(&mut self, id: u32, labels: &Labels) -> Box<[u32]> {
+        let mut numbers = Vec::with_capacity(labels.len());
         for (name, value) in labels {
-            if !self.names.contains_key(name) {
-                self.names.insert(Box::from(name), Map::default());
-            }
-            let Some(values) = self.names.get_mut(name) else {
-                continue;
+            let number = match self.number_of(name, value) {
+                Some(number) => number,
+                None => self.intern(name, value),
             };
-            if !values.contains_key(value) {
-                values.insert(Box::from(value), Vec::with_capacity(1));
+            if let Some(label) = self.label_mut(number) {
+                match label.ids.last() {
+                    Some(last) if *last >= id => {
+                        if let Err(at) = label.ids.binary_search(&id) {
+                            label.ids.insert(at, id);
+                        }
+                    }
+                    _ => label.ids.push(id),
+                }
             }
-            if let Some(ids) = values.get_mut(value)
-                && let Err(at) = ids.binary_search(&id)
-            {
-                ids.insert(at, id);
-            }
+            numbers.push(number);
         }
+        numbers.into_boxed_slice()
+    }
+
+    /// The number of a label that some series has.
+    pub(crate) fn number_of(&self, name: &str, value: &str) -> Option<u32> {
+        self.names.get(name)?.get(value).copied()
+    }
+
+    pub(crate) fn label(&self, number: u32) -> Option<&Label> {
+        self.labels.get(number as usize)?.as_ref()
+    }
+
+    pub(crate) fn label_mut(&mut self, number: u32) -> Option<&mut Label> {
+        self.labels.get_mut(number as usize)?.as_mut()
+    }
+
+    /// Names and values of label numbers, in their order.
+    pub(crate) fn texts<'a>(
+        &'a self,
+        numbers: &'a [u32],
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        numbers
+            .iter()
+            .filter_map(|n| self.label(*n))
+            .map(|l| (&*l.name, &*l.value))
+    }
+
+    /// Estimated memory of texts and maps; the lists are reckoned with the series.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn intern(&mut self, name: &str, value: &str) -> u32 {
+        let name: Arc<str> = match self.names.get_key_value(name) {
+            Some((known, _)) => Arc::clone(known),
+            None => Arc::from(name),
+        };
+        let value: Arc<str> = Arc::from(value);
+        self.bytes += LABEL_BYTES + value.len();
+        let label = Some(Label {
+            name: Arc::clone(&name),
+            value: Arc::clone(&value),
+            ids: Vec::new(),
+            wal_segment: 0,
+        });
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.labels[number as usize] = label;
+                number
+            }
+            None => {
+                self.labels.push(label);
+                (self.labels.len() - 1) as u32
+            }
+        };
+        self.names.entry(name).or_default().insert(value, number);
+        number
     }
 
     /// Removes all of `gone` (ascending), which have `labels`, in one pass over each list.
-    pub(crate) fn remove(&mut self, gone: &[u32], labels: &[Labels]) {
-        let pairs: HashSet<(&str, &str), RandomState> = labels.iter().flatten().collect();
-        for (name, value) in pairs {
-            let Some(values) = self.names.get_mut(name) else {
+    pub(crate) fn remove(&mut self, gone: &[u32], labels: &[Box<[u32]>]) {
+        let numbers: HashSet<u32, RandomState> =
+            labels.iter().flat_map(|l| l.iter()).copied().collect();
+        for number in numbers {
+            let Some(slot) = self.labels.get_mut(number as usize) else {
                 continue;
             };
-            let Some(ids) = values.get_mut(value) else {
+            let Some(label) = slot else {
                 continue;
             };
-            ids.retain(|id| gone.binary_search(id).is_err());
-            ids.shrink_to_fit();
-            if ids.is_empty() {
-                values.remove(value);
+            label.ids.retain(|id| gone.binary_search(id).is_err());
+            label.ids.shrink_to_fit();
+            if !label.ids.is_empty() {
+                continue;
+            }
+            self.bytes = self.bytes.saturating_sub(LABEL_BYTES + label.value.len());
+            if let Some(values) = self.names.get_mut(&label.name) {
+                values.remove(&label.value);
+                if values.capacity() > 4 * values.len() + 16 {
+                    values.shrink_to_fit();
+                }
                 if values.is_empty() {
-                    self.names.remove(name);
+                    self.names.remove(&label.name);
                 }
             }
+            *slot = None;
+            self.free.push(number);
         }
     }
 
     /// A superset of the series for which all `matchers` hold.
     pub(crate) fn candidates(&self, matchers: &[Matcher]) -> Candidates {
         let mut found: Option<Vec<u32>> = None;
+        let ids_of = |number: &u32| self.label(*number).map_or(&[][..], |l| &l.ids);
         // Matchers that an absent label satisfies cannot use the index.
         for m in matchers.iter().filter(|m| !m.matches_empty()) {
             let Some(values) = self.names.get(m.name()) else {
                 return Candidates::Some(Vec::new());
             };
             let ids = match m.op() {
-                model::MatchOp::Equal => values.get(m.value()).cloned().unwrap_or_default(),
+                model::MatchOp::Equal => values.get(m.value()).map_or(&[][..], ids_of).to_vec(),
                 _ if found.as_ref().is_some_and(|f| f.len() < values.len()) => continue,
                 _ => {
                     let lists = values.iter().filter(|(v, _)| m.matches(v));
-                    let mut ids: Vec<u32> = lists.flat_map(|(_, ids)| ids).copied().collect();
+                    let mut ids: Vec<u32> = lists
+                        .flat_map(|(_, number)| ids_of(number))
+                        .copied()
+                        .collect();
                     ids.sort_unstable();
                     ids
                 }

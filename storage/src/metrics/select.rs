@@ -261,16 +261,9 @@ impl MetricStore {
     /// Blocks and head chunks of one moment: between them nothing is missing.
     fn snapshot(&self, matchers: &[Matcher], range: TimeRange, bounds: &ReadBounds) -> Snapshot {
         let state = self.read();
-        let head = state
-            .head
-            .select(matchers)
-            .into_iter()
-            .filter_map(|id| state.head.get(id))
-            .map(|s| (s.labels.clone(), s.chunks(range).collect::<Vec<_>>()))
-            .filter(|(_, chunks)| !chunks.is_empty())
-            // One more than may be shows that there are too many.
-            .take(bounds.series_max.saturating_add(1))
-            .collect();
+        // One more than may be shows that there are too many.
+        let most = bounds.series_max.saturating_add(1);
+        let head = state.head.snapshot(matchers, range, most);
         Snapshot {
             blocks: state.blocks.clone(),
             tombstones: Arc::clone(&state.tombstones),

@@ -40,12 +40,7 @@ impl MetricStore {
     ) -> Result<Shared, ReadError> {
         let (blocks, head) = {
             let state = self.read();
-            let ids = state.head.select(&[]);
-            let series = ids.into_iter().filter_map(|id| state.head.get(id));
-            let head: Vec<(Labels, Vec<_>)> = series
-                .map(|series| (series.labels.clone(), series.chunks(range).collect()))
-                .collect();
-            (state.blocks.clone(), head)
+            (state.blocks.clone(), state.head.snapshot(&[], range, usize::MAX))
         };
         let mut shared = Shared::default();
         for block in blocks.iter().filter(|b| b.range().overlaps(&range)) {

@@ -82,6 +82,21 @@ pub(crate) struct Values {
 }
 
 impl Values {
+    /// The state of a stream whose last value and window are known.
+    pub(crate) fn resume(last: f64, leading: u8, width: u8) -> Values {
+        Values {
+            started: true,
+            last: last.to_bits(),
+            leading: leading.into(),
+            width: width.into(),
+        }
+    }
+
+    /// Leading zeros and width of the current window.
+    pub(crate) fn window(&self) -> (u8, u8) {
+        (self.leading as u8, self.width as u8)
+    }
+
     pub(crate) fn write(&mut self, out: &mut BitWriter, v: f64) {
         let bits = v.to_bits();
         if !self.started {

@@ -122,13 +122,13 @@ impl Model {
     pub(super) fn appended(
         &mut self,
         batch: &SampleBatch,
-        read: Content,
+        read: &Content,
         report: &AppendReport,
         clock: i64,
     ) {
         let offered = values(batch);
         let mut taken = Batch::new();
-        for (labels, t, value) in all(&read) {
+        for (labels, t, value) in all(read) {
             if let Some(before) = get(&self.content, labels, t) {
                 assert_eq!(
                     before, value,
@@ -157,7 +157,7 @@ impl Model {
         for (labels, t, _) in &offered {
             let newest = self.content.get(labels).and_then(|p| p.last_key_value());
             let fits = *t == clock && newest.is_none_or(|(last, _)| last < t);
-            if fits && report.series_limit == 0 && get(&read, labels, *t).is_none() {
+            if fits && report.series_limit == 0 && get(read, labels, *t).is_none() {
                 // A scrape may only be refused when somebody's wrong clock has been here.
                 let ahead = all(&self.content).any(|(_, newer, _)| newer > *t);
                 let early = offered.iter().any(|(l, at, _)| l == labels && at > t);
@@ -196,9 +196,9 @@ impl Model {
     }
 
     /// After a kill everything is as before.
-    pub(super) fn reopened(&mut self, found: Content) {
-        self.take_back(&found);
-        self.compare(&found, "after a kill");
+    pub(super) fn reopened(&mut self, found: &Content) {
+        self.take_back(found);
+        self.compare(found, "after a kill");
     }
 
     /// After a power cut what was synced is there, and whole batches of the rest.
