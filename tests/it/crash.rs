@@ -10,4 +10,5 @@ fn every_acknowledged_sample_survives_twenty_kills() {
     let report = crash::run(binary(), dir.path(), 20, seed);
     assert_eq!(report.kills, 20);
     assert!(report.acknowledged > 0, "nothing was written");
+    assert_eq!(report.refused, 0, "samples within the bounds were refused");
 }

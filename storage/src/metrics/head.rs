@@ -321,7 +321,7 @@ impl Head {
     }
 
     /// Labels and chunks of the series for which all matchers hold and that have samples in
-    /// `range`, in no particular order.
+    /// `range`, in no particular order; at most `most` of them.
     pub(crate) fn snapshot(
         &self,
         matchers: &[Matcher],

@@ -40,7 +40,10 @@ impl MetricStore {
     ) -> Result<Shared, ReadError> {
         let (blocks, head) = {
             let state = self.read();
-            (state.blocks.clone(), state.head.snapshot(&[], range, usize::MAX))
+            (
+                state.blocks.clone(),
+                state.head.snapshot(&[], range, usize::MAX),
+            )
         };
         let mut shared = Shared::default();
         for block in blocks.iter().filter(|b| b.range().overlaps(&range)) {
