@@ -22,7 +22,7 @@ mod remote_read;
 mod remote_write;
 mod serve;
 mod snapshot;
-mod work;
+mod workshop;
 
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
@@ -47,8 +47,8 @@ use crate::reload::Reloader;
 use crate::telemetry::HttpMetrics;
 use metric_metadata::MetadataTable;
 use prometheus::envelope::{ErrorType, Failure};
-pub(crate) use work::Memory;
-use work::Workshop;
+pub(crate) use workshop::Memory;
+use workshop::Workshop;
 
 /// What handlers share. Cloning shares it.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use model::Timestamp;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::work::WorkError;
+use super::workshop::WorkError;
 use crate::clock::rfc3339;
 
 pub(super) fn routes() -> Router<Api> {

@@ -24,7 +24,7 @@ use super::params::Params;
 use super::prometheus::SELECTORS_MAX;
 use super::reading::Reading;
 use super::receive::error;
-use super::work::Client;
+use super::workshop::Client;
 
 /// How old the newest sample may be: the lookback of a query.
 const LOOKBACK: std::time::Duration = std::time::Duration::from_secs(300);

@@ -13,7 +13,7 @@ use axum::routing::get;
 use serde_json::json;
 
 use super::Api;
-use super::work::WorkError;
+use super::workshop::WorkError;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()

@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::receive::{Receiver, Stop, Tally, WRITE_TIME_MAX, error};
-use super::work::WorkError;
+use super::workshop::WorkError;
 use super::{Api, Parts};
 use crate::wire::otlp::json;
 use crate::wire::protobuf::{Malformed, write};

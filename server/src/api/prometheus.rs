@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 
 pub(super) use labels::SELECTORS_MAX;
 
-use super::work::Client;
+use super::workshop::Client;
 use super::{Api, otlp, remote_read, remote_write};
 
 pub(super) fn routes() -> Router<Api> {

@@ -8,7 +8,7 @@ use model::{ReadBounds, SeriesReader};
 use tokio::time::Instant;
 
 use super::prometheus::envelope::{ErrorType, Failure};
-use super::work::{Client, Share};
+use super::workshop::{Client, Share};
 use super::{Api, Parts};
 
 /// What a series costs until its points are read: labels, cursor, and its places in the store.

@@ -24,7 +24,7 @@ use super::Api;
 use super::prometheus::envelope::ErrorType;
 use super::reading::Reading;
 use super::receive::error;
-use super::work::{Client, Share};
+use super::workshop::{Client, Share};
 use crate::wire::remote_read::{self, Query, ReadRequest, SAMPLES, STREAMED_XOR_CHUNKS};
 use crate::wire::snappy;
 

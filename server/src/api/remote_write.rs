@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use model::{HistogramSample, Labels, Sample, Timestamp};
 
 use super::receive::{self, Receiver, Stop, Tally, WRITE_TIME_MAX};
-use super::work::WorkError;
+use super::workshop::WorkError;
 use super::{Api, Parts};
 use crate::wire::remote_write::{BadLabels, Item, Request, Series, Version};
 use crate::wire::{histogram, snappy};

@@ -29,7 +29,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
-use super::work::Peer;
+use super::workshop::Peer;
 
 /// Connections at a time. A browser with a dashboard holds six; each costs a file descriptor
 /// and some kilobytes.
@@ -426,7 +426,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_leaves_frees_its_worker() {
-        use crate::api::work::{Client, Workshop};
+        use crate::api::workshop::{Client, Workshop};
         use std::sync::atomic::Ordering;
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -11,7 +11,7 @@ use storage::analyze::{Analysis, MetricUsage};
 use super::envelope::{Answer, ErrorType, Failure, Success};
 use crate::api::Api;
 use crate::api::params::Params;
-use crate::api::work::Client;
+use crate::api::workshop::Client;
 
 /// The window unless told otherwise.
 pub(crate) const WINDOW_DEFAULT: Duration = Duration::from_secs(24 * 3600);

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use model::ReadError;
 
 use crate::api::json;
-use crate::api::work::{Share, WorkError};
+use crate::api::workshop::{Share, WorkError};
 
 /// Warnings and infos shown per answer; the rest is counted.
 const ANNOTATIONS_MAX: usize = 10;

@@ -9,7 +9,7 @@ use query::promql::quote::go_quote;
 
 use super::envelope::{Answer, ErrorType, Failure, Success, cut};
 use crate::api::params::{Params, invalid};
-use crate::api::work::Client;
+use crate::api::workshop::Client;
 use crate::api::{Api, json};
 
 /// Selectors of one request. Each is looked up on its own.

@@ -13,7 +13,7 @@ use super::value;
 use crate::api::Api;
 use crate::api::params::{Params, invalid, parse_millis};
 use crate::api::reading::Reading;
-use crate::api::work::Client;
+use crate::api::workshop::Client;
 use crate::config::QueryConfig;
 
 /// Points per series of a range query, as in Prometheus: 11,000 is a week by the minute.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::envelope::{Answer, Failure, Success};
 use crate::api::Api;
 use crate::api::params::{Params, parse_int};
-use crate::api::work::Client;
+use crate::api::workshop::Client;
 
 /// Lines of each list unless `limit` says otherwise.
 const LINES_DEFAULT: usize = 10;

@@ -4,8 +4,8 @@
 //! Rules are not evaluated here: they have a thread of their own, and these threads give way to
 //! it, so that no dashboard delays an alert.
 
-mod client;
 mod memory;
+mod peer;
 mod queue;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::telemetry::QueueMetrics;
-pub(crate) use client::{Client, Peer};
 pub(crate) use memory::{Memory, Share};
+pub(crate) use peer::{Client, Peer};
 use queue::{Job, Queue};
 
 /// Requests that may wait for a worker. A dashboard has some forty panels; each waiting request
