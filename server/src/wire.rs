@@ -4,7 +4,6 @@
 //! a generated decoder 20,000 small allocations. None of them allocates on the word of a length
 //! it has not checked against the bytes that are there.
 
-pub(crate) mod crc32c;
 pub(crate) mod histogram;
 pub(crate) mod otlp;
 pub(crate) mod protobuf;

@@ -15,6 +15,7 @@ pub mod backup;
 mod bytes;
 mod config;
 mod control;
+pub mod crc32c;
 mod disk;
 mod error;
 mod health;

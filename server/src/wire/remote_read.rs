@@ -2,8 +2,8 @@
 //! Source: prometheus/prompb/remote.proto and types.proto; storage/remote/chunked.go.
 
 use model::{Labels, MatchOp, Matcher, Samples};
+use storage::crc32c::checksum;
 
-use super::crc32c::crc32c;
 use super::protobuf::{Fields, Malformed, Value, push_bounded, write};
 use super::{histogram, xor_chunk};
 
@@ -179,7 +179,7 @@ pub(crate) fn put_frame(
     });
     write::varint(&mut message, 2, query_index as u64);
     write::raw_varint(out, message.len() as u64);
-    out.extend_from_slice(&crc32c(&message).to_be_bytes());
+    out.extend_from_slice(&checksum(&message).to_be_bytes());
     out.extend_from_slice(&message);
 }
 

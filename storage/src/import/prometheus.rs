@@ -4,7 +4,6 @@
 
 mod bits;
 mod chunk;
-mod crc32c;
 mod index;
 mod tombstones;
 
@@ -16,9 +15,9 @@ use std::sync::Arc;
 
 use model::{Labels, Samples};
 
-use self::crc32c::checksum;
 use self::index::{ChunkMeta, Index, uvarint};
 use self::tombstones::Tombstones;
+use crate::crc32c::checksum;
 
 const SEGMENT_MAGIC: [u8; 4] = 0x85bd_40dd_u32.to_be_bytes();
 const SEGMENT_VERSION: u8 = 1;

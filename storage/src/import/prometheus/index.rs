@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use model::LabelsBuilder;
 
 use super::BlockError;
-use super::crc32c::checksum;
 use crate::bytes::{Malformed, Reader};
+use crate::crc32c::checksum;
 
 const MAGIC: [u8; 4] = 0xbaaa_d700_u32.to_be_bytes();
 const VERSION: u8 = 2;

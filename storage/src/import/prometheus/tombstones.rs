@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 
 use super::BlockError;
-use super::crc32c::checksum;
 use crate::bytes::Reader;
+use crate::crc32c::checksum;
 
 const MAGIC: [u8; 4] = 0x0130_ba30_u32.to_be_bytes();
 const HEADER_BYTES: usize = 5;

@@ -1,4 +1,5 @@
-//! CRC-32 with Castagnoli's polynomial, which Prometheus' files use (ours use the IEEE one).
+//! CRC-32 with Castagnoli's polynomial, which Prometheus' files and the frames of its streamed
+//! remote read carry (our files use the IEEE one).
 //! Table-driven, after the reflected form in RFC 3720, appendix B.4.
 
 const POLYNOMIAL: u32 = 0x82f6_3b78;
@@ -24,7 +25,8 @@ const TABLE: [u32; 256] = {
 };
 
 /// The checksum of `bytes`.
-pub(super) fn checksum(bytes: &[u8]) -> u32 {
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
     let step = |crc: u32, b: &u8| TABLE[usize::from(crc as u8 ^ b)] ^ (crc >> 8);
     !bytes.iter().fold(!0, step)
 }
