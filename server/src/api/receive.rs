@@ -38,7 +38,7 @@ pub(crate) struct Receiver<'a> {
 /// What became of a request's samples.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
-    /// Float samples stored, those stored before included.
+    /// Float samples stored; those that had been stored before, with this value, included.
     pub(crate) floats: u64,
     /// Histogram samples stored, likewise.
     pub(crate) histograms: u64,
@@ -153,6 +153,10 @@ impl Tally {
     fn count(&mut self, report: &AppendReport) -> u64 {
         // The words are Prometheus', which senders show to their operators.
         for (count, why) in [
+            (
+                report.duplicate,
+                "duplicate sample for timestamp: the first one stays",
+            ),
             (report.out_of_order, "out of order sample"),
             (report.too_old, "too old sample"),
             (
@@ -173,7 +177,7 @@ impl Tally {
                 self.complain(|| format!("{why} ({count} of them)"));
             }
         }
-        report.appended + report.repeated + report.duplicate
+        report.appended + report.repeated
     }
 
     fn complain(&mut self, why: impl FnOnce() -> String) {

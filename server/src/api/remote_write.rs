@@ -16,7 +16,7 @@ use model::{HistogramSample, Labels, Sample, Timestamp};
 use super::receive::{self, Receiver, Stop, Tally, WRITE_TIME_MAX};
 use super::workshop::WorkError;
 use super::{Api, Parts};
-use crate::wire::remote_write::{BadLabels, Item, Request, Series, Version};
+use crate::wire::remote_write::{BadSeries, Item, Request, Series, Version};
 use crate::wire::{histogram, snappy};
 
 const DISABLED: &str = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver \
@@ -80,7 +80,7 @@ pub(super) async fn write(State(api): State<Api>, headers: HeaderMap, body: Byte
 enum Refusal {
     /// It cannot be read.
     Malformed(String),
-    /// Some of it can never be taken.
+    /// Some of it, perhaps a series without samples, can never be taken.
     Partly(Tally),
     /// The store refused; the same request may succeed later.
     Stopped(Stop),
@@ -151,9 +151,9 @@ fn receive_all(
         }
     }
     let tally = receiver.finish()?;
-    match tally.refused + tally.invalid {
-        0 => Ok(tally),
-        _ => Err(Refusal::Partly(tally)),
+    match tally.complaints.is_empty() {
+        true => Ok(tally),
+        false => Err(Refusal::Partly(tally)),
     }
 }
 
@@ -171,7 +171,7 @@ fn take(
             let lost = (series.samples.len() + series.histograms.len()) as u64;
             // 1.0 passes over bad labels in silence, as Prometheus does. Ours are not so much
             // bad as too large, and their sender should know.
-            let too_large = matches!(bad, BadLabels::TooMany | BadLabels::TooLong);
+            let too_large = matches!(bad, BadSeries::TooMany | BadSeries::TooLong);
             match version {
                 Version::One if !too_large => receiver.pass_over(lost),
                 _ => receiver.invalid(lost, bad, &Labels::empty()),

@@ -43,8 +43,15 @@ const HEAD_BYTES_MAX: usize = 400 << 10;
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Largest request body accepted, in bytes: alerts posted by others are the largest.
 const BODY_BYTES_MAX: usize = 4 << 20;
+/// Where other systems push samples. They send what they have collected, so they may send more.
+const PUSHES: [&str; 2] = ["/api/v1/write", "/api/v1/otlp/v1/metrics"];
+/// Largest body of a push, in bytes and as it is sent. Prometheus sends up to 2,000 samples, a
+/// few hundred kilobytes; vmagent up to 8 MiB before compression; OpenTelemetry's collector
+/// takes requests of up to 20 MiB by default, and passes on what it takes, compressed.
+const PUSH_BYTES_MAX: usize = 16 << 20;
 /// Bytes of all request bodies held at once; further ones wait.
 const BODIES_BYTES_MAX: usize = 32 << 20;
+const _: () = assert!(BODY_BYTES_MAX <= PUSH_BYTES_MAX && PUSH_BYTES_MAX <= BODIES_BYTES_MAX);
 /// How long a client may leave an answer unread.
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// A connection keeps its seat at least this long, so that its request has time to arrive.
@@ -161,9 +168,23 @@ async fn respond(
 ) -> Result<Response, Infallible> {
     let (head, body) = request.into_parts();
     let hall = &visit.hall;
-    let (body, _held) = match tokio::time::timeout(BODY_TIME_MAX, hall.read(body)).await {
+    let is_push = PUSHES.contains(&head.uri.path());
+    let bytes_max = if is_push {
+        PUSH_BYTES_MAX
+    } else {
+        BODY_BYTES_MAX
+    };
+    let (body, _held) = match tokio::time::timeout(BODY_TIME_MAX, hall.read(body, bytes_max)).await
+    {
         Ok(Ok(read)) => read,
+        // vmagent sends a block again for ever unless the answer is 400 or 409.
+        Ok(Err(StatusCode::PAYLOAD_TOO_LARGE)) if is_push => {
+            let why = format!("the body is larger than {PUSH_BYTES_MAX} bytes\n");
+            return Ok((StatusCode::BAD_REQUEST, why).into_response());
+        }
         Ok(Err(status)) => return Ok(status.into_response()),
+        // Prometheus gives a request up after 408, and sends it again after 503.
+        Err(_) if is_push => return Ok(StatusCode::SERVICE_UNAVAILABLE.into_response()),
         Err(_) => return Ok(StatusCode::REQUEST_TIMEOUT.into_response()),
     };
     // From here to the answer the connection is ours to wait for, not its client's.
@@ -217,8 +238,9 @@ impl Hall {
     async fn read(
         &self,
         body: Incoming,
+        bytes_max: usize,
     ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), StatusCode> {
-        if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        if body.size_hint().lower() > bytes_max as u64 {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         let mut body = pin!(body);
@@ -230,7 +252,7 @@ impl Hall {
             let Ok(piece) = frame.into_data() else {
                 continue;
             };
-            if read.len() + piece.len() > BODY_BYTES_MAX {
+            if read.len() + piece.len() > bytes_max {
                 return Err(StatusCode::PAYLOAD_TOO_LARGE);
             }
             let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
@@ -478,6 +500,9 @@ mod tests {
         assert!(ask(address, &post(5, "12345")).await.ends_with("12345"));
         let refused = ask(address, &post(BODY_BYTES_MAX + 1, "")).await;
         assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+        let push = |length| post(length, "").replace("POST / ", "POST /api/v1/write ");
+        let refused = ask(address, &push(PUSH_BYTES_MAX + 1)).await;
+        assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
         let chunked = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
         let refused = ask(address, chunked).await;
         assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");

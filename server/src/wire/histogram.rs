@@ -13,7 +13,7 @@ use super::protobuf::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Invalid {
     #[error(
-        "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for custom buckets"
+        "histogram has an invalid schema, which must be between -4 and {SCHEMA_SENT_MAX} for exponential buckets, or -53 for custom buckets"
     )]
     Schema,
     #[error("histogram spans specify a different number of buckets than provided")]
@@ -33,6 +33,13 @@ pub(crate) enum Invalid {
     #[error("histogram has a zero threshold or zero count that is negative or not a number")]
     Zero,
 }
+
+/// Finest exponential buckets we keep.
+const SCHEMA_MAX: i32 = 8;
+/// Finest ones that a sender may have; the finer ones are added up, as Prometheus does.
+const SCHEMA_SENT_MAX: i32 = 52;
+/// Empty buckets written out rather than starting another run.
+const GAP_MAX: i64 = 2;
 
 /// A histogram and its time in milliseconds.
 pub(crate) type Decoded = (i64, Result<Histogram, Invalid>);
@@ -135,8 +142,8 @@ fn accumulate(deltas: &[i64]) -> Result<(Vec<f64>, u128), Invalid> {
     Ok((counts, sum))
 }
 
-/// The histogram, if it means something.
-pub(crate) fn validated(h: Histogram) -> Result<Histogram, Invalid> {
+/// The histogram, if it means something, no finer than we keep.
+pub(crate) fn validated(mut h: Histogram) -> Result<Histogram, Invalid> {
     let custom = h.schema == CUSTOM_BUCKETS_SCHEMA;
     if custom {
         let ascending = h.custom_values.windows(2).all(|w| w[0] < w[1]);
@@ -147,7 +154,7 @@ pub(crate) fn validated(h: Histogram) -> Result<Histogram, Invalid> {
         if h.zero_count != 0.0 || h.zero_threshold != 0.0 || !none_below {
             return Err(Invalid::CustomZeroOrNegative);
         }
-    } else if !(-4..=8).contains(&h.schema) {
+    } else if !(-4..=SCHEMA_SENT_MAX).contains(&h.schema) {
         return Err(Invalid::Schema);
     } else if !h.custom_values.is_empty() {
         return Err(Invalid::CustomBounds);
@@ -184,7 +191,64 @@ pub(crate) fn validated(h: Histogram) -> Result<Histogram, Invalid> {
     if h.count < 0.0 {
         return Err(Invalid::NegativeBucket);
     }
+    if h.schema > SCHEMA_MAX {
+        let halvings = h.schema - SCHEMA_MAX;
+        for (spans, buckets) in [
+            (&mut h.positive_spans, &mut h.positive_buckets),
+            (&mut h.negative_spans, &mut h.negative_buckets),
+        ] {
+            let coarse = indices(spans)
+                .zip(&*buckets)
+                .map(|(i, count)| (coarser(i, halvings), *count));
+            (*spans, *buckets) = runs(coarse);
+        }
+        h.schema = SCHEMA_MAX;
+    }
     Ok(h)
+}
+
+/// The index of each bucket.
+fn indices(spans: &[Span]) -> impl Iterator<Item = i64> {
+    let runs = spans.iter().scan(0_i64, |next, span| {
+        let first = *next + i64::from(span.offset);
+        *next = first + i64::from(span.length);
+        Some(first..*next)
+    });
+    runs.flatten()
+}
+
+/// The bucket that `index` falls into after so many halvings of the number of buckets.
+pub(crate) fn coarser(index: i64, halvings: i32) -> i64 {
+    // Sixty-three halvings leave nothing but the sign, and so does every further one.
+    ((index - 1) >> halvings.min(63)) + 1
+}
+
+/// Runs of buckets from indices in ascending order and counts. Those of the same index are
+/// added up; empty ones are left out where a new run costs less.
+pub(crate) fn runs(indexed: impl Iterator<Item = (i64, f64)>) -> (Vec<Span>, Vec<f64>) {
+    let (mut spans, mut counts): (Vec<Span>, Vec<f64>) = (Vec::new(), Vec::new());
+    // Index behind the last bucket written.
+    let mut next = 0_i64;
+    for (index, count) in indexed.filter(|(_, count)| *count != 0.0) {
+        let gap = index - next;
+        match (spans.last_mut(), counts.last_mut()) {
+            (Some(_), Some(last)) if gap == -1 => *last += count,
+            (Some(run), Some(_)) if gap <= GAP_MAX => {
+                counts.extend(std::iter::repeat_n(0.0, gap as usize));
+                counts.push(count);
+                run.length += gap as u32 + 1;
+                next = index + 1;
+            }
+            _ => {
+                // Offsets and lengths of a message fit; what does not is refused afterwards.
+                let offset = i32::try_from(gap).unwrap_or(i32::MAX);
+                spans.push(Span { offset, length: 1 });
+                counts.push(count);
+                next = index + 1;
+            }
+        }
+    }
+    (spans, counts)
 }
 
 /// Appends the message's fields; counts are sent as floats, which every reader takes.
@@ -256,6 +320,50 @@ mod tests {
     }
 
     #[test]
+    fn finer_buckets_than_we_keep_are_added_up() {
+        // Buckets -3 to 0 with 1, 2, 1 and 2.
+        let with_schema = |schema: i64| {
+            let mut m = whole(8, &[1, 1, -1, 1]);
+            write::varint(&mut m, 4, zigzag(schema));
+            let h = decode(&m).unwrap().1.unwrap();
+            let spans: Vec<_> = h
+                .positive_spans
+                .iter()
+                .map(|s| (s.offset, s.length))
+                .collect();
+            (h.schema, h.count, spans, h.positive_buckets)
+        };
+        assert_eq!(with_schema(9), (8, 8.0, vec![(-1, 2)], vec![3.0, 3.0]));
+        assert_eq!(with_schema(10), (8, 8.0, vec![(0, 1)], vec![6.0]));
+        assert_eq!(with_schema(52), (8, 8.0, vec![(0, 1)], vec![6.0]));
+    }
+
+    #[test]
+    fn absurd_spans_are_refused_and_cost_nothing() {
+        let with_spans = |spans_: &[(i64, u64)], buckets: &[f64]| {
+            let mut m = Vec::new();
+            write::double(&mut m, 2, 1.0);
+            for (offset, length) in spans_ {
+                spans(&mut m, 11, *offset, *length);
+            }
+            write::doubles(&mut m, 13, buckets);
+            decode(&m).unwrap().1.map(drop)
+        };
+        let (max, min) = (i64::from(i32::MAX), i64::from(i32::MIN));
+        for (spans, buckets) in [
+            (&[(0, u64::from(u32::MAX))][..], &[][..]),
+            (&[(0, u64::from(u32::MAX)), (0, u64::from(u32::MAX))], &[]),
+            (&[(max, 1)], &[1.0]),
+            (&[(max, 0), (max, 1)], &[1.0]),
+            (&[(max - 1, 1), (max, 1)], &[1.0, 1.0]),
+        ] {
+            assert_eq!(with_spans(spans, buckets), Err(Invalid::SpansMismatch));
+        }
+        assert_eq!(with_spans(&[(min, 1)], &[1.0]), Ok(()));
+        assert_eq!(with_spans(&[(0, 1)], &[f64::NAN]), Ok(()));
+    }
+
+    #[test]
     fn histograms_that_mean_nothing_are_named() {
         let refused = |m: &[u8]| decode(m).unwrap().1.unwrap_err();
         assert_eq!(refused(&whole(9, &[1, 1, -1, 1])), Invalid::CountMismatch);
@@ -270,9 +378,11 @@ mod tests {
         spans(&mut negative, 11, -1, 1);
         write::doubles(&mut negative, 13, &[1.0]);
         assert_eq!(refused(&negative), Invalid::SpanNegativeOffset);
-        let mut schema = whole(8, &[1, 1, -1, 1]);
-        write::varint(&mut schema, 4, zigzag(9));
-        assert_eq!(refused(&schema), Invalid::Schema);
+        for schema in [-5, 53, -54, i64::from(i32::MIN)] {
+            let mut bad = whole(8, &[1, 1, -1, 1]);
+            write::varint(&mut bad, 4, zigzag(schema));
+            assert_eq!(refused(&bad), Invalid::Schema, "{schema}");
+        }
         let mut custom = Vec::new();
         write::double(&mut custom, 2, 1.0);
         write::varint(&mut custom, 4, zigzag(-53));

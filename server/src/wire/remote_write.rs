@@ -24,9 +24,9 @@ pub(crate) enum Version {
     Two,
 }
 
-/// Why the labels of a series are not taken.
+/// Why a series is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadLabels {
+pub(crate) enum BadSeries {
     #[error("invalid metric name or labels: no metric name")]
     NoMetricName,
     #[error("invalid metric name or labels: a label without a name")]
@@ -41,6 +41,10 @@ pub(crate) enum BadLabels {
     TooMany,
     #[error("invalid labels for series: more than {LABEL_BYTES_MAX} bytes of labels")]
     TooLong,
+    #[error("TimeSeries must contain at least one sample or histogram")]
+    Nothing,
+    #[error("TimeSeries must contain either samples or histograms, not both")]
+    Mixed,
 }
 
 /// One series of a request. The buffers are used again for the next one.
@@ -50,7 +54,7 @@ pub(crate) struct Series<'a> {
     texts: Vec<(&'a str, &'a str)>,
     references: Vec<u32>,
     labels_seen: usize,
-    bad: Option<BadLabels>,
+    bad: Option<BadSeries>,
     /// Time in milliseconds and value.
     pub(crate) samples: Vec<(i64, f64)>,
     /// For [`super::histogram::decode`], one at a time: decoded they are many times larger.
@@ -154,14 +158,20 @@ impl<'a> Request<'a> {
         }
         let (pairs, odd) = into.references.as_chunks::<2>();
         if !odd.is_empty() {
-            into.bad = Some(BadLabels::Reference);
+            into.bad = Some(BadSeries::Reference);
         }
         into.labels_seen = pairs.len();
         for [name, value] in pairs.iter().take(LABELS_MAX + 1) {
             match (self.symbol(*name), self.symbol(*value)) {
                 (Some(name), Some(value)) => into.labels.push((name, value)),
-                _ => into.bad = Some(BadLabels::Reference),
+                _ => into.bad = Some(BadSeries::Reference),
             }
+        }
+        // 2.0's specification asks for one of the two.
+        match (into.samples.is_empty(), into.histograms.is_empty()) {
+            (true, true) => into.bad = into.bad.or(Some(BadSeries::Nothing)),
+            (false, false) => into.bad = into.bad.or(Some(BadSeries::Mixed)),
+            _ => {}
         }
         Ok(())
     }
@@ -205,12 +215,12 @@ impl<'a> Series<'a> {
     ///
     /// # Errors
     /// When it is no label set, or a larger one than we take.
-    pub(crate) fn labels(&mut self) -> Result<Labels, BadLabels> {
+    pub(crate) fn labels(&mut self) -> Result<Labels, BadSeries> {
         if let Some(bad) = self.bad {
             return Err(bad);
         }
         if self.labels_seen > LABELS_MAX {
-            return Err(BadLabels::TooMany);
+            return Err(BadSeries::TooMany);
         }
         let mut bytes = 0;
         let mut sorted = true;
@@ -219,12 +229,12 @@ impl<'a> Series<'a> {
         for (name, value) in &self.labels {
             bytes += name.len() + value.len();
             if bytes > LABEL_BYTES_MAX {
-                return Err(BadLabels::TooLong);
+                return Err(BadSeries::TooLong);
             }
-            let name = std::str::from_utf8(name).map_err(|_| BadLabels::NotUtf8)?;
-            let value = std::str::from_utf8(value).map_err(|_| BadLabels::NotUtf8)?;
+            let name = std::str::from_utf8(name).map_err(|_| BadSeries::NotUtf8)?;
+            let value = std::str::from_utf8(value).map_err(|_| BadSeries::NotUtf8)?;
             if name.is_empty() {
-                return Err(BadLabels::EmptyName);
+                return Err(BadSeries::EmptyName);
             }
             sorted &= pairs.last().is_none_or(|(before, _)| *before < name);
             pairs.push((name, value));
@@ -232,7 +242,7 @@ impl<'a> Series<'a> {
         if !sorted {
             pairs.sort_unstable();
             if pairs.windows(2).any(|w| w[0].0 == w[1].0) {
-                return Err(BadLabels::Duplicate);
+                return Err(BadSeries::Duplicate);
             }
         }
         let named = pairs
@@ -242,7 +252,7 @@ impl<'a> Series<'a> {
             true => Ok(Labels::from_sorted(
                 pairs.iter().copied().filter(|(_, v)| !v.is_empty()),
             )),
-            false => Err(BadLabels::NoMetricName),
+            false => Err(BadSeries::NoMetricName),
         }
     }
 }
@@ -399,16 +409,16 @@ mod tests {
         let many: Vec<(&[u8], &[u8])> = many.iter().map(|(n, v)| (&n[..], &v[..])).collect();
         let long = vec![b'x'; LABEL_BYTES_MAX];
         for (labels, expect) in [
-            (&[(&b"job"[..], &b"a"[..])][..], BadLabels::NoMetricName),
-            (&[(b"__name__", b"")], BadLabels::NoMetricName),
-            (&[(b"__name__", b"a"), (b"", b"x")], BadLabels::EmptyName),
-            (&[(b"__name__", b"a\xff")], BadLabels::NotUtf8),
+            (&[(&b"job"[..], &b"a"[..])][..], BadSeries::NoMetricName),
+            (&[(b"__name__", b"")], BadSeries::NoMetricName),
+            (&[(b"__name__", b"a"), (b"", b"x")], BadSeries::EmptyName),
+            (&[(b"__name__", b"a\xff")], BadSeries::NotUtf8),
             (
                 &[(b"__name__", b"a"), (b"b", b"1"), (b"b", b"1")],
-                BadLabels::Duplicate,
+                BadSeries::Duplicate,
             ),
-            (&many, BadLabels::TooMany),
-            (&[(b"__name__", &long)], BadLabels::TooLong),
+            (&many, BadSeries::TooMany),
+            (&[(b"__name__", &long)], BadSeries::TooLong),
         ] {
             let bytes = one(labels, &[]);
             assert_eq!(
@@ -455,7 +465,7 @@ mod tests {
         assert_eq!((metadata.kind, metadata.help), ("gauge", "up"));
         for references in [&[1, 3][..], &[1], &[1, u64::MAX]] {
             let bytes = two(&["", "__name__", "up"], references);
-            let expect = format!("{} [(1000, 7.0)]", BadLabels::Reference);
+            let expect = format!("{} [(1000, 7.0)]", BadSeries::Reference);
             assert_eq!(read(Version::Two, &bytes).unwrap(), [expect]);
         }
         assert!(read(Version::Two, &two(&["a"], &[])).is_err());

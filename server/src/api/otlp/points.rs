@@ -11,7 +11,7 @@ use model::{Histogram, HistogramSample, Labels, STALE_NAN, Sample, Span, Timesta
 use super::Refusal;
 use crate::api::metric_metadata::MetadataTable;
 use crate::api::receive::{Receiver, Stop};
-use crate::wire::histogram::validated;
+use crate::wire::histogram::{self, validated};
 use crate::wire::otlp::{
     Attributes, Buckets, Kind, Metric, Point, Temporality, metrics, names, resource_attributes,
     resources, scopes,
@@ -27,8 +27,6 @@ const SCHEMA_MIN: i32 = -4;
 const SCHEMA_MAX: i32 = 8;
 /// Width of the zero bucket when the sender does not say.
 const ZERO_THRESHOLD_DEFAULT: f64 = 1e-128;
-/// Empty buckets written out rather than starting another run.
-const GAP_MAX: i64 = 2;
 /// `target_info` is repeated this often within a request that covers a longer time, so that
 /// a query finds it everywhere: half the lookback.
 const TARGET_INFO_STEP_MS: i64 = 150_000;
@@ -215,34 +213,13 @@ fn native_histogram(
 /// Runs of buckets. OTLP's bucket 0 is the one above 1, Prometheus' the one up to it, hence one
 /// more; `scale_down` halves the number of buckets so often.
 fn sparse(buckets: &Buckets, scale_down: i32) -> (Vec<Span>, Vec<f64>) {
-    let (mut spans, mut counts): (Vec<Span>, Vec<f64>) = (Vec::new(), Vec::new());
-    // Index behind the last bucket written.
-    let mut next = 0_i64;
-    for (i, count) in buckets.counts.iter().enumerate() {
-        if *count == 0 {
-            continue;
-        }
-        // Sixty-three halvings leave nothing but the sign, and so does every further one.
-        let index = ((i64::from(buckets.offset) + i as i64) >> scale_down.min(63)) + 1;
-        let gap = index - next;
-        match (spans.last_mut(), counts.last_mut()) {
-            (Some(_), Some(last)) if gap == -1 => *last += *count as f64,
-            (Some(run), Some(_)) if gap <= GAP_MAX => {
-                counts.extend(std::iter::repeat_n(0.0, gap as usize));
-                counts.push(*count as f64);
-                run.length += gap as u32 + 1;
-                next = index + 1;
-            }
-            _ => {
-                // Offsets and lengths of a message fit; what does not is refused afterwards.
-                let offset = i32::try_from(gap).unwrap_or(i32::MAX);
-                spans.push(Span { offset, length: 1 });
-                counts.push(*count as f64);
-                next = index + 1;
-            }
-        }
-    }
-    (spans, counts)
+    let first = i64::from(buckets.offset) + 1;
+    let counts = buckets.counts.iter().map(|count| *count as f64);
+    histogram::runs(
+        (first..)
+            .map(|i| histogram::coarser(i, scale_down))
+            .zip(counts),
+    )
 }
 
 /// What all series of a resource have in common.
