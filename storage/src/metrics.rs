@@ -45,6 +45,8 @@ mod upkeep;
 mod usage;
 mod wal_histogram;
 mod wal_record;
+#[cfg(test)]
+mod wal_tests;
 mod wal_value;
 mod xor;
 

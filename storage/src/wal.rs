@@ -246,18 +246,7 @@ impl Wal {
         }
         // Nothing of a newer segment may be durable before all of the older ones: what is read
         // back must be a prefix of what was written.
-        for part in self.unsynced() {
-            if let Err(e) = part.sync() {
-                // The system may say yes the next time without having written anything, so
-                // the next regular sync is made to fail too: it deals with it.
-                let of_part = |s: &&mut Segment| s.number == part.number;
-                if let Some(s) = self.segments.iter_mut().find(of_part) {
-                    s.sync_lost = true;
-                }
-                return Err(WriteError::from_io("sync", &self.dir, e));
-            }
-            self.synced(&part);
-        }
+        self.sync()?;
         let number = self.next_number;
         let path = segment_path(&self.dir, number);
         let mut header = Vec::with_capacity(HEADER_BYTES);
@@ -349,7 +338,7 @@ impl Wal {
     pub(crate) fn unsynced(&self) -> Vec<Unsynced> {
         self.segments
             .iter()
-            .filter(|s| s.synced_bytes < s.bytes)
+            .filter(|s| s.synced_bytes < s.bytes || s.sync_lost)
             .filter_map(|s| {
                 Some(Unsynced {
                     number: s.number,
@@ -361,10 +350,33 @@ impl Wal {
             .collect()
     }
 
+    /// Syncs what was written while the caller holds the log.
+    ///
+    /// # Errors
+    /// When the disk refuses. The system may say yes the next time without having written
+    /// anything, so the next regular sync is made to fail too: it deals with it.
+    pub(crate) fn sync(&mut self) -> Result<(), WriteError> {
+        for part in self.unsynced() {
+            if let Err(e) = part.sync() {
+                let of_part = |s: &&mut Segment| s.number == part.number;
+                if let Some(s) = self.segments.iter_mut().find(of_part) {
+                    s.sync_lost = true;
+                }
+                return Err(WriteError::from_io("sync", &self.dir, e));
+            }
+            self.synced(&part);
+        }
+        Ok(())
+    }
+
     /// `part` is durable.
     pub(crate) fn synced(&mut self, part: &Unsynced) {
         let last = self.segments.last().map(|s| s.number);
         if let Some(s) = self.segments.iter_mut().find(|s| s.number == part.number) {
+            // Two syncs at a time: the system tells only one of them that it failed.
+            if s.sync_lost {
+                return;
+            }
             s.synced_bytes = s.synced_bytes.max(part.bytes);
             if s.synced_bytes == s.bytes && last != Some(s.number) {
                 s.file = None;

@@ -174,6 +174,8 @@ struct State {
     dirs: BTreeSet<PathBuf>,
     room: Option<u64>,
     failing: bool,
+    /// So many syncs of files work before one fails.
+    syncs_left: Option<u32>,
     weather: Weather,
     rng: Rng,
 }
@@ -229,6 +231,11 @@ impl FaultyDisk {
     /// While set, writes and syncs fail with EIO.
     pub(crate) fn set_failing(&self, failing: bool) {
         self.state().failing = failing;
+    }
+
+    /// The sync of a file that comes after `count` others fails, once.
+    pub(crate) fn fail_sync_after(&self, count: u32) {
+        self.state().syncs_left = Some(count);
     }
 
     /// From now on calls fail this often.
@@ -375,8 +382,10 @@ impl DiskFile for FaultyFile {
             return Err(eio());
         }
         let per_mille = state.weather.syncs;
+        let is_last = state.syncs_left == Some(0);
+        state.syncs_left = state.syncs_left.and_then(|n| n.checked_sub(1));
         let mut content = self.inode.lock();
-        if state.fails(per_mille) {
+        if is_last || state.fails(per_mille) {
             content.sync_in_vain(&mut state.rng);
             return Err(eio());
         }

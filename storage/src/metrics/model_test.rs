@@ -6,7 +6,7 @@
 //! `STACKWATCH_MODEL_SEED=7 STACKWATCH_MODEL_STEPS=2000 cargo test -p storage model_test`
 //! replays it; without a seed, `STACKWATCH_MODEL_RUNS` seeds are tried one after the other.
 
-mod model;
+pub(super) mod model;
 mod workload;
 
 use std::collections::VecDeque;

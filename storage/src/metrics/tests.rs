@@ -307,6 +307,38 @@ fn a_failing_sync_brings_everything_to_a_block() {
 }
 
 #[test]
+fn any_one_sync_that_fails_around_a_flush_costs_nothing_that_was_called_durable() {
+    let hour = 3_600_000;
+    for (nth, seed) in (0..12).flat_map(|nth| (0..8).map(move |seed| (nth, seed))) {
+        let disk = FaultyDisk::seeded(seed);
+        let store = open(&disk);
+        for t in 0..3 {
+            append(&store, [(1, t * hour, 1.0)]);
+        }
+        disk.fail_sync_after(nth);
+        store.maintain(at(3 * hour));
+        append(&store, [(1, 3 * hour, 1.0)]);
+        // As `Storage::sync` does it, until it says that all is durable.
+        loop {
+            let mut result = Ok(());
+            for part in store.unsynced() {
+                let failed = part.sync().is_err();
+                result = result.and(store.sync_done(&part, failed));
+            }
+            if result.and(store.is_trusted()).is_ok() {
+                break;
+            }
+            store.maintain(at(3 * hour));
+        }
+        let before = everything(&store);
+        assert_eq!(before[&labels(1).to_string()].len(), 4);
+        drop(store);
+        disk.power_cut(0);
+        assert_eq!(everything(&open(&disk)), before, "sync {nth}, seed {seed}");
+    }
+}
+
+#[test]
 fn a_damaged_block_is_set_aside_and_a_damaged_part_passed_over() {
     let disk = FaultyDisk::default();
     let store = open(&disk);

@@ -246,16 +246,8 @@ impl MetricStore {
         writer.wal.close_segment();
         writer.wal.release(segment);
         // The log must say what is in blocks, durably, before it lets go of it.
-        let told = self.begin_segment(&mut writer).and_then(|_| {
-            for part in writer.wal.unsynced() {
-                match part.sync() {
-                    Ok(()) => writer.wal.synced(&part),
-                    // The next regular sync fails too and deals with it.
-                    Err(e) => return Err(WriteError::from_io("sync", &self.blocks_dir, e)),
-                }
-            }
-            Ok(())
-        });
+        let told = self.begin_segment(&mut writer);
+        let told = told.and_then(|_| writer.wal.sync());
         if let Err(e) = told {
             self.watch
                 .write_failed("metrics log", FileKind::MetricWal, &e);

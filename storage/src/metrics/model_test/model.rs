@@ -11,12 +11,12 @@ use crate::{AppendReport, Deleted};
 
 /// A value bit by bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(in crate::metrics) enum Value {
     Float(u64),
     Histogram(Vec<u64>),
 }
 
-pub(super) type Content = BTreeMap<Labels, BTreeMap<i64, Value>>;
+pub(in crate::metrics) type Content = BTreeMap<Labels, BTreeMap<i64, Value>>;
 
 /// Instants and values of one batch.
 type Batch = Vec<(Labels, i64, Value)>;
@@ -34,7 +34,7 @@ pub(super) struct Model {
 }
 
 /// Reads all that matches; instants ascend.
-pub(super) fn content_of(store: &MetricStore, matchers: &[Matcher], range: TimeRange) -> Content {
+pub(in crate::metrics) fn content_of(store: &MetricStore, matchers: &[Matcher], range: TimeRange) -> Content {
     let hints = Hints::default();
     let selection = Selection {
         range,
