@@ -52,7 +52,7 @@ pub(crate) trait DiskFile: Send + Sync {
 pub(crate) trait Disk: Send + Sync {
     /// A new, empty file; an old one of that name is emptied.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
-    /// An existing file, to read and write.
+    /// An existing file, to read and, where it may be written, to write.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Moves a name, replacing the target.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -60,7 +60,7 @@ pub(crate) trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
-    /// Makes a directory with its parents.
+    /// Makes a directory with its parents, durably.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
@@ -109,7 +109,11 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+        let opened = fs::OpenOptions::new().read(true).write(true).open(path);
+        let file = match opened {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => fs::File::open(path)?,
+            opened => opened?,
+        };
         Ok(Arc::new(RealFile(file)))
     }
 
@@ -126,7 +130,18 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        let new: Vec<&Path> = path.ancestors().take_while(|p| !p.is_dir()).collect();
+        fs::create_dir_all(path)?;
+        // What is synced in a directory is lost with its name.
+        for parent in new.iter().filter_map(|dir| dir.parent()) {
+            let here = parent.as_os_str().is_empty();
+            let parent = if here { Path::new(".") } else { parent };
+            // One that may be written but not read cannot be synced.
+            if let Ok(parent) = fs::File::open(parent) {
+                parent.sync_all()?;
+            }
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -160,12 +175,16 @@ impl Disk for RealDisk {
     }
 }
 
+/// Numbers of our files are below: what counts on from one of them still has ten digits.
+const NUMBERS_END: u64 = 9_000_000_000;
+
 /// The number in the name of one of our files, ten digits before the first dot. Others put
 /// files with larger numbers there, and counting on from those would end.
 pub(crate) fn number_in(name: &str) -> Option<u64> {
     let (digits, _) = name.split_once('.')?;
     let ours = digits.len() == 10 && digits.bytes().all(|b| b.is_ascii_digit());
-    ours.then(|| digits.parse().ok()).flatten()
+    let number = ours.then(|| digits.parse().ok()).flatten();
+    number.filter(|n| *n < NUMBERS_END)
 }
 
 /// Renames a bad file to `<name>.corrupt` so that nobody reads it again but a person.
@@ -199,11 +218,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn directories_are_made_with_their_parents_and_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/c");
+        for _ in 0..2 {
+            RealDisk.create_dir(&path).unwrap();
+            assert!(path.is_dir());
+        }
+        fs::write(path.join("file"), "").unwrap();
+        assert!(RealDisk.create_dir(&path.join("file/d")).is_err());
+    }
+
+    #[test]
     fn only_names_of_ours_have_numbers() {
         for (name, number) in [
             ("0000000012.wal", Some(12)),
             ("0000000012.blk.corrupt", Some(12)),
             ("18446744073709551615.wal", None),
+            ("8999999999.wal", Some(8_999_999_999)),
+            ("9999999999.wal", None),
             ("12.wal", None),
             ("+000000012.wal", None),
             ("0000000012", None),

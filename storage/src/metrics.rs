@@ -33,6 +33,8 @@ mod head_times;
 mod histogram_column;
 mod ingest;
 #[cfg(test)]
+mod ingest_tests;
+#[cfg(test)]
 mod model_test;
 mod postings;
 mod replay;

@@ -524,11 +524,14 @@ impl Wal {
                     // reached the disk. Of what was not synced at a power cut, any part may
                     // be there: behind the first gap nothing may be believed, or a batch
                     // would come back without the series that the lost one defined.
-                    if let Some(next) = next
-                        && matches!(window.record(next), Record::Whole(..))
-                        && window.was_synced(at, next)
-                    {
-                        let what = format_args!("record at byte {at}");
+                    if let Some(synced) = window.synced_behind(at) {
+                        // Its length may be damaged too.
+                        let next = next.filter(|n| *n <= synced);
+                        let next = next.filter(|n| {
+                            *n == synced || matches!(window.record(*n), Record::Whole(..))
+                        });
+                        let next = next.unwrap_or(synced);
+                        let what = format_args!("{} bytes from byte {at} on", next - at);
                         self.watch.corrupt(self.kind, &segment.path, what);
                         at = next;
                         continue;
@@ -611,21 +614,23 @@ impl Window<'_> {
         self.buffer.get(from..from + count)
     }
 
-    /// Whether a record from `next` on says that the byte `at` had been synced.
-    fn was_synced(&mut self, at: u64, mut next: u64) -> bool {
-        loop {
-            next = match self.record(next) {
-                Record::Whole(SYNCED, payload, next) => {
-                    let told = payload.try_into().map_or(0, u64::from_le_bytes);
-                    if told > at {
-                        return true;
-                    }
-                    next
+    /// Where a record starts behind the damaged one at `at`, when a [`SYNCED`] one says that
+    /// everything up to there had been synced. It is looked for at every byte: no text holds
+    /// its type.
+    fn synced_behind(&mut self, at: u64) -> Option<u64> {
+        for place in at + 1..self.len {
+            let header = self.get(place, RECORD_HEADER_BYTES)?;
+            if header[..4] != 8_u32.to_le_bytes() || header[8] != SYNCED {
+                continue;
+            }
+            if let Record::Whole(_, payload, _) = self.record(place) {
+                let synced = payload.try_into().map_or(0, u64::from_le_bytes);
+                if (at + 1..=place).contains(&synced) {
+                    return Some(synced);
                 }
-                Record::Whole(_, _, next) | Record::Bad(Some(next)) => next,
-                Record::Bad(None) => return false,
-            };
+            }
         }
+        None
     }
 
     fn record(&mut self, at: u64) -> Record<'_> {

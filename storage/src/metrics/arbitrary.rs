@@ -8,14 +8,22 @@ pub(crate) fn bits_of(points: &[FPoint]) -> Vec<(i64, u64)> {
     points.iter().map(|p| (p.t, p.v.to_bits())).collect()
 }
 
-fn values() -> impl Strategy<Value = f64> {
+/// Floats as exporters give them, and every kind of odd one.
+pub(crate) fn values() -> impl Strategy<Value = f64> {
     prop_oneof![
         4 => any::<i32>().prop_map(f64::from),
         4 => (any::<i32>(), 0_i32..4).prop_map(|(n, d)| f64::from(n) / 10_f64.powi(d)),
         2 => any::<u64>().prop_map(f64::from_bits),
-        1 => Just(STALE_NAN),
-        1 => Just(f64::NAN),
-        1 => Just(-0.0),
+        1 => (any::<bool>(), 1..1_u64 << 52).prop_map(|(negative, payload)| {
+            f64::from_bits(u64::from(negative) << 63 | 0x7ff << 52 | payload)
+        }),
+        1 => (any::<bool>(), 0..1_u64 << 52).prop_map(|(negative, subnormal)| {
+            f64::from_bits(u64::from(negative) << 63 | subnormal)
+        }),
+        1 => prop::sample::select(vec![
+            STALE_NAN, f64::NAN, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, 5e-324,
+            9_007_199_254_740_993.0, i64::MIN as f64, u64::MAX as f64,
+        ]),
     ]
 }
 

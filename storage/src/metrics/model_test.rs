@@ -4,7 +4,7 @@
 //!
 //! Every run follows from its seed, which a failure names:
 //! `STACKWATCH_MODEL_SEED=7 STACKWATCH_MODEL_STEPS=2000 cargo test -p storage model_test`
-//! replays it; without a seed, `STACKWATCH_MODEL_RUNS` seeds are tried one after the other.
+//! replays it; `STACKWATCH_MODEL_RUNS` seeds are tried one after the other, from that one or 1 on.
 
 pub(super) mod model;
 mod workload;
@@ -21,6 +21,7 @@ use self::workload::Workload;
 use super::MetricStore;
 use super::compact_run::Policy;
 use crate::Config;
+use crate::config::Rollup;
 use crate::disk::faulty::{FaultyDisk, Rng, Weather};
 use crate::health::Watch;
 
@@ -56,17 +57,21 @@ const WINDOWS: [Duration; 3] = [
     Duration::from_secs(2 * 3600),
 ];
 
+/// Targets of the workload have four series and those that lately came and went.
+const TARGET_LIMITS: [usize; 2] = [1000, 5];
+
 fn open(disk: &FaultyDisk, seed: u64, head_bytes_max: u64) -> MetricStore {
     let disk = Arc::new(disk.clone());
     let config = Config {
         head_bytes_max,
         out_of_order_window: WINDOWS[(seed % 3) as usize],
+        series_per_target_max: TARGET_LIMITS[(seed % 5 == 0) as usize],
         ..Config::default()
     };
     MetricStore::open(disk, Watch::for_test(), Path::new(DIR), &config).unwrap()
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         retention: Duration::from_secs(15 * 24 * 3600),
         rules: Vec::new(),
@@ -74,6 +79,17 @@ fn policy() -> Policy {
         late: Duration::ZERO,
     }
 }
+
+const ROLLUPS: [Rollup; 2] = [
+    Rollup {
+        resolution: Duration::from_secs(300),
+        retention: Duration::from_secs(30 * 24 * 3600),
+    },
+    Rollup {
+        resolution: Duration::from_secs(3600),
+        retention: Duration::from_secs(90 * 24 * 3600),
+    },
+];
 
 impl Run {
     fn new(seed: u64) -> Run {
@@ -92,6 +108,15 @@ impl Run {
             doubtful: false,
             trace: VecDeque::new(),
         }
+    }
+
+    /// Half of the runs make roll-ups, which readers of raw samples must not notice.
+    fn policy(&self) -> Policy {
+        let mut policy = policy();
+        if self.seed.is_multiple_of(2) {
+            policy.rollups = ROLLUPS.to_vec();
+        }
+        policy
     }
 
     fn store(&self) -> &MetricStore {
@@ -122,6 +147,7 @@ impl Run {
             94..95 => self.retain(),
             95..96 => self.delete(),
             96..98 => self.read_a_part(),
+            98 if self.rng.chance(200) => self.set_clock_back(),
             _ => self.pass_hours(),
         }
         if self.syncs_fail {
@@ -151,7 +177,8 @@ impl Run {
                     + report.out_of_order
                     + report.too_old
                     + report.too_far_future
-                    + report.series_limit;
+                    + report.series_limit
+                    + report.target_limit;
                 assert_eq!(told, size as u64, "not every sample was accounted for");
                 self.model.appended(&batch, &read, &report, self.clock);
             }
@@ -188,7 +215,7 @@ impl Run {
         let reads = if self.stormy { self.rng.below(100) } else { 0 };
         self.disk.set_reads(reads as u32);
         for _ in 0..self.rng.below(6) {
-            self.store().maintain_blocks(now, &policy());
+            self.store().maintain_blocks(now, &self.policy());
         }
         self.disk.set_reads(0);
         if !self.stormy {
@@ -265,7 +292,8 @@ impl Run {
 
     /// Retention takes the oldest piece.
     fn retain(&mut self) {
-        if self.stormy {
+        // Where samples are gone a roll-up would answer.
+        if self.stormy || !self.policy().rollups.is_empty() {
             return;
         }
         let oldest = self.store().pieces().into_iter().min_by_key(|p| p.end_ms);
@@ -311,6 +339,11 @@ impl Run {
         self.note(format!("hours pass, now {}", self.clock));
     }
 
+    fn set_clock_back(&mut self) {
+        self.clock -= self.rng.below(180) as i64 * MINUTE;
+        self.note(format!("the clock was ahead, now {}", self.clock));
+    }
+
     fn compare(&self, when: &str) {
         self.model.compare(&self.everything(), when);
     }
@@ -342,7 +375,7 @@ fn the_store_holds_what_a_map_holds_through_faults_and_power_cuts() {
     let steps = number("STACKWATCH_MODEL_STEPS").unwrap_or(400);
     let runs = number("STACKWATCH_MODEL_RUNS").unwrap_or(5);
     let seeds = match number("STACKWATCH_MODEL_SEED") {
-        Some(seed) => seed..seed + 1,
+        Some(seed) => seed..seed + number("STACKWATCH_MODEL_RUNS").unwrap_or(1),
         None => 1..runs + 1,
     };
     for seed in seeds {

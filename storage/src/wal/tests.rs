@@ -135,6 +135,30 @@ fn a_gap_ends_the_log_where_it_was_not_synced_and_costs_one_record_where_it_was(
 }
 
 #[test]
+fn a_damaged_length_costs_what_was_written_up_to_the_next_sync() {
+    let disk = FaultyDisk::default();
+    let (mut wal, _) = open(&disk);
+    for i in 1..9 {
+        wal.append(1, &record(i), 0).unwrap();
+        if i % 3 == 0 {
+            sync(&mut wal);
+        }
+    }
+    let path = segment_path(Path::new("/w"), 1);
+    let whole = disk.content(&path);
+    for (first, left) in [(2, [1, 4, 5, 6, 7, 8]), (5, [1, 2, 3, 4, 7, 8])] {
+        let at = whole.windows(3).position(|w| w == [first; 3]).unwrap() - RECORD_HEADER_BYTES;
+        for byte in 0..4 {
+            let mut damaged = whole.clone();
+            damaged[at + byte] ^= 0x41;
+            disk.set_content(&path, &damaged);
+            let (_, records) = open(&disk);
+            assert_eq!(records, left.map(record), "byte {byte} of record {first}");
+        }
+    }
+}
+
+#[test]
 fn segments_go_once_their_marks_are_passed() {
     let disk = FaultyDisk::default();
     let (mut wal, _) = open(&disk);

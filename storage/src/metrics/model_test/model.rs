@@ -34,7 +34,11 @@ pub(super) struct Model {
 }
 
 /// Reads all that matches; instants ascend.
-pub(in crate::metrics) fn content_of(store: &MetricStore, matchers: &[Matcher], range: TimeRange) -> Content {
+pub(in crate::metrics) fn content_of(
+    store: &MetricStore,
+    matchers: &[Matcher],
+    range: TimeRange,
+) -> Content {
     let hints = Hints::default();
     let selection = Selection {
         range,
@@ -157,7 +161,8 @@ impl Model {
         for (labels, t, _) in &offered {
             let newest = self.content.get(labels).and_then(|p| p.last_key_value());
             let fits = *t == clock && newest.is_none_or(|(last, _)| last < t);
-            if fits && report.series_limit == 0 && get(read, labels, *t).is_none() {
+            let limited = report.series_limit + report.target_limit > 0;
+            if fits && !limited && get(read, labels, *t).is_none() {
                 // A scrape may only be refused when somebody's wrong clock has been here.
                 let ahead = all(&self.content).any(|(_, newer, _)| newer > *t);
                 let early = offered.iter().any(|(l, at, _)| l == labels && at > t);
