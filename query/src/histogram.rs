@@ -7,7 +7,8 @@ mod text;
 mod trim;
 
 pub(crate) use arithmetic::{
-    Incompatible, add, compact, detects_reset, divide, equals, scale, subtract, to_schema, trim,
+    Incompatible, add, compact, detects_reset, difference, divide, equals, scale, subtract,
+    to_schema, trim,
 };
 pub(crate) use buckets::{Bucket, all_buckets, is_custom};
 pub(crate) use sum::HistogramSum;

@@ -47,9 +47,14 @@ pub(crate) fn add(h: &mut Histogram, other: &Histogram) -> Result<Notes, Incompa
 
 /// The result is a gauge.
 pub(crate) fn subtract(h: &mut Histogram, other: &Histogram) -> Result<Notes, Incompatible> {
-    let notes = combine(h, other, -1.0)?;
+    let notes = difference(h, other)?;
     h.counter_reset_hint = CounterResetHint::Gauge;
     Ok(notes)
+}
+
+/// As [`subtract`], for a difference that will be added to something again.
+pub(crate) fn difference(h: &mut Histogram, other: &Histogram) -> Result<Notes, Incompatible> {
+    combine(h, other, -1.0)
 }
 
 fn combine(h: &mut Histogram, other: &Histogram, sign: f64) -> Result<Notes, Incompatible> {

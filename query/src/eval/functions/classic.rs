@@ -364,7 +364,6 @@ fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Cumulative>) -> f64
     if prepare(buckets).is_none() {
         return f64::NAN;
     }
-    make_monotonic(buckets);
     let total = buckets[buckets.len() - 1].count;
     if total == 0.0 || lower.is_nan() || upper.is_nan() {
         return f64::NAN;

@@ -31,15 +31,13 @@ pub(crate) fn interpolate(
         histogram::scale(&mut h, share);
         return Ok(h);
     }
-    let hint = h.counter_reset_hint;
-    if histogram::subtract(&mut h, &a.h)?.bounds_reconciled {
+    if histogram::difference(&mut h, &a.h)?.bounds_reconciled {
         note(annotations::custom_buckets_reconciled("subtraction"));
     }
     histogram::scale(&mut h, share);
     if histogram::add(&mut h, &a.h)?.bounds_reconciled {
         note(annotations::custom_buckets_reconciled("addition"));
     }
-    h.counter_reset_hint = hint;
     Ok(h)
 }
 

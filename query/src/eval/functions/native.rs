@@ -100,26 +100,23 @@ pub(super) fn quantile(q: f64, h: &Histogram, name: &str, note: &dyn Fn(String))
     }
     let mut rank = if forward { q } else { 1.0 - q } * h.count;
     let mut count = 0.0;
-    let mut hit: Option<Bucket> = None;
-    for b in buckets.into_iter().filter(|b| b.count != 0.0) {
+    // Counts without buckets fall back to this.
+    let mut b = Bucket {
+        lower: 0.0,
+        upper: 0.0,
+        lower_inclusive: false,
+        upper_inclusive: false,
+        count: 0.0,
+    };
+    for next in &buckets {
+        b = *next;
         count += b.count;
-        hit = Some(b);
-        if count >= rank {
+        if b.count != 0.0 && count >= rank {
             break;
         }
     }
-    let Some(mut b) = hit else {
-        if has_nan {
-            note(annotations::quantile_nan_result(name));
-        }
-        return f64::NAN;
-    };
     let custom = histogram::is_custom(h);
     clip_zero(h, &mut b);
-    if has_nan && count < rank {
-        note(annotations::quantile_nan_result(name));
-        return f64::NAN;
-    }
     if custom {
         if b.lower == f64::NEG_INFINITY {
             if b.upper <= 0.0 {
@@ -132,9 +129,14 @@ pub(super) fn quantile(q: f64, h: &Histogram, name: &str, note: &dyn Fn(String))
     }
     count = count.min(h.count);
     if count < rank {
-        return if forward { b.upper } else { b.lower };
+        if has_nan {
+            note(annotations::quantile_nan_result(name));
+            return f64::NAN;
+        }
+        return b.upper;
     }
-    if has_nan {
+    // Infinities of both signs make the sum NaN too, but are all in buckets.
+    if has_nan && buckets.iter().map(|b| b.count).sum::<f64>() < h.count {
         note(annotations::quantile_nan_skew(name));
     }
     rank = if forward {
@@ -165,9 +167,6 @@ pub(super) fn fraction(
     if h.count == 0.0 || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
     }
-    if h.sum.is_nan() {
-        note(annotations::fraction_nan(name));
-    }
     if lower >= upper {
         return 0.0;
     }
@@ -177,6 +176,9 @@ pub(super) fn fraction(
     } else {
         h.count
     };
+    if counted < h.count {
+        note(annotations::fraction_nan(name));
+    }
     let rank_of = |v: f64| {
         let mut rank = 0.0;
         for b in &buckets {
@@ -215,5 +217,66 @@ fn share_below(v: f64, b: &Bucket, linear: bool) -> f64 {
         (v_log - lower) / (upper - lower)
     } else {
         1.0 - (v_log - upper) / (lower - upper)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Span};
+
+    use super::*;
+
+    fn histogram(count: f64, sum: f64, buckets: &[f64]) -> Histogram {
+        Histogram {
+            count,
+            sum,
+            positive_spans: vec![Span {
+                offset: 0,
+                length: buckets.len() as u32,
+            }],
+            positive_buckets: buckets.to_vec(),
+            ..Histogram::default()
+        }
+    }
+
+    fn noted(f: impl Fn(&dyn Fn(String)) -> f64) -> (f64, Vec<String>) {
+        let notes = std::cell::RefCell::new(Vec::new());
+        let v = f(&|text| notes.borrow_mut().push(text));
+        (v, notes.into_inner())
+    }
+
+    #[test]
+    fn infinities_of_both_signs_are_not_taken_for_nan_observations() {
+        let h = histogram(4.0, f64::NAN, &[1.0, 2.0, 1.0]);
+        let (v, notes) = noted(|note| quantile(0.25, &h, "h", note));
+        assert_eq!((v, notes), (1.0, vec![]));
+        let (v, notes) = noted(|note| fraction(0.0, 1.0, &h, "h", note));
+        assert_eq!((v, notes), (0.25, vec![]));
+        let nan = Histogram { count: 5.0, ..h };
+        let (_, notes) = noted(|note| quantile(0.2, &nan, "h", note));
+        assert_eq!(notes, vec![annotations::quantile_nan_skew("h")]);
+        let (_, notes) = noted(|note| fraction(0.0, 1.0, &nan, "h", note));
+        assert_eq!(notes, vec![annotations::fraction_nan("h")]);
+        let (v, notes) = noted(|note| fraction(1.0, 1.0, &nan, "h", note));
+        assert_eq!((v, notes), (0.0, vec![]));
+    }
+
+    #[test]
+    fn a_rank_beyond_the_buckets_is_the_last_upper_bound() {
+        let few = histogram(10.0, 1.0, &[1.0, 2.0]);
+        let (v, _) = noted(|note| quantile(0.4, &few, "h", note));
+        assert_eq!(v, 2.0);
+        let (v, _) = noted(|note| quantile(0.6, &few, "h", note));
+        assert_eq!(v, 1.0);
+        let none = histogram(5.0, 1.0, &[]);
+        let (v, _) = noted(|note| quantile(0.4, &none, "h", note));
+        assert_eq!(v, 0.0);
+        let custom = Histogram {
+            schema: CUSTOM_BUCKETS_SCHEMA,
+            custom_values: vec![1.0, 2.0],
+            ..histogram(5.0, f64::NAN, &[1.0, 1.0, 1.0])
+        };
+        let (v, notes) = noted(|note| quantile(1.0, &custom, "h", note));
+        assert_eq!((v, notes), (2.0, vec![]));
     }
 }
