@@ -28,13 +28,21 @@ impl DurationExpr {
     pub fn evaluate(&self, shape: QueryShape, allow_negative: bool) -> Result<i64, String> {
         let seconds = self.seconds(shape)?;
         if !allow_negative && seconds <= 0.0 {
-            return Err("duration must be greater than 0".to_owned());
+            return Err(self.wrong("duration must be greater than 0"));
         }
         if !in_range(seconds) {
-            return Err("duration is out of range".to_owned());
+            return Err(self.wrong("duration is out of range"));
         }
-        // Nanoseconds first, so that 0.3 s is 300 ms and not 299.
+        if self.literal().is_none() {
+            return Ok((seconds * 1000.0) as i64);
+        }
+        // Literals by way of nanoseconds, so that 1.001 s is 1001 ms and not 1000.
         Ok((seconds * 1e9).round() as i64 / 1_000_000)
+    }
+
+    /// An error with the bytes of the expression, first and past the last, as upstream tells it.
+    fn wrong(&self, what: &str) -> String {
+        format!("{}:{}: {what}", self.span.start, self.span.end)
     }
 
     fn seconds(&self, shape: QueryShape) -> Result<f64, String> {
@@ -52,9 +60,9 @@ impl DurationExpr {
                     BinaryOp::Add => a + b,
                     BinaryOp::Sub => a - b,
                     BinaryOp::Mul => a * b,
-                    BinaryOp::Div if b == 0.0 => return Err("division by zero".to_owned()),
+                    BinaryOp::Div if b == 0.0 => return Err(self.wrong("division by zero")),
                     BinaryOp::Div => a / b,
-                    BinaryOp::Mod if b == 0.0 => return Err("modulo by zero".to_owned()),
+                    BinaryOp::Mod if b == 0.0 => return Err(self.wrong("modulo by zero")),
                     BinaryOp::Mod => a % b,
                     BinaryOp::Pow => a.powf(b),
                     other => {
@@ -82,5 +90,37 @@ impl DurationExpr {
             DurationKind::Literal(n) => Some(n.value),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::ast::ExprKind;
+
+    fn range_of(text: &str) -> Result<i64, String> {
+        let ExprKind::Range(r) = crate::parse(text).unwrap().kind else {
+            panic!("{text} is no range selector");
+        };
+        let shape = QueryShape {
+            step_ms: 0,
+            range_ms: 60_000,
+        };
+        r.range.evaluate(shape, false)
+    }
+
+    #[test]
+    fn literals_are_rounded_and_results_cut_off() {
+        assert_eq!(range_of("x[1.001]"), Ok(1001));
+        assert_eq!(range_of("x[1.001 * 1]"), Ok(1000));
+        assert_eq!(range_of("x[range() / 7]"), Ok(8571));
+    }
+
+    #[test]
+    fn what_is_no_duration_is_told_with_its_place() {
+        let zero = "2:8: duration must be greater than 0";
+        assert_eq!(range_of("x[step()]"), Err(zero.to_owned()));
+        let division = "2:13: division by zero".to_owned();
+        assert_eq!(range_of("x[1m / step()]"), Err(division));
     }
 }

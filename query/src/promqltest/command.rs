@@ -100,14 +100,26 @@ fn load(line: &str, body: &[&str]) -> Result<Kind, String> {
         .is_some_and(|w| w.eq_ignore_ascii_case("load_with_nhcb"));
     let step_ms = millis(words.next().unwrap_or(""))?;
     let mut series: Vec<(Labels, Vec<Item>)> = Vec::new();
-    let mut starts = Vec::new();
+    let mut starts: Vec<(Labels, Vec<Item>)> = Vec::new();
+    let mut usual_starts: Option<Vec<Item>> = None;
     for line in body {
         let (metric, items) = series::split_metric(line);
         if let Some(metric) = metric.strip_suffix("@st") {
-            starts.push((series::labels(metric)?, series::parse_items(items)?));
+            let items = series::parse_items(items)?;
+            if metric.is_empty() {
+                usual_starts = Some(items).filter(|i| !i.is_empty());
+            } else {
+                starts.push((series::labels(metric)?, items));
+            }
             continue;
         }
         let (labels, items) = series::parse(line)?;
+        if let Some(usual) = &usual_starts
+            && !starts.iter().any(|(l, _)| *l == labels)
+        {
+            let cycled = usual.iter().cycle().take(items.len()).cloned();
+            starts.push((labels.clone(), cycled.collect()));
+        }
         // Within one load the last of equal series counts.
         series.retain(|(l, _)| *l != labels);
         series.push((labels, items));

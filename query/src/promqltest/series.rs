@@ -110,6 +110,15 @@ pub(super) fn split_times(item: &str) -> Option<(&str, Option<usize>)> {
 fn parse_item(item: &str, out: &mut Vec<Item>) -> Option<()> {
     let (value, times) = split_times(item)?;
     match value {
+        // In lines of start timestamps: as the last one before.
+        "*" => {
+            let float = |i: &Item| match i {
+                Item::Float(v) => Some(*v),
+                _ => None,
+            };
+            let last = out.iter().rev().find_map(float).unwrap_or(0.0);
+            out.extend(vec![Item::Float(last); times.map_or(1, |n| n + 1)]);
+        }
         "_" => out.extend(vec![Item::Gap; times.unwrap_or(1)]),
         "stale" => out.extend(vec![Item::Float(STALE_NAN); times.map_or(1, |n| n + 1)]),
         _ if value.starts_with("{{") => return parse_histograms(value, times, out),
@@ -264,6 +273,7 @@ mod tests {
         check("1+2x3 _ 5", &[1.0, 3.0, 5.0, 7.0, -99.0, 5.0]);
         check("_x2 3x1 1e3-1x1", &[-99.0, -99.0, 3.0, 3.0, 1000.0, 999.0]);
         check("-1-1x1 +Inf 5m", &[-1.0, -2.0, f64::INFINITY, 300.0]);
+        check("-1m _ * *x1", &[-60.0, -99.0, -60.0, -60.0, -60.0]);
         assert!(parse_items("1+x").is_err());
     }
 
