@@ -44,6 +44,30 @@ impl Labels {
         Labels::pack(pairs)
     }
 
+    /// As [`Labels::from_sorted`], from bytes that were sent. `scratch` is overwritten, and kept by
+    /// the caller for the next set.
+    ///
+    /// # Errors
+    /// When a name or value is not UTF-8.
+    pub fn from_sorted_utf8<'a>(
+        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Labels, std::str::Utf8Error> {
+        scratch.clear();
+        for (name, value) in pairs {
+            for text in [name, value] {
+                push_length(text.len(), |byte| scratch.push(byte));
+                scratch.extend_from_slice(text);
+            }
+        }
+        // A length is ASCII and ends whatever was before it: when the whole is valid, so is each
+        // text, and one long check takes less than many short ones.
+        let packed = std::str::from_utf8(scratch)?;
+        Ok(Labels {
+            packed: Arc::from(packed),
+        })
+    }
+
     /// The value of `name`, or `None` when absent. (PromQL reads absent as empty.)
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -281,13 +305,16 @@ impl LabelsBuilder {
 
 /// Low six bits of each length byte are payload, 0x40 says that another follows:
 /// every byte stays below 0x80, so the packed string is valid UTF-8 by construction.
-fn push_text(packed: &mut String, text: &str) {
-    let mut len = text.len();
+fn push_length(mut len: usize, mut push: impl FnMut(u8)) {
     while len >= 0x40 {
-        packed.push(char::from(0x40 | (len & 0x3f) as u8));
+        push(0x40 | (len & 0x3f) as u8);
         len >>= 6;
     }
-    packed.push(char::from(len as u8));
+    push(len as u8);
+}
+
+fn push_text(packed: &mut String, text: &str) {
+    push_length(text.len(), |byte| packed.push(char::from(byte)));
     packed.push_str(text);
 }
 
@@ -318,6 +345,19 @@ mod tests {
         let l = Labels::from_pairs([("b", "2"), ("a", "1"), ("c", ""), ("a", "3")]);
         assert_eq!(l.iter().collect::<Vec<_>>(), [("a", "3"), ("b", "2")]);
         assert_eq!(l.get("c"), None);
+    }
+
+    #[test]
+    fn labels_of_bytes_are_those_of_text_unless_a_text_is_cut_in_the_middle() {
+        let long = "é".repeat(100);
+        let texts = [("__name__", "up"), ("a", long.as_str()), ("b", "")];
+        let bytes = texts.map(|(n, v)| (n.as_bytes(), v.as_bytes()));
+        let mut scratch = vec![1];
+        let made = Labels::from_sorted_utf8(bytes.into_iter(), &mut scratch);
+        assert_eq!(made.as_ref(), Ok(&Labels::from_sorted(texts.into_iter())));
+        // Two halves of a letter in neighbouring texts make none.
+        let (front, back) = (&b"a\xc3"[..], &b"\xa9b"[..]);
+        assert!(Labels::from_sorted_utf8([(front, back)].into_iter(), &mut scratch).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! a generated decoder 20,000 small allocations. None of them allocates on the word of a length
 //! it has not checked against the bytes that are there.
 
+pub(crate) mod exposition;
 pub(crate) mod histogram;
 pub(crate) mod otlp;
 pub(crate) mod protobuf;

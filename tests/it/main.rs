@@ -17,3 +17,4 @@ mod other_tools;
 mod promql_differential;
 mod restart;
 mod scrape_to_notification;
+mod wire;

@@ -62,21 +62,28 @@ impl WriteRequest {
         self.series = series;
     }
 
-    /// The request as it goes over the wire. Snappy allows a stream of literals, which costs
-    /// its reader a copy and nothing else.
+    /// The request as it goes over the wire.
     #[must_use]
     pub fn finish(&mut self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bytes.len() + self.bytes.len() / 1000 + 16);
-        put_varint(&mut out, self.bytes.len() as u64);
-        for literal in self.bytes.chunks(LITERAL_BYTES) {
-            let length = (literal.len() - 1) as u16;
-            out.push(61 << 2);
-            out.extend_from_slice(&length.to_le_bytes());
-            out.extend_from_slice(literal);
-        }
+        let out = snappy(&self.bytes);
         self.bytes.clear();
         out
     }
+}
+
+/// `bytes` as a snappy block. The format allows a stream of literals, which costs its reader a
+/// copy and nothing else.
+#[must_use]
+pub fn snappy(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 1000 + 16);
+    put_varint(&mut out, bytes.len() as u64);
+    for literal in bytes.chunks(LITERAL_BYTES) {
+        let length = (literal.len() - 1) as u16;
+        out.push(61 << 2);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(literal);
+    }
+    out
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {

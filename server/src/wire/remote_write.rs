@@ -51,7 +51,7 @@ pub(crate) enum BadSeries {
 #[derive(Debug, Default)]
 pub(crate) struct Series<'a> {
     labels: Vec<(&'a [u8], &'a [u8])>,
-    texts: Vec<(&'a str, &'a str)>,
+    packed: Vec<u8>,
     references: Vec<u32>,
     labels_seen: usize,
     bad: Option<BadSeries>,
@@ -222,38 +222,32 @@ impl<'a> Series<'a> {
         if self.labels_seen > LABELS_MAX {
             return Err(BadSeries::TooMany);
         }
-        let mut bytes = 0;
-        let mut sorted = true;
-        let pairs = &mut self.texts;
-        pairs.clear();
+        let (mut bytes, mut before) = (0, &[][..]);
+        let (mut sorted, mut named) = (true, false);
         for (name, value) in &self.labels {
             bytes += name.len() + value.len();
-            if bytes > LABEL_BYTES_MAX {
-                return Err(BadSeries::TooLong);
-            }
-            let name = std::str::from_utf8(name).map_err(|_| BadSeries::NotUtf8)?;
-            let value = std::str::from_utf8(value).map_err(|_| BadSeries::NotUtf8)?;
             if name.is_empty() {
                 return Err(BadSeries::EmptyName);
             }
-            sorted &= pairs.last().is_none_or(|(before, _)| *before < name);
-            pairs.push((name, value));
+            sorted &= before < *name;
+            named |= *name == METRIC_NAME.as_bytes() && !value.is_empty();
+            before = name;
+        }
+        if bytes > LABEL_BYTES_MAX {
+            return Err(BadSeries::TooLong);
         }
         if !sorted {
-            pairs.sort_unstable();
-            if pairs.windows(2).any(|w| w[0].0 == w[1].0) {
+            self.labels.sort_unstable();
+            if self.labels.windows(2).any(|w| w[0].0 == w[1].0) {
                 return Err(BadSeries::Duplicate);
             }
         }
-        let named = pairs
-            .iter()
-            .any(|(n, v)| *n == METRIC_NAME && !v.is_empty());
-        match named {
-            true => Ok(Labels::from_sorted(
-                pairs.iter().copied().filter(|(_, v)| !v.is_empty()),
-            )),
-            false => Err(BadSeries::NoMetricName),
+        if !named {
+            return Err(BadSeries::NoMetricName);
         }
+        let given = self.labels.iter().copied();
+        let given = given.filter(|(_, value)| !value.is_empty());
+        Labels::from_sorted_utf8(given, &mut self.packed).map_err(|_| BadSeries::NotUtf8)
     }
 }
 
@@ -280,7 +274,16 @@ fn series_one<'a>(message: &'a [u8], into: &mut Series<'a>) -> Result<(), Malfor
 /// Name and value of `prometheus.Label`.
 #[inline]
 fn label<'a>(value: Value<'a>) -> Result<(&'a [u8], &'a [u8]), Malformed> {
-    let (mut label, mut fields) = ((&[][..], &[][..]), Fields::of(value.bytes()?));
+    let message = value.bytes()?;
+    // As everybody writes it: the name, then the value, both shorter than 128 bytes.
+    if let [0x0a, length @ ..0x80, rest @ ..] = message
+        && let Some((name, [0x12, length @ ..0x80, value @ ..])) =
+            rest.split_at_checked(usize::from(*length))
+        && value.len() == usize::from(*length)
+    {
+        return Ok((name, value));
+    }
+    let (mut label, mut fields) = ((&[][..], &[][..]), Fields::of(message));
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => label.0 = value.bytes()?,
@@ -426,6 +429,20 @@ mod tests {
                 [format!("{expect} []")]
             );
         }
+        // However long a label is, it is read alike.
+        for length in [0, 1, 127, 128, 129, 20_000] {
+            let (name, value) = ("n".repeat(length.max(1)), "v".repeat(length));
+            let labels = [
+                (&b"__name__"[..], &b"a"[..]),
+                (name.as_bytes(), value.as_bytes()),
+            ];
+            let bytes = one(&labels, &[]);
+            let mut request = Request::new(Version::One, &bytes).unwrap();
+            let mut series = Series::default();
+            request.next(&mut series).unwrap();
+            let read = series.labels().unwrap();
+            assert_eq!(read.get(&name).unwrap_or_default(), value);
+        }
         let nul = one(&[(b"__name__", b"a\0b")], &[]);
         assert_eq!(read(Version::One, &nul).unwrap(), ["a\0b []"]);
     }
@@ -469,6 +486,46 @@ mod tests {
             assert_eq!(read(Version::Two, &bytes).unwrap(), [expect]);
         }
         assert!(read(Version::Two, &two(&["a"], &[])).is_err());
+    }
+
+    #[test]
+    fn a_request_cut_off_anywhere_is_malformed_or_ends_between_two_fields() {
+        let mut bytes = one(&[(b"__name__", b"up"), (b"a", b"b")], &[(1, 2.0)]);
+        let first = bytes.len();
+        bytes.extend(one(&[(b"__name__", b"down")], &[(1, 2.0)]));
+        for end in 0..bytes.len() {
+            let read = read(Version::One, &bytes[..end]);
+            assert_eq!(read.is_ok(), end == 0 || end == first, "{end}");
+        }
+        let bytes = two(&["", "__name__", "up"], &[1, 2]);
+        let series = usize::from(bytes[1]) + 2;
+        for end in 1..series {
+            assert!(read(Version::Two, &bytes[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_series_of_2_0_has_samples_or_histograms() {
+        let symbols = ["", "__name__", "up"];
+        for (fields, expect) in [
+            (&[][..], Err(BadSeries::Nothing)),
+            (&[2], Ok(())),
+            (&[3], Ok(())),
+            (&[2, 3], Err(BadSeries::Mixed)),
+        ] {
+            let mut bytes = Vec::new();
+            write::message(&mut bytes, 5, |out| {
+                write::bytes(out, 1, &[1, 2]);
+                fields.iter().for_each(|f| write::bytes(out, *f, &[]));
+            });
+            symbols
+                .iter()
+                .for_each(|s| write::bytes(&mut bytes, 4, s.as_bytes()));
+            let mut request = Request::new(Version::Two, &bytes).unwrap();
+            let mut series = Series::default();
+            request.next(&mut series).unwrap();
+            assert_eq!(series.labels().map(drop), expect, "{fields:?}");
+        }
     }
 
     proptest! {

@@ -49,3 +49,21 @@ fn nothing_more_is_stored_when_nobody_waits() {
     receiver.float(sample(1)).unwrap();
     assert!(matches!(receiver.finish(), Err(Stop::Canceled)));
 }
+
+#[test]
+fn another_value_at_the_same_instant_is_refused_and_a_repetition_is_stored() {
+    let append = |_: &SampleBatch| {
+        Ok(AppendReport {
+            repeated: 1,
+            duplicate: 2,
+            ..AppendReport::default()
+        })
+    };
+    let cancel = AtomicBool::new(false);
+    let mut receiver = Receiver::new(&append, &cancel);
+    receiver.float(sample(1)).unwrap();
+    let tally = receiver.finish().unwrap();
+    assert_eq!((tally.floats, tally.refused), (1, 2));
+    let complaint = tally.complaint();
+    assert!(complaint.starts_with("duplicate sample"), "{complaint}");
+}
