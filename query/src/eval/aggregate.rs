@@ -68,6 +68,19 @@ impl Evaluator<'_> {
     }
 }
 
+/// The extremes of a parameter over all steps, which stand for all of it in warnings and errors;
+/// `None` if any is NaN.
+fn least_and_most(param: &[f64]) -> Option<(f64, f64)> {
+    let mut extremes = (f64::INFINITY, f64::NEG_INFINITY);
+    for v in param {
+        if v.is_nan() {
+            return None;
+        }
+        extremes = (extremes.0.min(*v), extremes.1.max(*v));
+    }
+    Some(extremes)
+}
+
 /// Numbers groups as they appear.
 struct Grouping<'a> {
     a: &'a Aggregate,

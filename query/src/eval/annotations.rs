@@ -146,8 +146,8 @@ fn for_metric(metric: &str) -> String {
 
 pub(crate) fn mixed_floats_histograms(metric: &str) -> String {
     format!(
-        "{WARNING}encountered a mix of histograms and floats{}",
-        for_metric(metric)
+        "{WARNING}encountered a mix of histograms and floats for metric name {}",
+        go_quote(metric)
     )
 }
 
@@ -164,8 +164,8 @@ pub(crate) fn mixed_classic_native(metric: &str) -> String {
 
 pub(crate) fn mixed_exponential_custom(metric: &str) -> String {
     format!(
-        "{WARNING}vector contains a mix of histograms with exponential and custom buckets schemas{}",
-        for_metric(metric)
+        "{WARNING}vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
+        go_quote(metric)
     )
 }
 
@@ -225,8 +225,8 @@ pub(crate) fn histogram_ignored_in_aggregation(op: &str) -> String {
 
 pub(crate) fn histogram_ignored_in_range(metric: &str) -> String {
     format!(
-        "PromQL info: ignored histograms in a range containing both floats and histograms{}",
-        for_metric(metric)
+        "PromQL info: ignored histograms in a range containing both floats and histograms for metric name {}",
+        go_quote(metric)
     )
 }
 

@@ -13,6 +13,7 @@ use super::stream::{Stage, Stream};
 use super::{EvalError, PointValue};
 use crate::promql::ast::{Binary, BinaryOp, Expr, ValueType};
 use element::{Outcome, Side};
+pub(crate) use matching::braced;
 
 /// Whether a result's values no longer mean what the metric name says.
 pub(crate) fn changes_meaning(op: BinaryOp) -> bool {
@@ -144,7 +145,13 @@ impl Evaluator<'_> {
         r: Side<'_>,
         own: Side<'_>,
     ) -> Option<PointValue> {
-        match self.element(expr, b.op, l, r) {
+        let outcome = self.element(expr, b.op, l, r);
+        self.kept(b, outcome, own)
+    }
+
+    /// The value an outcome stands for.
+    fn kept(&self, b: &Binary, outcome: Outcome, own: Side<'_>) -> Option<PointValue> {
+        match outcome {
             Outcome::Nothing => None,
             Outcome::Value(v) => Some(v),
             Outcome::Holds(holds) if b.return_bool => {

@@ -197,6 +197,130 @@ fn the_deepest_expressions_fit_a_two_megabyte_stack() {
     thread.unwrap().join().unwrap();
 }
 
+/// The result, or the error, and then what was noticed, of a query one step long at 3 minutes.
+fn told(lines: &[&str], text: &str) -> Vec<String> {
+    let at = Timestamp::from_millis(180_000);
+    let expr = crate::parse(text).unwrap();
+    match Engine::default().instant(&expr, &reader(lines), at, &Limits::default()) {
+        Err(e) => vec![e.to_string()],
+        Ok(e) => std::iter::once(shown(&e.value))
+            .chain(e.warnings)
+            .chain(e.infos)
+            .collect(),
+    }
+}
+
+#[test]
+fn parameters_are_judged_only_where_there_is_something_to_apply_them_to() {
+    let warning = "PromQL warning: quantile value should be between 0 and 1, got 2 (1:20)";
+    assert_eq!(
+        told(&DATA, "quantile_over_time(2, requests_total[5m])"),
+        [r#"{job="a"} inf"#, warning]
+    );
+    assert_eq!(told(&DATA, "quantile_over_time(2, none[5m])"), [""]);
+    assert_eq!(
+        told(&DATA, "double_exponential_smoothing(none[5m], 1, 2)"),
+        [""]
+    );
+    assert_eq!(
+        told(&DATA, "double_exponential_smoothing(up[5m], 0.5, 1)"),
+        ["invalid trend factor. Expected: 0 < tf < 1, got: 1.000000"]
+    );
+}
+
+#[test]
+fn of_many_wrong_parameters_the_extremes_are_told() {
+    let at = Timestamp::from_millis;
+    let told = |text: &str| {
+        let expr = crate::parse(text).unwrap();
+        let step = Duration::from_secs(60);
+        let limits = Limits::default();
+        let data = reader(&DATA);
+        let found = Engine::default().range(&expr, &data, at(0), at(180_000), step, &limits);
+        found.map_or_else(|e| vec![e.to_string()], |e| e.warnings)
+    };
+    let quantile = |q: &str| {
+        format!("PromQL warning: quantile value should be between 0 and 1, got {q} (1:10)")
+    };
+    assert_eq!(
+        told("quantile(time() / 60 - 1, up)"),
+        [quantile("-1"), quantile("2")]
+    );
+    let ratio = |r: &str, to: &str| {
+        format!(
+            "PromQL warning: ratio value should be between -1 and 1, got {r}, capping to {to} (1:13)"
+        )
+    };
+    assert_eq!(
+        told("limit_ratio(time() / 20 - 5, up)"),
+        [ratio("-5", "-1"), ratio("4", "1")]
+    );
+    assert_eq!(
+        told("topk(9223372036854774784, up)"),
+        ["Scalar value 9.223372036854775e+18 overflows int64"]
+    );
+}
+
+#[test]
+fn a_rate_without_a_result_says_nothing_of_the_name() {
+    let info = "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"up\" (1:6)";
+    assert_eq!(told(&DATA, "rate(up[30s])"), [""]);
+    assert_eq!(told(&DATA, r#"rate(up{job="b"}[3m])"#)[1..], [info]);
+}
+
+#[test]
+fn matches_are_counted_before_comparisons_decide() {
+    let data = [
+        r#"a{x="1", y="1"} 1 1 1 1"#,
+        r#"a{x="1", y="2"} 2 2 2 2"#,
+        r#"b{x="1", z="1"} 9 9 9 9"#,
+    ];
+    let clash = "multiple matches for labels: grouping labels must ensure unique matches";
+    assert_eq!(told(&data, "a > on(x) group_left(y) b"), [clash]);
+    let explicit = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+    assert_eq!(told(&data, "a > on(x) b"), [explicit]);
+    let mixed = [
+        r#"a{x="1", y="1"} {{count:1}}x3"#,
+        r#"a{x="1", y="2"} 2 2 2 2"#,
+        r#"b{x="1", z="1"} 9 9 9 9"#,
+    ];
+    assert_eq!(told(&mixed, "a - on(x) b")[0], r#"{x="1"} -7"#);
+}
+
+#[test]
+fn info_looks_at_series_by_the_labels_that_exist() {
+    let data = [
+        r#"m{job="a", instance="i"} 1 1 1 1"#,
+        r#"n{job="a"} 1 1 1 1"#,
+        "o 1 1 1 1",
+        r#"target_info{job="a", data="d"} 1 1 1 1"#,
+        r#"target_info{data="e"} 1 1 1 1"#,
+    ];
+    assert_eq!(told(&data, "info(o)"), [r#"o 1"#]);
+    assert_eq!(told(&data, "info(n)"), [r#"n{data="d", job="a"} 1"#]);
+    assert_eq!(
+        told(&data, r#"info({__name__=~"m|n"})"#),
+        [r#"m{instance="i", job="a"} 1; n{job="a"} 1"#]
+    );
+    let twice = [
+        "n{job=\"a\"} 1 1 1 1",
+        r#"target_info{job="a", data="d"} 1 1 1 1"#,
+        r#"target_info{job="a", data="e"} 1 1 1 1"#,
+    ];
+    let error = "found duplicate series for info metric: existing {__name__=\"target_info\", data=\"d\", job=\"a\"} @ 180000, new {__name__=\"target_info\", data=\"e\", job=\"a\"} @ 180000";
+    assert_eq!(told(&twice, "info(n)"), [error]);
+}
+
+#[test]
+fn the_metric_that_does_not_fit_a_sum_is_named() {
+    let data = [
+        "h1 {{schema:0 count:1 buckets:[1]}}x3",
+        "h2 {{schema:-53 count:1 custom_values:[1] buckets:[1]}}x3",
+    ];
+    let warning = "PromQL warning: vector contains a mix of histograms with exponential and custom buckets schemas for metric name \"h2\" (1:5)";
+    assert_eq!(told(&data, r#"sum({__name__=~"h."})"#), ["", warning]);
+}
+
 fn text() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
         "up",

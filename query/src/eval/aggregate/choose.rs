@@ -14,6 +14,8 @@ use crate::promql::ast::{Aggregate, AggregateOp};
 /// Up to this many of a group are chosen while the series come by; more would cost more memory
 /// than the series themselves when groups are small.
 const STREAMED_MAX: usize = 16;
+/// Greatest float below 2^63.
+const INT64_MAX: f64 = 9_223_372_036_854_774_784.0;
 /// Points looked at between two looks at whether anybody still waits.
 const POINTS_BETWEEN_CHECKS: usize = 1 << 18;
 
@@ -144,27 +146,31 @@ impl Evaluator<'_> {
 
     fn check_parameter(&self, a: &Aggregate, param: &[f64]) -> Result<(), EvalError> {
         let at = a.param.as_ref().unwrap_or(&a.expr);
-        for v in param {
-            if v.is_nan() {
-                let what = if a.op == AggregateOp::LimitRatio {
-                    "Ratio value is NaN"
-                } else {
-                    "Parameter value is NaN"
-                };
-                return Err(EvalError::Failed(what.to_owned()));
+        let is_ratio = a.op == AggregateOp::LimitRatio;
+        let Some((least, most)) = super::least_and_most(param) else {
+            let what = if is_ratio { "Ratio" } else { "Parameter" };
+            return Err(EvalError::Failed(format!("{what} value is NaN")));
+        };
+        if is_ratio {
+            if most > 1.0 {
+                self.q.note(annotations::invalid_ratio(most, 1.0), at);
             }
-            if a.op == AggregateOp::LimitRatio {
-                if v.abs() > 1.0 {
-                    let capped = v.clamp(-1.0, 1.0);
-                    self.q.note(annotations::invalid_ratio(*v, capped), at);
-                }
-            } else if *v >= i64::MAX as f64 || *v <= i64::MIN as f64 {
-                let direction = if *v > 0.0 { "overflows" } else { "underflows" };
-                return Err(EvalError::Failed(format!(
-                    "Scalar value {} {direction} int64",
-                    model::number::format_sprint(*v)
-                )));
+            if least < -1.0 {
+                self.q.note(annotations::invalid_ratio(least, -1.0), at);
             }
+            return Ok(());
+        }
+        let beyond = |v: f64, direction: &str| {
+            let v = model::number::format_sprint(v);
+            Err(EvalError::Failed(format!(
+                "Scalar value {v} {direction} int64"
+            )))
+        };
+        if least <= i64::MIN as f64 {
+            return beyond(least, "underflows");
+        }
+        if most >= INT64_MAX {
+            return beyond(most, "overflows");
         }
         Ok(())
     }

@@ -134,7 +134,7 @@ impl Gathered {
             if n % HISTOGRAMS_BETWEEN_CHECKS == 0 {
                 ev.q.check_cancel()?;
             }
-            self.add_histogram(ev, a, p)?;
+            self.add_histogram(ev, a, p, series.labels.metric_name())?;
         }
         Ok(())
     }
@@ -144,6 +144,7 @@ impl Gathered {
         ev: &Evaluator<'_>,
         a: &Aggregate,
         p: &HPoint,
+        metric: &str,
     ) -> Result<(), EvalError> {
         let step = ev.index(p.t);
         let state = &mut self.states[step];
@@ -167,7 +168,7 @@ impl Gathered {
                     if sum.is_some_and(|s| s.add(&p.h).is_err()) {
                         *state = State::Mixed;
                         self.histograms.remove(&step);
-                        let text = annotations::mixed_exponential_custom("");
+                        let text = annotations::mixed_exponential_custom(metric);
                         ev.q.note(text, &a.expr);
                     }
                 }

@@ -9,11 +9,13 @@ use crate::promql::ast::Aggregate;
 
 impl Evaluator<'_> {
     pub(super) fn quantile(&self, a: &Aggregate, param: &[f64]) -> Result<Vec<Series>, EvalError> {
-        for q in param {
-            if q.is_nan() || *q < 0.0 || *q > 1.0 {
-                let at = a.param.as_ref().unwrap_or(&a.expr);
-                self.q.note(annotations::invalid_quantile(*q), at);
-            }
+        let at = a.param.as_ref().unwrap_or(&a.expr);
+        let (mut wrong, numbers): (Vec<f64>, Vec<f64>) = param.iter().partition(|q| q.is_nan());
+        if let Some((least, most)) = super::least_and_most(&numbers) {
+            wrong.extend([least, most]);
+        }
+        for q in wrong.into_iter().filter(|q| !(0.0..=1.0).contains(q)) {
+            self.q.note(annotations::invalid_quantile(q), at);
         }
         let stream = self.stream(&a.expr)?;
         let mut grouping = Grouping::new(a);

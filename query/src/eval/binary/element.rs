@@ -108,14 +108,14 @@ impl Evaluator<'_> {
                 }
             }
             (Side::Histogram(h), Side::Float(v)) => match op {
-                BinaryOp::Mul => return scaled(h, |h| histogram::scale(h, v)),
-                BinaryOp::Div => return scaled(h, |h| histogram::divide(h, v)),
-                BinaryOp::TrimUpper => return scaled(h, |h| histogram::trim(h, v, true)),
-                BinaryOp::TrimLower => return scaled(h, |h| histogram::trim(h, v, false)),
+                BinaryOp::Mul => return changed(h, |h| histogram::scale(h, v)),
+                BinaryOp::Div => return changed(h, |h| histogram::divide(h, v)),
+                BinaryOp::TrimUpper => return changed(h, |h| histogram::trim(h, v, true)),
+                BinaryOp::TrimLower => return changed(h, |h| histogram::trim(h, v, false)),
                 _ => {}
             },
             (Side::Float(v), Side::Histogram(h)) if op == BinaryOp::Mul => {
-                return scaled(h, |h| histogram::scale(h, v));
+                return changed(h, |h| histogram::scale(h, v));
             }
             (Side::Histogram(a), Side::Histogram(b)) => match op {
                 BinaryOp::Add | BinaryOp::Sub => return self.combined(expr, op, a, b),
@@ -156,8 +156,9 @@ impl Evaluator<'_> {
     }
 }
 
-fn scaled(h: &Arc<Histogram>, change: impl FnOnce(&mut Histogram)) -> Outcome {
+fn changed(h: &Arc<Histogram>, change: impl FnOnce(&mut Histogram)) -> Outcome {
     let mut h = (**h).clone();
     change(&mut h);
+    histogram::compact(&mut h);
     Outcome::Value(PointValue::Histogram(Arc::new(h)))
 }

@@ -4,7 +4,7 @@ use model::labels::METRIC_NAME;
 use model::{Labels, LabelsBuilder};
 
 use super::changes_meaning;
-use super::element::Side;
+use super::element::{Outcome, Side};
 use crate::eval::EvalError;
 use crate::eval::evaluator::Evaluator;
 use crate::eval::series::{FastMap, Point, Points, Series, is_metadata, without_metadata};
@@ -52,7 +52,7 @@ fn match_labels(labels: &Labels, matching: &Matching) -> Labels {
 }
 
 /// Go's `Labels.String()`: everything, the name too, inside braces.
-fn braced(labels: &Labels) -> String {
+pub(crate) fn braced(labels: &Labels) -> String {
     let pairs: Vec<String> = labels
         .iter()
         .map(|(n, v)| format!("{n}={}", go_quote(v)))
@@ -142,15 +142,15 @@ impl Evaluator<'_> {
                     (None, None) => continue,
                 };
                 let pair = (i, partner);
+                // Values that do not go together are no match.
+                if !join.emit(t, pair, point, other, swapped) {
+                    continue;
+                }
                 let met_before = std::mem::replace(&mut met[group], true);
                 // An error even where a comparison leaves neither: since 3.x the answer does not
                 // depend on the values.
                 if matching.cardinality == Cardinality::OneToOne && met_before {
                     return Err(EvalError::Failed("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned()));
-                }
-                // With grouping, a comparison that does not hold is no result and clashes with none.
-                if !join.emit(t, pair, point, other, swapped) {
-                    continue;
                 }
                 if matching.cardinality != Cardinality::OneToOne && !results.insert(join.slot(pair))
                 {
@@ -188,7 +188,7 @@ fn duplicate_on_one_side(
 }
 
 impl Join<'_, '_> {
-    /// Adds what the operation makes of the two; whether it makes anything.
+    /// Adds what the operation makes of the two; whether it is defined for them.
     fn emit(
         &mut self,
         t: i64,
@@ -202,11 +202,14 @@ impl Join<'_, '_> {
         } else {
             (Side::of(many), Side::of(one))
         };
-        let Some(value) = self.ev.outcome(self.expr, self.b, l, r, l) else {
-            return false;
+        let value = match self.ev.element(self.expr, self.b.op, l, r) {
+            Outcome::Nothing => return false,
+            outcome => self.ev.kept(self.b, outcome, l),
         };
-        let slot = self.slot(pair);
-        self.out[slot].push(t, value);
+        if let Some(value) = value {
+            let slot = self.slot(pair);
+            self.out[slot].push(t, value);
+        }
         true
     }
 

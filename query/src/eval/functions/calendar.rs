@@ -20,9 +20,15 @@ const DAY: i64 = 86_400;
 impl Civil {
     /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
     fn of(unix_seconds: f64) -> Civil {
-        // Beyond 3e15 seconds (some 95 million years) every calendar is fiction; it only must not overflow.
-        let unix = (unix_seconds as i64).clamp(-3_000_000_000_000_000, 3_000_000_000_000_000);
-        let days = unix.div_euclid(DAY);
+        // What is no 64-bit integer becomes the lowest, as on amd64, and from there Go's count of
+        // seconds since its own beginning of time wraps around to the second after the last.
+        let fits = (-(2_f64.powi(63))..2_f64.powi(63)).contains(&unix_seconds);
+        let unix = if fits { unix_seconds as i64 } else { i64::MIN };
+        let unix = match unix {
+            i64::MIN => i128::from(i64::MAX) + 1,
+            unix => i128::from(unix),
+        };
+        let days = unix.div_euclid(i128::from(DAY)) as i64;
         let z = days + 719_468;
         let era = z.div_euclid(146_097);
         let day_of_era = z.rem_euclid(146_097);
@@ -42,7 +48,7 @@ impl Civil {
             day: day_from_march - (153 * month_from_march + 2) / 5 + 1,
             day_of_year: 0,
             weekday: (days + 4).rem_euclid(7),
-            second_of_day: unix.rem_euclid(DAY),
+            second_of_day: unix.rem_euclid(i128::from(DAY)) as i64,
         };
         civil.day_of_year = (1..month).map(|m| civil.days_in(m)).sum::<i64>() + civil.day;
         civil
@@ -101,7 +107,15 @@ mod tests {
         assert_eq!(c.days_in(2), 29);
         let c = Civil::of(-1.0);
         assert_eq!((c.year, c.month, c.day, c.weekday), (1969, 12, 31, 3));
-        Civil::of(f64::INFINITY);
-        Civil::of(f64::NAN);
+    }
+
+    #[test]
+    fn what_is_no_instant_reads_as_in_go() {
+        for v in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e300] {
+            let c = Civil::of(v);
+            assert_eq!((c.year, c.month, c.day), (292_277_026_596, 12, 4));
+            assert_eq!((c.weekday, c.second_of_day), (0, 15 * 3600 + 30 * 60 + 8));
+        }
+        assert_eq!(Civil::of(1e18).year, 31_688_740_476);
     }
 }

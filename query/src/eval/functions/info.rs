@@ -1,10 +1,13 @@
 //! `info`: joins the labels of info metrics, by `job` and `instance`.
 //! Source: prometheus promql/info.go.
 
+use std::collections::BTreeSet;
+
 use model::labels::METRIC_NAME;
 use model::{FPoint, HPoint, Labels, MatchOp, Matcher, Samples, is_stale};
 
 use crate::eval::EvalError;
+use crate::eval::binary::braced;
 use crate::eval::evaluator::{Evaluator, Val};
 use crate::eval::selector::Shift;
 use crate::eval::series::{FastMap, Point, Series, merge_same_labels};
@@ -66,8 +69,14 @@ impl Evaluator<'_> {
             .map(|s| !wanted.is_info_metric(&s.labels))
             .collect();
         let mut infos: FastMap<Labels, Vec<Info>> = FastMap::default();
-        if enriched.contains(&true) {
-            for info in self.info_series(&wanted, &base, &shifts)? {
+        let known = identities(
+            base.iter()
+                .zip(&enriched)
+                .filter(|(_, e)| **e)
+                .map(|(s, _)| s),
+        );
+        if known.iter().any(|values| !values.is_empty()) {
+            for info in self.info_series(&wanted, &known, &shifts)? {
                 let key = identity(&info.labels);
                 infos.entry(key).or_default().push(info);
             }
@@ -115,23 +124,15 @@ impl Evaluator<'_> {
     fn info_series(
         &self,
         wanted: &Wanted,
-        base: &[Series],
+        known: &[Vec<String>],
         shifts: &[Shift],
     ) -> Result<Vec<Info>, EvalError> {
         let read_at = |t: i64| shifts.iter().rev().fold(t, |t, s| s.from(t));
         let mut matchers = wanted.names.clone();
         matchers.extend(wanted.data.iter().cloned());
-        for label in IDENTIFYING {
-            let mut values: Vec<&str> = base
-                .iter()
-                .map(|s| s.labels.get(label).unwrap_or(""))
-                .collect();
-            values.sort_unstable();
-            values.dedup();
-            if let [value] = values.as_slice()
-                && let Ok(m) = Matcher::new(label, MatchOp::Equal, *value)
-            {
-                matchers.push(m);
+        for (label, values) in IDENTIFYING.iter().zip(known) {
+            if let [value] = values.as_slice() {
+                matchers.push(Matcher::equal(*label, value));
             }
         }
         let lookback = self.q.lookback_ms();
@@ -142,6 +143,15 @@ impl Evaluator<'_> {
         let mut points = Samples::default();
         let mut out = Vec::new();
         for mut series in selected {
+            // Where some series have the label, info series without it, or with a value no series
+            // has, are not looked at.
+            let looked_at = IDENTIFYING.iter().zip(known).all(|(label, values)| {
+                let own = series.labels.get(label).unwrap_or("");
+                values.is_empty() || values.binary_search_by(|v| v.as_str().cmp(own)).is_ok()
+            });
+            if !looked_at {
+                continue;
+            }
             let held = self.q.held();
             self.decode(&mut series, &mut points)?;
             self.q.release_to(held);
@@ -196,6 +206,15 @@ impl Evaluator<'_> {
     }
 }
 
+/// The values each identifying label has, sorted.
+fn identities<'s>(base: impl Iterator<Item = &'s Series> + Clone) -> Vec<Vec<String>> {
+    let values = |label: &str| {
+        let found: BTreeSet<&str> = base.clone().filter_map(|s| s.labels.get(label)).collect();
+        found.into_iter().map(str::to_owned).collect()
+    };
+    IDENTIFYING.iter().map(|label| values(label)).collect()
+}
+
 fn identity(labels: &Labels) -> Labels {
     let mut b = labels.to_builder();
     b.retain(|n, _| IDENTIFYING.contains(&n));
@@ -217,9 +236,11 @@ fn newest_of_each_metric(infos: &[Info], step: usize) -> Result<Vec<&Info>, Eval
             None => newest.push((info, taken)),
             Some((_, other)) if *other > taken => {}
             Some(slot) if slot.1 < taken => *slot = (info, taken),
-            Some(_) => {
+            Some(slot) => {
                 return Err(EvalError::Failed(format!(
-                    "found duplicate series for info metric {name}"
+                    "found duplicate series for info metric: existing {} @ {taken}, new {} @ {taken}",
+                    braced(&slot.0.labels),
+                    braced(&info.labels)
                 )));
             }
         }

@@ -1,7 +1,5 @@
 //! Functions of range vectors: each is called with one window at a time.
 
-use std::cell::Cell;
-
 use model::{FPoint, HPoint};
 
 use super::slide::{Known, Memory, Slide};
@@ -11,7 +9,7 @@ use crate::eval::selector::{drop_stale, start_of};
 use crate::eval::series::Series;
 use crate::eval::stream::Stream;
 use crate::eval::window::RangeSeries;
-use crate::eval::{EvalError, PointValue};
+use crate::eval::{EvalError, PointValue, annotations};
 use crate::promql::ast::{Call, Expr, ExprKind, Extension, ValueType};
 
 /// Points gone through between two looks at whether anybody still waits: some milliseconds' worth.
@@ -42,8 +40,6 @@ pub(super) struct Window<'a> {
     pub(super) ev: &'a Evaluator<'a>,
     /// What is known of the floats from the windows before.
     pub(super) known: Known<'a>,
-    /// Whether a note about the metric's name was made for this series.
-    pub(super) name_noted: &'a Cell<bool>,
 }
 
 impl Window<'_> {
@@ -88,7 +84,7 @@ impl Window<'_> {
             .chain(histograms)
             .any(|(before, t)| self.start_overlaps(before, t))
         {
-            self.note(crate::eval::annotations::start_overlap(self.metric));
+            self.note(annotations::start_overlap(self.metric));
         }
     }
 
@@ -137,6 +133,8 @@ struct RangeCall<'e> {
     name: &'static str,
     function: RangeFunction,
     arg: &'e Expr,
+    /// Where a parameter before the range vector is, for annotations.
+    first_arg: &'e Expr,
     /// Scalar arguments, in order, at each step.
     params: Vec<Vec<f64>>,
 }
@@ -144,6 +142,32 @@ struct RangeCall<'e> {
 impl RangeCall<'_> {
     fn keeps_name(&self) -> bool {
         matches!(self.name, "last_over_time" | "first_over_time")
+    }
+
+    /// Parameters count only where there is something to apply them to.
+    fn check_params(&self, w: &Window<'_>) -> Result<(), EvalError> {
+        match self.name {
+            "quantile_over_time" => {
+                let q = w.param(0);
+                if !w.floats.is_empty() && !(0.0..=1.0).contains(&q) {
+                    w.ev.q
+                        .note(annotations::invalid_quantile(q), self.first_arg);
+                }
+            }
+            "double_exponential_smoothing" => {
+                for (v, what) in w.params.iter().zip(["smoothing", "trend"]) {
+                    if *v <= 0.0 || *v >= 1.0 {
+                        let letter = &what[..1];
+                        return Err(EvalError::Failed(format!(
+                            "invalid {what} factor. Expected: 0 < {letter}f < 1, got: {}",
+                            six_decimals(*v)
+                        )));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Calls the function with each window of a series.
@@ -163,7 +187,14 @@ impl RangeCall<'_> {
         let slides = plain && ev.steps > 1;
         slide.begin(Memory::of(self.name), series.points, slides);
         let metric = series.labels.metric_name();
-        let name_noted = Cell::new(false);
+        let checked = matches!(
+            self.name,
+            "quantile_over_time" | "double_exponential_smoothing"
+        );
+        let counts = ["_total", "_sum", "_count", "_bucket"];
+        let mut doubtful = matches!(self.name, "rate" | "increase")
+            && !metric.is_empty()
+            && !counts.iter().any(|s| metric.ends_with(s));
         let mut step_params = Vec::with_capacity(self.params.len());
         let mut unchecked = 0;
         for (i, t) in ev.times().enumerate() {
@@ -198,9 +229,15 @@ impl RangeCall<'_> {
                 arg: self.arg,
                 ev,
                 known: slide.advance(&series.points.floats, low, high),
-                name_noted: &name_noted,
             };
+            if checked {
+                self.check_params(&window)?;
+            }
             if let Some(value) = (self.function)(&window) {
+                if doubtful && matches!(value, PointValue::Float(_)) {
+                    window.note(annotations::possible_non_counter(metric));
+                    doubtful = false;
+                }
                 out.push(t, value);
             }
         }
@@ -284,39 +321,22 @@ impl Evaluator<'_> {
             return Err(EvalError::Failed(format!("{name} needs a range vector")));
         };
         check_extension(name, arg)?;
-        self.check_params(c, &params)?;
         Ok(RangeCall {
             name,
             function: f,
             arg,
+            first_arg: &c.args[0],
             params,
         })
     }
+}
 
-    fn check_params(&self, c: &Call, params: &[Vec<f64>]) -> Result<(), EvalError> {
-        match c.function.name {
-            "quantile_over_time" => {
-                for q in params.iter().flatten() {
-                    if q.is_nan() || *q < 0.0 || *q > 1.0 {
-                        let text = crate::eval::annotations::invalid_quantile(*q);
-                        self.q.note(text, &c.args[0]);
-                    }
-                }
-            }
-            "double_exponential_smoothing" => {
-                for (values, what) in params.iter().zip(["smoothing", "trend"]) {
-                    let wrong = values.iter().find(|v| !(0.0..=1.0).contains(*v));
-                    if let Some(v) = wrong {
-                        let letter = &what[..1];
-                        return Err(EvalError::Failed(format!(
-                            "invalid {what} factor. Expected: 0 <= {letter}f <= 1, got: {v:.6}"
-                        )));
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(())
+/// Go's `%f`.
+fn six_decimals(v: f64) -> String {
+    match v {
+        f64::INFINITY => "+Inf".to_owned(),
+        f64::NEG_INFINITY => "-Inf".to_owned(),
+        v => format!("{v:.6}"),
     }
 }
 

@@ -23,25 +23,12 @@ pub(super) fn delta(w: &Window<'_>) -> Option<PointValue> {
     extrapolated(w, false, false)
 }
 
-fn note_name(w: &Window<'_>) {
-    if w.name_noted.replace(true) {
-        return;
-    }
-    let counted = ["_total", "_sum", "_count", "_bucket"];
-    if !w.metric.is_empty() && !counted.iter().any(|s| w.metric.ends_with(s)) {
-        w.note(annotations::possible_non_counter(w.metric));
-    }
-}
-
 /// The change over the window, as if the series reached its edges where the spacing of its
 /// points suggests so. Source: prometheus promql/functions.go, extrapolatedRate.
 fn extrapolated(w: &Window<'_>, counter: bool, per_second: bool) -> Option<PointValue> {
     if !w.floats.is_empty() && !w.histograms.is_empty() {
         w.note(annotations::mixed_floats_histograms(w.metric));
         return None;
-    }
-    if counter && !w.floats.is_empty() {
-        note_name(w);
     }
     let range_seconds = w.range as f64 / 1000.0;
     if w.extension != Extension::None && w.floats.is_empty() {
@@ -73,14 +60,14 @@ fn extrapolated(w: &Window<'_>, counter: bool, per_second: bool) -> Option<Point
     }
     let mut change_histogram = None;
     let mut change = 0.0;
-    if counter {
-        w.note_overlaps();
-    }
     if w.floats.is_empty() {
         if intervals > 0 {
             change_histogram = Some(histogram_change(w, counter)?);
         }
     } else {
+        if counter {
+            w.note_overlaps();
+        }
         change = w.floats[intervals].v - w.floats[0].v;
         match w.known.places {
             _ if !counter => {}
@@ -114,12 +101,16 @@ fn extrapolated(w: &Window<'_>, counter: bool, per_second: bool) -> Option<Point
             let first = &w.histograms[0].h;
             match &mut change_histogram {
                 None => change_histogram = Some((**first).clone()),
-                Some(h) => {
-                    if histogram::add(h, first).is_err() {
+                Some(h) => match histogram::add(h, first) {
+                    Ok(notes) if notes.bounds_reconciled => {
+                        w.note(annotations::custom_buckets_reconciled("addition"));
+                    }
+                    Ok(_) => {}
+                    Err(_) => {
                         w.note(annotations::mixed_exponential_custom(w.metric));
                         return None;
                     }
-                }
+                },
             }
         }
     } else {
@@ -171,7 +162,7 @@ fn histogram_change(w: &Window<'_>, counter: bool) -> Option<Histogram> {
         None
     };
     let gauge = |h: &Histogram| h.counter_reset_hint == Gauge;
-    if counter && points.iter().any(|p| gauge(&p.h)) {
+    if counter && (gauge(first) || gauge(last)) {
         w.note(annotations::not_a_counter(w.metric));
     }
     let mut previous: Arc<Histogram> = first.clone();
@@ -199,6 +190,9 @@ fn histogram_change(w: &Window<'_>, counter: bool) -> Option<Histogram> {
                 return mixed();
             }
         }
+        if points.iter().any(|p| gauge(&p.h)) {
+            w.note(annotations::not_a_counter(w.metric));
+        }
     }
     let mut change = histogram::to_schema(last, schema);
     let reconciled = |word: &str| w.note(annotations::custom_buckets_reconciled(word));
@@ -208,6 +202,7 @@ fn histogram_change(w: &Window<'_>, counter: bool) -> Option<Histogram> {
         Err(_) => return mixed(),
     }
     if counter {
+        w.note_overlaps();
         for pair in points.windows(2) {
             let p = &pair[1];
             if w.start_resets(pair[0].t, p.t) || histogram::detects_reset(&p.h, &previous) {

@@ -12,15 +12,7 @@ impl Evaluator<'_> {
         if self.q.step > 0 {
             self.q.note(annotations::sort_in_range(), expr);
         }
-        let mut ignored = false;
-        for s in &mut series {
-            ignored |= !s.histograms.is_empty();
-            s.histograms.clear();
-        }
-        if ignored {
-            let text = annotations::histogram_ignored_in_aggregation("sort");
-            self.q.note(text, &c.args[0]);
-        }
+        series.iter_mut().for_each(|s| s.histograms.clear());
         series.retain(|s| !s.is_empty());
         if self.steps == 1 {
             let descending = c.function.name == "sort_desc";
@@ -64,29 +56,31 @@ impl Evaluator<'_> {
     }
 }
 
-/// Text order in which runs of digits compare as numbers.
+/// Text order in which runs of digits compare as numbers, and what is between them as a whole.
 fn natural(mut x: &str, mut y: &str) -> Ordering {
-    loop {
-        let (xd, yd) = (digits(x), digits(y));
-        if xd > 0 && yd > 0 {
-            let (xn, yn) = (
-                x[..xd].trim_start_matches('0'),
-                y[..yd].trim_start_matches('0'),
-            );
-            let order = xn.len().cmp(&yn.len()).then_with(|| xn.cmp(yn));
-            if order != Ordering::Equal {
-                return order;
-            }
-            (x, y) = (&x[xd..], &y[yd..]);
-            continue;
+    while !x.is_empty() && !y.is_empty() {
+        let (a, b) = (run(x), run(y));
+        let order = if a.starts_with(|c: char| c.is_ascii_digit())
+            && b.starts_with(|c: char| c.is_ascii_digit())
+        {
+            let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
+            a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+        } else {
+            a.cmp(b)
+        };
+        if order != Ordering::Equal {
+            return order;
         }
-        match (x.chars().next(), y.chars().next()) {
-            (None, None) => return Ordering::Equal,
-            (None, Some(_)) => return Ordering::Less,
-            (Some(_), None) => return Ordering::Greater,
-            (Some(a), Some(b)) if a != b => return a.cmp(&b),
-            (Some(a), Some(b)) => (x, y) = (&x[a.len_utf8()..], &y[b.len_utf8()..]),
-        }
+        (x, y) = (&x[a.len()..], &y[b.len()..]);
+    }
+    x.len().cmp(&y.len())
+}
+
+/// The digits a text begins with, or what comes before the first.
+fn run(s: &str) -> &str {
+    match digits(s) {
+        0 => &s[..s.find(|c: char| c.is_ascii_digit()).unwrap_or(s.len())],
+        n => &s[..n],
     }
 }
 
@@ -103,5 +97,8 @@ mod tests {
         assert_eq!(natural("cpu2", "cpu10"), Ordering::Less);
         assert_eq!(natural("cpu02", "cpu2"), Ordering::Equal);
         assert_eq!(natural("a", "b1"), Ordering::Less);
+        assert_eq!(natural("a1", "a-1"), Ordering::Less);
+        assert_eq!(natural("é2", "é10"), Ordering::Less);
+        assert_eq!(natural("", "0"), Ordering::Less);
     }
 }
