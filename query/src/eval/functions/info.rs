@@ -69,12 +69,7 @@ impl Evaluator<'_> {
             .map(|s| !wanted.is_info_metric(&s.labels))
             .collect();
         let mut infos: FastMap<Labels, Vec<Info>> = FastMap::default();
-        let known = identities(
-            base.iter()
-                .zip(&enriched)
-                .filter(|(_, e)| **e)
-                .map(|(s, _)| s),
-        );
+        let known = identities(&base, &enriched);
         if known.iter().any(|values| !values.is_empty()) {
             for info in self.info_series(&wanted, &known, &shifts)? {
                 let key = identity(&info.labels);
@@ -206,10 +201,11 @@ impl Evaluator<'_> {
     }
 }
 
-/// The values each identifying label has, sorted.
-fn identities<'s>(base: impl Iterator<Item = &'s Series> + Clone) -> Vec<Vec<String>> {
+/// The values each identifying label has among the series to enrich, sorted.
+fn identities(base: &[Series], enriched: &[bool]) -> Vec<Vec<String>> {
     let values = |label: &str| {
-        let found: BTreeSet<&str> = base.clone().filter_map(|s| s.labels.get(label)).collect();
+        let wanted = base.iter().zip(enriched).filter(|(_, enriched)| **enriched);
+        let found: BTreeSet<&str> = wanted.filter_map(|(s, _)| s.labels.get(label)).collect();
         found.into_iter().map(str::to_owned).collect()
     };
     IDENTIFYING.iter().map(|label| values(label)).collect()
