@@ -26,6 +26,8 @@ pub struct Hints {
     pub window_ms: i64,
     /// Name of the function that takes the window, `""` when there is none.
     pub function: &'static str,
+    /// Of each series only the newest point in the range will be looked at.
+    pub newest_only: bool,
 }
 
 /// What one look-up may cost.
@@ -149,10 +151,11 @@ pub trait SampleCursor: Send {
         Vec::new()
     }
 
-    /// Longest bucket, in milliseconds, of which one point may stand for all: where a store has
-    /// only a coarser copy, points are this far apart, and a lookback must not be shorter than
-    /// it. 0 for samples as they came.
-    fn resolution_ms(&self) -> i64 {
+    /// For how much longer than a sample, in milliseconds, the point at `t` (milliseconds) stands:
+    /// where a store has only a coarser copy, there is one point in each bucket of this length,
+    /// and a lookback has to be as much longer. 0 for samples as they came.
+    fn resolution_ms(&self, t: i64) -> i64 {
+        let _ = t;
         0
     }
 }

@@ -155,8 +155,22 @@ impl Evaluator<'_> {
     pub(crate) fn select(
         &self,
         matchers: &[Matcher],
-        (after, until): (i64, i64),
+        bounds: (i64, i64),
         (window_ms, function): (i64, &'static str),
+    ) -> Result<Vec<SelectedSeries>, EvalError> {
+        let hints = Hints {
+            window_ms,
+            function,
+            ..Hints::default()
+        };
+        self.select_as(matchers, bounds, hints)
+    }
+
+    fn select_as(
+        &self,
+        matchers: &[Matcher],
+        (after, until): (i64, i64),
+        hints: Hints,
     ) -> Result<Vec<SelectedSeries>, EvalError> {
         let range = TimeRange::new(
             Timestamp::from_millis(after.saturating_add(1)),
@@ -167,8 +181,7 @@ impl Evaluator<'_> {
             matchers,
             hints: Hints {
                 step_ms: if self.steps > 1 { self.step } else { 0 },
-                window_ms,
-                function,
+                ..hints
             },
         })?;
         self.q.check_cancel()?;
@@ -262,7 +275,12 @@ impl Evaluator<'_> {
         let (first, last) = self.first_last();
         let after = shift.from(first).saturating_sub(lookback);
         let range = (after, shift.from(last));
-        let selected = self.select(&s.matchers, range, (0, function))?;
+        let hints = Hints {
+            function,
+            newest_only: shift.from(first) == shift.from(last),
+            ..Hints::default()
+        };
+        let selected = self.select_as(&s.matchers, range, hints)?;
         self.stored(
             selected,
             Box::new(move |ev, series, scratch, out| {
@@ -278,7 +296,10 @@ impl Evaluator<'_> {
                     let Some(newest) = follower.newest(points, at) else {
                         continue;
                     };
-                    if newest.t() > at.saturating_sub(lookback) && !newest.is_stale() {
+                    // How long ago the newest point was, less how long it counts.
+                    let over = at.saturating_sub(lookback).saturating_sub(newest.t());
+                    let counts = over < 0 || over < series.cursor.resolution_ms(newest.t());
+                    if counts && !newest.is_stale() {
                         emit(t, &newest, &starts, out);
                     }
                 }

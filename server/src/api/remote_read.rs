@@ -229,9 +229,11 @@ fn hints(query: &Query) -> model::Hints {
     ];
     let function = FUNCTIONS.iter().find(|f| **f == query.hints.function);
     model::Hints {
-        step_ms: query.hints.step_ms.max(0),
+        // Who asks evaluates by itself, and would not look further back for coarser points.
+        step_ms: 0,
         window_ms: query.hints.range_ms.max(0),
         function: function.copied().unwrap_or_default(),
+        newest_only: false,
     }
 }
 

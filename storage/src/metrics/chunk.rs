@@ -31,6 +31,7 @@ pub(super) enum Data {
     Histograms(Arc<[u8]>),
     /// Few.
     Points(Arc<Samples>),
+    Float(f64),
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +58,15 @@ pub(super) enum ChunkValues {
 }
 
 impl Chunk {
+    /// A chunk of one float.
+    pub(crate) fn point(point: FPoint) -> Chunk {
+        Chunk {
+            first_t: point.t,
+            last_t: point.t,
+            data: Data::Float(point.v),
+        }
+    }
+
     /// A chunk of a few samples, as they are.
     #[cfg(test)]
     pub(crate) fn of(points: Samples) -> Chunk {
@@ -80,6 +90,10 @@ impl Chunk {
                 into.floats.extend_from_slice(&points.floats);
                 into.histograms.extend_from_slice(&points.histograms);
             }
+            Data::Float(v) => into.floats.push(FPoint {
+                t: self.first_t,
+                v: *v,
+            }),
             Data::Histograms(bytes) => wal_histogram::unpack(bytes, &mut into.histograms)?,
             Data::Floats {
                 times,
@@ -105,6 +119,7 @@ impl Chunk {
     pub(super) fn samples(&self) -> usize {
         match &self.data {
             Data::Floats { count, .. } => *count,
+            Data::Float(_) => 1,
             Data::Points(points) => points.len(),
             Data::Histograms(bytes) => {
                 let mut points = Vec::new();
@@ -119,7 +134,7 @@ impl Chunk {
     pub(super) fn heap_bytes(&self) -> usize {
         match &self.data {
             Data::Histograms(bytes) => bytes.len(),
-            Data::Points(_) => 0,
+            Data::Points(_) | Data::Float(_) => 0,
             Data::Floats { times, values, .. } => {
                 let times = match times {
                     ChunkTimes::Shared { .. } => 0,

@@ -13,7 +13,7 @@ use model::{Labels, ReadError, SampleCursor, Samples};
 use super::block::{Block, BlockError, BlockSeries, GroupFrames};
 use super::block_frame::Kind;
 use super::block_writer::{BlockOptions, BlockWriter, SLICE_MS};
-use super::cursor::{Cursor, Source};
+use super::cursor::{Cursor, Feed, Source};
 use super::rollup::{is_counter, roll_up};
 use super::tombstone::Cuts;
 use crate::disk::Disk;
@@ -263,7 +263,8 @@ impl Merge {
     /// Decodes into `self.samples`.
     fn read(&mut self, sources: Vec<Source>, bounds: (i64, i64)) -> io::Result<()> {
         self.samples.clear();
-        let mut cursor = Cursor::new(sources, bounds, Arc::clone(&self.watch));
+        let feeds = sources.into_iter().map(Feed::new).collect();
+        let mut cursor = Cursor::new(feeds, bounds, Arc::clone(&self.watch));
         loop {
             match cursor.next_run(&mut self.samples) {
                 Ok(true) => {}

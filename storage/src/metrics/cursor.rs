@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use model::{ReadError, SampleCursor, Samples};
+use model::{FPoint, ReadError, SampleCursor, Samples};
 
 use super::block::{Block, BlockError, BlockSeries};
 use super::block_frame::Kind;
+use super::block_group::FrameRef;
 use super::chunk::Chunk;
 use crate::health::Watch;
 use crate::telemetry::FileKind;
@@ -23,7 +24,8 @@ pub(crate) enum Source {
         kind: Kind,
         deleted: Arc<[(i64, i64)]>,
     },
-    Head(Chunk),
+    /// Chunks that follow each other.
+    Head(Vec<Chunk>),
 }
 
 /// Merges sources, each of which is in time order. Of samples of one instant that of the
@@ -39,28 +41,29 @@ pub(crate) struct Cursor {
 }
 
 /// One source, read piece by piece.
-struct Feed {
-    source: Source,
+pub(crate) struct Feed {
+    pub(crate) source: Source,
+    /// Of a roll-up: each bucket comes as as many points as it had samples.
+    pub(crate) spread: bool,
     /// The next piece to decode.
     next: usize,
-    /// Decoded but not given out yet, from these positions on.
-    buffer: Samples,
+    /// What was decoded for others to go first; most series never need it.
+    buffer: Option<Box<Buffer>>,
+}
+
+/// Decoded but not given out yet, from these positions on.
+#[derive(Default)]
+struct Buffer {
+    samples: Samples,
     floats_at: usize,
     histograms_at: usize,
 }
 
 impl Cursor {
     /// `bounds` are the first and last instant of interest.
-    pub(crate) fn new(sources: Vec<Source>, bounds: (i64, i64), watch: Arc<Watch>) -> Cursor {
-        let feed = |source| Feed {
-            source,
-            next: 0,
-            buffer: Samples::default(),
-            floats_at: 0,
-            histograms_at: 0,
-        };
+    pub(crate) fn new(feeds: Vec<Feed>, bounds: (i64, i64), watch: Arc<Watch>) -> Cursor {
         Cursor {
-            feeds: sources.into_iter().map(feed).collect(),
+            feeds,
             watch,
             bounds,
             last_t: None,
@@ -74,9 +77,10 @@ impl Cursor {
         let feed = &mut self.feeds[feed];
         let before = (into.floats.len(), into.histograms.len());
         let deleted = match &feed.source {
-            Source::Head(chunk) => {
-                feed.next = 1;
-                if chunk.decode(into).is_err() {
+            Source::Head(chunks) => {
+                let decoded = chunks.get(feed.next).map_or(Ok(()), |c| c.decode(into));
+                feed.next += 1;
+                if decoded.is_err() {
                     return Err(ReadError::Corrupt("head chunk".to_owned()));
                 }
                 None
@@ -89,7 +93,12 @@ impl Cursor {
             } => {
                 let frame = &series.group.frames[feed.next];
                 feed.next += 1;
-                match block.decode(frame, series.at, *kind, into) {
+                let decoded = block.decode(frame, series.at, *kind, into);
+                let spread = |()| match feed.spread {
+                    true => spread(block, frame, series.at, into, before.0),
+                    false => Ok(()),
+                };
+                match decoded.and_then(spread) {
                     Ok(()) => {}
                     Err(BlockError::Io(e)) => {
                         return Err(ReadError::Io {
@@ -128,6 +137,34 @@ impl Cursor {
     }
 }
 
+/// Puts in place of the sums (or numbers) of buckets, which are in `into` from `from` on, as many
+/// points as there were samples, evenly over the bucket, of their mean: what counts them or
+/// takes their mean then has the right weights, beside samples too.
+fn spread(
+    block: &Block,
+    frame: &FrameRef,
+    series: u16,
+    into: &mut Samples,
+    from: usize,
+) -> Result<(), BlockError> {
+    let mut counts = Samples::default();
+    block.decode(frame, series, Kind::Count, &mut counts)?;
+    let buckets = into.floats.split_off(from);
+    if buckets.len() != counts.floats.len() {
+        return Err(BlockError::Corrupt("buckets"));
+    }
+    for (bucket, count) in buckets.iter().zip(&counts.floats) {
+        let before = bucket.t.div_euclid(block.resolution_ms) * block.resolution_ms - 1;
+        let length = bucket.t - before;
+        let points = (count.v as i64).clamp(1, length);
+        let v = bucket.v / count.v;
+        let at = |i| before + length * i / points;
+        into.floats
+            .extend((1..=points).map(|i| FPoint { t: at(i), v }));
+    }
+    Ok(())
+}
+
 /// Removes points within a range, both ends inclusive, from position `from` on.
 fn cut<T>(points: &mut Vec<T>, from: usize, t: impl Fn(&T) -> i64, range: (i64, i64)) {
     let start = from + points[from..].partition_point(|p| t(p) < range.0);
@@ -138,17 +175,30 @@ fn cut<T>(points: &mut Vec<T>, from: usize, t: impl Fn(&T) -> i64, range: (i64, 
 }
 
 impl Feed {
+    pub(crate) fn new(source: Source) -> Feed {
+        Feed {
+            source,
+            spread: false,
+            next: 0,
+            buffer: None,
+        }
+    }
+
     /// Bounds of the next piece to decode, wider than its samples may be.
     fn upcoming(&mut self, bounds: (i64, i64)) -> Option<(i64, i64)> {
         match &self.source {
-            Source::Head(chunk) => (self.next == 0).then_some((chunk.first_t, chunk.last_t)),
+            Source::Head(chunks) => chunks.get(self.next).map(|c| (c.first_t, c.last_t)),
             Source::Block { block, series, .. } => loop {
                 let frame = series.group.frames.get(self.next)?;
                 let start = frame.slice.saturating_mul(block.slice_ms);
                 let end = start.saturating_add(block.slice_ms - 1);
-                let start = start.max(series.first_t);
+                let start = match self.spread {
+                    true => start,
+                    false => start.max(series.first_t),
+                };
                 let end = end.min(series.last_t);
-                if start > end || end < bounds.0 {
+                // A point stands for its bucket, and for the time until the next one.
+                if start > end || end < bounds.0.saturating_sub(block.resolution_ms) {
                     self.next += 1;
                     continue;
                 }
@@ -159,8 +209,10 @@ impl Feed {
 
     /// Instant of the first buffered sample.
     fn buffered(&self) -> Option<i64> {
-        let float = self.buffer.floats.get(self.floats_at).map(|p| p.t);
-        let histogram = self.buffer.histograms.get(self.histograms_at).map(|p| p.t);
+        let buffer = self.buffer.as_ref()?;
+        let float = buffer.samples.floats.get(buffer.floats_at).map(|p| p.t);
+        let histogram = buffer.samples.histograms.get(buffer.histograms_at);
+        let histogram = histogram.map(|p| p.t);
         match (float, histogram) {
             (Some(f), Some(h)) => Some(f.min(h)),
             (f, h) => f.or(h),
@@ -169,25 +221,30 @@ impl Feed {
 
     /// Moves buffered samples up to and including `until` that are later than `after`.
     fn give(&mut self, until: i64, after: Option<i64>, into: &mut Samples) {
+        let Some(buffer) = &mut self.buffer else {
+            return;
+        };
         let fresh = |t: i64| after.is_none_or(|a| t > a);
-        let floats = &self.buffer.floats[self.floats_at..];
+        let floats = &buffer.samples.floats[buffer.floats_at..];
         let count = floats.partition_point(|p| p.t <= until);
-        self.floats_at += count;
+        buffer.floats_at += count;
         into.floats
             .extend(floats[..count].iter().filter(|p| fresh(p.t)));
-        let histograms = &self.buffer.histograms[self.histograms_at..];
+        let histograms = &buffer.samples.histograms[buffer.histograms_at..];
         let count = histograms.partition_point(|p| p.t <= until);
-        self.histograms_at += count;
+        buffer.histograms_at += count;
         let histograms = histograms[..count].iter().filter(|p| fresh(p.t));
         into.histograms.extend(histograms.cloned());
     }
 }
 
 impl SampleCursor for Cursor {
-    fn resolution_ms(&self) -> i64 {
+    fn resolution_ms(&self, t: i64) -> i64 {
         let of = |feed: &Feed| match &feed.source {
-            Source::Block { block, .. } => block.resolution_ms,
-            Source::Head(_) => 0,
+            Source::Block { block, series, .. } if series.first_t <= t && t <= series.last_t => {
+                block.resolution_ms
+            }
+            _ => 0,
         };
         self.feeds.iter().map(of).max().unwrap_or(0)
     }
@@ -230,13 +287,11 @@ impl SampleCursor for Cursor {
                     }
                 }
                 Some(_) => {
-                    let mut buffer = std::mem::take(&mut self.feeds[i].buffer);
-                    buffer.clear();
-                    let decoded = self.decode(i, &mut buffer);
-                    let feed = &mut self.feeds[i];
-                    feed.buffer = buffer;
-                    feed.floats_at = 0;
-                    feed.histograms_at = 0;
+                    let mut buffer = self.feeds[i].buffer.take().unwrap_or_default();
+                    buffer.samples.clear();
+                    let decoded = self.decode(i, &mut buffer.samples);
+                    (buffer.floats_at, buffer.histograms_at) = (0, 0);
+                    self.feeds[i].buffer = Some(buffer);
                     decoded?;
                 }
                 None => {
@@ -258,7 +313,6 @@ impl SampleCursor for Cursor {
 mod tests {
     use super::*;
     use crate::metrics::chunk::Chunk;
-    use model::FPoint;
     use proptest::prelude::*;
 
     proptest! {
@@ -275,7 +329,8 @@ mod tests {
                     expect.entry(*t).or_insert(v);
                 }
                 let histograms = Vec::new();
-                sources.push(Source::Head(Chunk::of(Samples { floats, histograms })));
+                let chunk = Chunk::of(Samples { floats, histograms });
+                sources.push(Feed::new(Source::Head(vec![chunk])));
             }
             let mut cursor = Cursor::new(sources, (0, 60), Watch::for_test());
             let mut samples = Samples::default();

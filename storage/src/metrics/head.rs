@@ -321,17 +321,23 @@ impl Head {
     }
 
     /// Labels and chunks of the series for which all matchers hold and that have samples in
-    /// `range`, in no particular order; at most `most` of them.
+    /// `range`, in the order of their labels; at most `most` of them. Of chunks that follow
+    /// each other only the newest sample when no other is needed.
     pub(crate) fn snapshot(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
         most: usize,
+        newest_only: bool,
     ) -> Vec<(Labels, Vec<Chunk>)> {
         let mut copies = TimesCopies::default();
         let mut found = Vec::new();
-        for id in self.select(matchers) {
-            let chunks = self.chunks(id, range, &mut copies);
+        let mut ids = self.select(matchers);
+        self.sort_by_labels(&mut ids);
+        for id in ids {
+            let newest = || self.newest(id, range).map(|p| vec![Chunk::point(p)]);
+            let chunks = newest_only.then(newest).flatten();
+            let chunks = chunks.unwrap_or_else(|| self.chunks(id, range, &mut copies));
             if !chunks.is_empty() {
                 found.push((self.labels(id), chunks));
             }
@@ -340,6 +346,15 @@ impl Head {
             }
         }
         found
+    }
+
+    /// The newest sample of a series that has only floats, all of them in order, if it lies in
+    /// `range`.
+    fn newest(&self, id: u32, range: TimeRange) -> Option<FPoint> {
+        let series = self.get(id)?;
+        let newest = series.newest(&self.times).filter(|_| !series.has_others)?;
+        let here = self.flushed_t.is_none_or(|flushed| flushed <= newest.t);
+        (here && range.contains(Timestamp::from_millis(newest.t))).then_some(newest)
     }
 
     /// As [`Head::chunks`], late ones left out.
@@ -397,16 +412,15 @@ impl Head {
 
     /// Numbers of the series for which all matchers hold, in no particular order.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
-        let holds = |id: &u32| {
+        let Candidates { ids, open } = self.postings.candidates(matchers);
+        let mut ids = ids.unwrap_or_else(|| (0..self.series.len() as u32).collect());
+        ids.retain(|id| {
             self.get(*id).is_some_and(|s| {
-                let holds = |m: &Matcher| m.matches(self.value_of(s, m.name()).unwrap_or(""));
-                matchers.iter().all(holds)
+                let holds = |m: &&Matcher| m.matches(self.value_of(s, m.name()).unwrap_or(""));
+                open.iter().all(holds)
             })
-        };
-        match self.postings.candidates(matchers) {
-            Candidates::Some(ids) => ids.into_iter().filter(holds).collect(),
-            Candidates::All => (0..self.series.len() as u32).filter(holds).collect(),
-        }
+        });
+        ids
     }
 
     /// All series numbers, in the order of their labels.

@@ -1,7 +1,7 @@
 //! The float samples of one series in the head: closed chunks as columns, one open chunk as
 //! bits, instants shared with the other series of the scrape.
 
-use model::TimeRange;
+use model::{FPoint, TimeRange};
 
 use super::bits::BitWriter;
 use super::chunk::{Chunk, ChunkTimes, ChunkValues, Data, decode_open};
@@ -246,6 +246,13 @@ impl HeadSeries {
         Some((*list.first()?, *list.last()?))
     }
 
+    /// The newest float, unless it was deleted or is not in the open chunk.
+    pub(crate) fn newest(&self, times: &SharedTimes) -> Option<FPoint> {
+        let (_, t) = self.open_bounds(times)?;
+        let v = self.last_v;
+        (t == self.last_t).then_some(FPoint { t, v })
+    }
+
     /// First and last instant of the floats.
     pub(crate) fn bounds(&self, times: &SharedTimes) -> Option<(i64, i64)> {
         let open = self.open_bounds(times);
@@ -400,7 +407,7 @@ impl ClosedTimes<'_> {
 mod tests {
     use super::*;
     use crate::metrics::arbitrary::{bits_of, sample_runs};
-    use model::{FPoint, Samples};
+    use model::Samples;
     use proptest::prelude::*;
 
     fn read(series: &HeadSeries, times: &SharedTimes, range: TimeRange) -> Vec<FPoint> {

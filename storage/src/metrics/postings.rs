@@ -32,12 +32,12 @@ pub(crate) struct Label {
     pub(crate) wal_segment: u32,
 }
 
-/// Series that may match.
-pub(crate) enum Candidates {
-    /// No matcher narrows the choice.
-    All,
-    /// Only these, ascending.
-    Some(Vec<u32>),
+/// Series that may match, and what is left to ask them.
+pub(crate) struct Candidates<'m> {
+    /// Ascending; `None` when no matcher narrows the choice.
+    pub(crate) ids: Option<Vec<u32>>,
+    /// Matchers that the index did not answer.
+    pub(crate) open: Vec<&'m Matcher>,
 }
 
 /// Reckoned per label besides its texts: the struct, its place in two maps, two allocations.
@@ -155,35 +155,53 @@ impl Postings {
     }
 
     /// A superset of the series for which all `matchers` hold.
-    pub(crate) fn candidates(&self, matchers: &[Matcher]) -> Candidates {
+    pub(crate) fn candidates<'m>(&self, matchers: &'m [Matcher]) -> Candidates<'m> {
         let mut found: Option<Vec<u32>> = None;
+        let mut open = Vec::new();
         let ids_of = |number: &u32| self.label(*number).map_or(&[][..], |l| &l.ids);
-        // Matchers that an absent label satisfies cannot use the index.
-        for m in matchers.iter().filter(|m| !m.matches_empty()) {
-            let Some(values) = self.names.get(m.name()) else {
-                return Candidates::Some(Vec::new());
-            };
-            let ids = match m.op() {
-                model::MatchOp::Equal => values.get(m.value()).map_or(&[][..], ids_of).to_vec(),
-                _ if found.as_ref().is_some_and(|f| f.len() < values.len()) => continue,
-                _ => {
-                    let lists = values.iter().filter(|(v, _)| m.matches(v));
-                    let mut ids: Vec<u32> = lists
-                        .flat_map(|(_, number)| ids_of(number))
-                        .copied()
-                        .collect();
-                    ids.sort_unstable();
-                    ids
+        for m in matchers {
+            let ids = match self.names.get(m.name()) {
+                // What an absent label satisfies cannot use the index.
+                _ if m.matches_empty() => {
+                    open.push(m);
+                    continue;
                 }
+                None => Vec::new(),
+                Some(values) => match m.op() {
+                    model::MatchOp::Equal => values.get(m.value()).map_or(&[][..], ids_of).to_vec(),
+                    _ if found.as_ref().is_some_and(|f| f.len() < values.len()) => {
+                        open.push(m);
+                        continue;
+                    }
+                    _ => {
+                        let lists = values.iter().filter(|(v, _)| m.matches(v));
+                        let lists = lists.flat_map(|(_, number)| ids_of(number));
+                        let mut ids: Vec<u32> = lists.copied().collect();
+                        ids.sort_unstable();
+                        ids
+                    }
+                },
             };
             found = Some(match found {
                 None => ids,
-                Some(mut f) => {
-                    f.retain(|id| ids.binary_search(id).is_ok());
-                    f
-                }
+                Some(known) => both(&known, &ids),
             });
         }
-        found.map_or(Candidates::All, Candidates::Some)
+        Candidates { ids: found, open }
     }
+}
+
+/// What is in both of two ascending lists.
+fn both(a: &[u32], b: &[u32]) -> Vec<u32> {
+    let (short, mut long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let mut found = Vec::with_capacity(short.len());
+    for id in short {
+        // Mostly near: lists of one head are dense.
+        let near = long.iter().take(8).position(|l| l >= id);
+        long = &long[near.unwrap_or_else(|| long.partition_point(|l| l < id))..];
+        if long.first() == Some(id) {
+            found.push(*id);
+        }
+    }
+    found
 }

@@ -5,23 +5,30 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::{Labels, Matcher, ReadBounds, ReadError, SelectedSeries, Selection, TimeRange};
+use model::{
+    Hints, Labels, Matcher, ReadBounds, ReadError, SelectedSeries, Selection, TimeRange, Timestamp,
+};
 
 use super::MetricStore;
 use super::block::{Block, BlockError, BlockSeries};
 use super::block_frame::Kind;
 use super::chunk::Chunk;
-use super::cursor::{Cursor, Source};
+use super::cursor::{Cursor, Feed, Source};
+use super::rollup::is_counter;
 use super::tombstone::{Tombstone, deleted, join};
 use crate::telemetry::FileKind;
 
+/// Buckets that a window has at least where a roll-up answers instead of samples: what it is
+/// off by at its ends is a part of one.
+const WINDOW_BUCKETS_MIN: i64 = 4;
+
 /// A series found, with its sources in the order in which they count.
-type Found = (Labels, Vec<Source>);
+type Found = (Labels, Vec<Feed>);
 
 impl MetricStore {
     /// See [`model::SeriesReader::select`]. Roll-ups answer for the time before the first raw
-    /// sample of a series, the finest first; what they have instead of samples goes by the
-    /// function that will see it.
+    /// sample of a series, the finest first, and instead of samples where step and window are
+    /// coarser; what they have instead goes by the function that will see it.
     pub(crate) fn select(
         &self,
         selection: &Selection<'_>,
@@ -36,7 +43,8 @@ impl MetricStore {
         bounds: &ReadBounds,
     ) -> Result<Vec<SelectedSeries>, ReadError> {
         let range = selection.range;
-        let snapshot = self.snapshot(selection.matchers, range, bounds);
+        let newest_only = selection.hints.newest_only;
+        let mut snapshot = self.snapshot(selection.matchers, range, bounds, newest_only);
         let mut tally = Tally::new(bounds);
         tally.add(snapshot.head.len());
         tally.check()?;
@@ -45,28 +53,25 @@ impl MetricStore {
             let more = self.find(block, &snapshot, selection, Kind::Floats, &mut tally)?;
             found = merge(found, more);
         }
-        let head_part = snapshot.head.iter().map(|(labels, chunks)| {
-            (
-                labels.clone(),
-                chunks.iter().cloned().map(Source::Head).collect(),
-            )
-        });
-        found = merge_unsorted(found, head_part);
+        let head = std::mem::take(&mut snapshot.head).into_iter();
+        found = merge(found, head.map(|(l, chunks)| (l, feeds(chunks))).collect());
         let mut rollups: Vec<&Arc<Block>> = snapshot.blocks.iter().collect();
         rollups.retain(|b| b.resolution_ms > 0);
         rollups.sort_by_key(|b| b.resolution_ms);
-        let kind = match selection.hints.function {
-            "sum_over_time" => Kind::Sum,
-            "min_over_time" => Kind::Min,
-            "max_over_time" => Kind::Max,
-            _ => Kind::Floats,
-        };
-        for same in rollups.chunk_by(|a, b| a.resolution_ms == b.resolution_ms) {
-            let mut coarser: Vec<Found> = Vec::new();
-            for block in same {
-                let more = self.find(block, &snapshot, selection, kind, &mut tally)?;
-                coarser = merge(coarser, more);
+        let same = |a: &&Arc<Block>, b: &&Arc<Block>| a.resolution_ms == b.resolution_ms;
+        let levels: Vec<&[&Arc<Block>]> = rollups.chunk_by(same).collect();
+        let coarsest = coarsest_ms(&selection.hints);
+        let preferred = levels.iter().rev().find(|l| l[0].resolution_ms <= coarsest);
+        if let Some(level) = preferred {
+            let mut coarser = self.find_rolled(level, &snapshot, selection, &mut tally)?;
+            if let "rate" | "increase" = selection.hints.function {
+                // Of others the resets within a bucket are not kept.
+                coarser.retain(|(labels, _)| is_counter(labels));
             }
+            found = merge_instead(found, coarser);
+        }
+        for level in levels {
+            let coarser = self.find_rolled(level, &snapshot, selection, &mut tally)?;
             found = merge_before(found, coarser);
         }
         tally.check()?;
@@ -76,6 +81,40 @@ impl MetricStore {
             cursor: Box::new(Cursor::new(sources, bounds, Arc::clone(&self.watch))),
         };
         Ok(found.into_iter().map(series).collect())
+    }
+
+    /// The series of roll-ups of one resolution, with what the function asks of their buckets.
+    fn find_rolled(
+        &self,
+        blocks: &[&Arc<Block>],
+        snapshot: &Snapshot,
+        selection: &Selection<'_>,
+        tally: &mut Tally<'_>,
+    ) -> Result<Vec<Found>, ReadError> {
+        let (kind, spread) = match selection.hints.function {
+            "sum_over_time" => (Kind::Sum, false),
+            "min_over_time" => (Kind::Min, false),
+            "max_over_time" => (Kind::Max, false),
+            "count_over_time" => (Kind::Count, true),
+            "avg_over_time" => (Kind::Sum, true),
+            _ => (Kind::Floats, false),
+        };
+        let mut found: Vec<Found> = Vec::new();
+        for block in blocks {
+            // A point stands until the next one.
+            let start = selection.range.start.millis();
+            let start = start.saturating_sub(block.resolution_ms);
+            let wider = Selection {
+                range: TimeRange::new(Timestamp::from_millis(start), selection.range.end),
+                ..selection.clone()
+            };
+            let mut more = self.find(block, snapshot, &wider, kind, tally)?;
+            for (_, feeds) in &mut more {
+                feeds.iter_mut().for_each(|f| f.spread = spread);
+            }
+            found = merge(found, more);
+        }
+        Ok(found)
     }
 
     /// The series of one block, less what is deleted.
@@ -107,7 +146,7 @@ impl MetricStore {
                     kind,
                     deleted,
                 };
-                found.push((labels, vec![source]));
+                found.push((labels, vec![Feed::new(source)]));
             }
             ControlFlow::Continue(())
         })?;
@@ -138,7 +177,7 @@ impl MetricStore {
             let mut tally = Tally::new(bounds);
             tally.add(found.len());
             tally.check()?;
-            let snapshot = self.snapshot(matchers, range, bounds);
+            let snapshot = self.snapshot(matchers, range, bounds, true);
             tally.add(snapshot.head.len());
             let selection = plain(matchers, range);
             for block in &snapshot.blocks {
@@ -150,7 +189,10 @@ impl MetricStore {
             }
             tally.check()?;
             let head = snapshot.head.into_iter();
-            found = merge_unsorted(found, head.map(|(labels, _)| (labels, Vec::new())));
+            found = merge(
+                found,
+                head.map(|(labels, _)| (labels, Vec::new())).collect(),
+            );
         }
         Ok(found.into_iter().map(|(labels, _)| labels).collect())
     }
@@ -232,7 +274,7 @@ impl MetricStore {
         for matchers in sets {
             let mut tally = Tally::new(bounds);
             tally.check()?;
-            let snapshot = self.snapshot(matchers, range, bounds);
+            let snapshot = self.snapshot(matchers, range, bounds, true);
             tally.add(snapshot.head.len());
             let selection = plain(matchers, range);
             for block in &snapshot.blocks {
@@ -259,11 +301,17 @@ impl MetricStore {
     }
 
     /// Blocks and head chunks of one moment: between them nothing is missing.
-    fn snapshot(&self, matchers: &[Matcher], range: TimeRange, bounds: &ReadBounds) -> Snapshot {
+    fn snapshot(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        bounds: &ReadBounds,
+        newest_only: bool,
+    ) -> Snapshot {
         let state = self.read();
         // One more than may be shows that there are too many.
         let most = bounds.series_max.saturating_add(1);
-        let head = state.head.snapshot(matchers, range, most);
+        let head = state.head.snapshot(matchers, range, most, newest_only);
         Snapshot {
             blocks: state.blocks.clone(),
             tombstones: Arc::clone(&state.tombstones),
@@ -312,7 +360,7 @@ fn plain(matchers: &[Matcher], range: TimeRange) -> Selection<'_> {
     Selection {
         range,
         matchers,
-        hints: model::Hints::default(),
+        hints: Hints::default(),
     }
 }
 
@@ -372,51 +420,93 @@ fn merge(before: Vec<Found>, more: Vec<Found>) -> Vec<Found> {
     merged
 }
 
+/// The coarsest roll-up that may answer although there are samples: no point of the graph is
+/// missing, and what it shows is off by no more than a part of a bucket at each end of a window.
+fn coarsest_ms(hints: &Hints) -> i64 {
+    match (hints.function, hints.window_ms) {
+        ("", 0) => hints.step_ms,
+        (
+            "rate" | "increase" | "sum_over_time" | "min_over_time" | "max_over_time"
+            | "count_over_time" | "avg_over_time",
+            window_ms,
+        ) => hints.step_ms.min(window_ms / WINDOW_BUCKETS_MIN),
+        _ => 0,
+    }
+}
+
+/// As [`merge`], when `coarser` answers instead of the others for the buckets that it has.
+fn merge_instead(mut found: Vec<Found>, coarser: Vec<Found>) -> Vec<Found> {
+    let places = coarser.iter().enumerate().map(|(i, (l, _))| (l, i));
+    let places: HashMap<&Labels, usize, RandomState> = places.collect();
+    for (labels, feeds) in &mut found {
+        let Some(at) = places.get(labels) else {
+            continue;
+        };
+        let mut covered: Vec<(i64, i64)> = Vec::new();
+        for feed in &coarser[*at].1 {
+            if let Source::Block { block, series, .. } = &feed.source {
+                let bucket = |t: i64| t.div_euclid(block.resolution_ms);
+                let first = bucket(series.first_t) * block.resolution_ms;
+                covered.push((first, (bucket(series.last_t) + 1) * block.resolution_ms - 1));
+            }
+        }
+        cut(feeds, &covered);
+    }
+    merge(coarser, found)
+}
+
+/// Takes the samples in `ranges` (both ends inclusive) away.
+fn cut(feeds: &mut Vec<Feed>, ranges: &[(i64, i64)]) {
+    feeds.retain_mut(|feed| match &mut feed.source {
+        Source::Block {
+            series, deleted, ..
+        } => {
+            let mut cuts = deleted.to_vec();
+            cuts.extend_from_slice(ranges);
+            *deleted = join(cuts).into();
+            !is_gone(series, deleted)
+        }
+        Source::Head(chunks) => {
+            // What is rolled up has left the head, but for what came late.
+            chunks.retain(|c| !ranges.iter().any(|r| r.0 <= c.first_t && c.last_t <= r.1));
+            !chunks.is_empty()
+        }
+    });
+}
+
 /// As [`merge`], when `coarser` answers only for the time before the first sample of the others.
 fn merge_before(found: Vec<Found>, mut coarser: Vec<Found>) -> Vec<Found> {
-    let firsts = found.iter().filter_map(|(labels, sources)| {
-        let first = sources.iter().map(first_of).min()?;
+    let firsts = found.iter().filter_map(|(labels, feeds)| {
+        let first = feeds.iter().map(|f| first_of(&f.source)).min()?;
         Some((labels, first))
     });
     let firsts: HashMap<&Labels, i64, RandomState> = firsts.collect();
-    for (labels, sources) in &mut coarser {
+    for (labels, feeds) in &mut coarser {
         let Some(first) = firsts.get(labels) else {
             continue;
         };
-        for source in sources {
-            if let Source::Block { deleted, .. } = source {
-                let mut cuts = deleted.to_vec();
-                cuts.push((*first, i64::MAX));
-                *deleted = join(cuts).into();
-            }
-        }
+        cut(feeds, &[(*first, i64::MAX)]);
     }
+    coarser.retain(|(_, feeds)| !feeds.is_empty());
     merge(found, coarser)
+}
+
+/// Chunks of the head as few runs that follow each other: histograms and late samples may lie
+/// among the others.
+fn feeds(chunks: Vec<Chunk>) -> Vec<Feed> {
+    if chunks.is_sorted_by(|a, b| a.last_t < b.first_t) {
+        return vec![Feed::new(Source::Head(chunks))];
+    }
+    let alone = |chunk| Feed::new(Source::Head(vec![chunk]));
+    chunks.into_iter().map(alone).collect()
 }
 
 fn first_of(source: &Source) -> i64 {
     match source {
-        Source::Head(chunk) => chunk.first_t,
+        Source::Head(chunks) => chunks.iter().map(|c| c.first_t).min().unwrap_or(i64::MAX),
         Source::Block { series, .. } => series.first_t,
     }
 }
 
-/// As [`merge`] when `more` is in no order: what is known already is found by its hash, so
-/// that only the rest has to be sorted.
-fn merge_unsorted(mut before: Vec<Found>, more: impl Iterator<Item = Found>) -> Vec<Found> {
-    let mut rest: Vec<Found> = Vec::new();
-    if before.is_empty() {
-        rest.extend(more);
-    } else {
-        let places = before.iter().enumerate().map(|(i, (l, _))| (l.clone(), i));
-        let places: HashMap<Labels, usize, RandomState> = places.collect();
-        for (labels, sources) in more {
-            match places.get(&labels) {
-                Some(at) => before[*at].1.extend(sources),
-                None => rest.push((labels, sources)),
-            }
-        }
-    }
-    rest.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    merge(before, rest)
-}
+#[cfg(test)]
+mod tests;

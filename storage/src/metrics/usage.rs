@@ -42,7 +42,7 @@ impl MetricStore {
             let state = self.read();
             (
                 state.blocks.clone(),
-                state.head.snapshot(&[], range, usize::MAX),
+                state.head.snapshot(&[], range, usize::MAX, false),
             )
         };
         let mut shared = Shared::default();
