@@ -38,6 +38,7 @@ mod ingest_tests;
 mod model_test;
 mod postings;
 mod replay;
+mod replay_read;
 mod rollup;
 mod select;
 #[cfg(test)]
@@ -45,6 +46,8 @@ mod tests;
 mod tombstone;
 mod upkeep;
 mod usage;
+mod wal_decode;
+mod wal_encode;
 mod wal_histogram;
 mod wal_record;
 #[cfg(test)]
@@ -55,6 +58,7 @@ mod xor;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use model::{SampleBatch, Timestamp};
@@ -71,8 +75,9 @@ use self::flush::{early_flush_end, flush_in_place};
 use self::head::Head;
 use self::ingest::{Bounds, Plan, RefusedTargets, SeriesLimits, Writer};
 use self::replay::Replay;
+use self::replay_read::{PIECES_AHEAD, Reading};
 use self::tombstone::Tombstone;
-use self::wal_record::Encoder;
+use self::wal_encode::Encoder;
 use crate::disk::Disk;
 use crate::error::WriteError;
 use crate::health::Watch;
@@ -159,21 +164,36 @@ impl MetricStore {
             state.in_blocks_t = Some(flushed_t);
         }
         let head_bytes_max = config.head_bytes_max as usize;
-        let mut replay = Replay::new(state.head.flushed_t());
+        let mut replay = Replay::default();
         let mut deletions = None;
-        let wal = Wal::open(
-            Arc::clone(&disk),
-            Arc::clone(&watch),
-            wal_dir.clone(),
-            FileKind::MetricWal,
-            &mut |segment, record_type, payload| {
-                let mark = replay.record(&mut state.head, segment, record_type, payload)?;
-                if state.head.bytes() > head_bytes_max && early_flush_end(&state.head).is_some() {
+        let (pieces, received) = mpsc::sync_channel(PIECES_AHEAD);
+        let mut reading = Reading::new(state.head.flushed_t(), pieces);
+        let wal = std::thread::scope(|scope| {
+            let (log_disk, log_watch, log_dir) =
+                (Arc::clone(&disk), Arc::clone(&watch), wal_dir.clone());
+            let reader = std::thread::Builder::new().name("storage-replay".to_owned());
+            let reader = reader.spawn_scoped(scope, move || {
+                let kind = FileKind::MetricWal;
+                let mut visit = |segment, record_type, payload: &[u8]| {
+                    reading.record(segment, record_type, payload)
+                };
+                let wal = Wal::open(log_disk, log_watch, log_dir, kind, &mut visit);
+                reading.hand_over();
+                wal
+            })?;
+            for piece in received {
+                for record in &piece {
+                    replay.record(&mut state.head, record);
+                    if state.head.bytes() <= head_bytes_max
+                        || early_flush_end(&state.head).is_none()
+                    {
+                        continue;
+                    }
                     let (disk, kind) = (disk.as_ref(), FileKind::MetricWal);
                     let all = || Wal::payloads_of(disk, &wal_dir, kind, wal_record::DELETION);
                     // Without knowing them there is no flush.
                     let Ok(deletions) = deletions.get_or_insert_with(all) else {
-                        return Ok(mark);
+                        continue;
                     };
                     replay.delete_ahead(&mut state.head, deletions);
                     if let Some(to) = early_flush_end(&state.head) {
@@ -182,9 +202,12 @@ impl MetricStore {
                         next_number += 1;
                     }
                 }
-                Ok(mark)
-            },
-        )?;
+            }
+            match reader.join() {
+                Ok(wal) => wal,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })?;
         watch.telemetry.samples_appended.inc_by(replay.samples);
         let series_max = config.head_bytes_max / SERIES_BYTES_ASSUMED;
         let series_max = series_max.clamp(1, wal_record::ID_MAX.into()) as usize;
@@ -205,6 +228,7 @@ impl MetricStore {
                 encoder: Encoder::default(),
                 payload: Vec::new(),
                 plan: Plan::default(),
+                window: i64::MIN,
             }),
             state: RwLock::new(state),
             flusher: Mutex::new(Flusher { next_number }),
@@ -263,6 +287,7 @@ impl MetricStore {
         let mut writer = self.lock_writer();
         let writer = &mut *writer;
         let mut report = AppendReport::default();
+        writer.begin_window(batch, now);
         let segment = self.begin_segment(writer)?;
         let run = writer.encoder.run(segment);
         let plan = &mut writer.plan;

@@ -16,9 +16,12 @@ use crate::error::WriteError;
 use crate::health::Watch;
 use crate::telemetry::FileKind;
 
-/// A segment is closed once it is this long, and four times as long as its definitions. Larger
-/// segments keep covered data on disk longer; smaller ones repeat definitions more often.
-pub(crate) const SEGMENT_BYTES: u64 = 8 << 20;
+/// A segment of samples is closed once it is this long, and four times as long as its
+/// definitions. It is also closed when what it holds goes to a block, so that shorter ones would
+/// only repeat definitions and whole values more often.
+const SAMPLES_SEGMENT_BYTES: u64 = 32 << 20;
+/// The same for lines: larger segments keep covered ones on disk longer.
+const LINES_SEGMENT_BYTES: u64 = 8 << 20;
 
 /// Longest payload of a record.
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
@@ -240,7 +243,7 @@ impl Wal {
     pub(crate) fn begin(&mut self) -> Result<u64, WriteError> {
         if self.writable
             && let Some(s) = self.segments.last()
-            && s.bytes < SEGMENT_BYTES.max(4 * self.repeated_bytes)
+            && s.bytes < segment_bytes(self.kind).max(4 * self.repeated_bytes)
         {
             return Ok(s.number);
         }
@@ -672,6 +675,13 @@ fn record_crc(length: [u8; 4], record_type: u8, payload: &[u8]) -> u32 {
     hasher.update(&[record_type]);
     hasher.update(payload);
     hasher.finalize()
+}
+
+fn segment_bytes(kind: FileKind) -> u64 {
+    match kind {
+        FileKind::MetricWal => SAMPLES_SEGMENT_BYTES,
+        _ => LINES_SEGMENT_BYTES,
+    }
 }
 
 fn kind_number(kind: FileKind) -> u16 {

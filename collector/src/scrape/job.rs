@@ -15,7 +15,7 @@ use crate::source::Source;
 use crate::target::{Pass, Target};
 
 /// Samples of one scrape unless the job sets a limit: more than a server of this size has room
-/// for (the store's head holds some 60,000 series), so only a broken target reaches it.
+/// for (the store's head holds some 130,000 series), so only a broken target reaches it.
 const SAMPLES_MAX: usize = 100_000;
 /// A larger exposition is parsed aside, so that others are scraped meanwhile.
 const PARSED_ASIDE_BYTES: usize = 256 << 10;

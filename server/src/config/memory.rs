@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::expand::Surroundings;
 use super::values::Bytes;
 
-/// The budget where there is memory in plenty: room for about 60,000 series.
+/// The budget where there is memory in plenty: room for about 130,000 series.
 const BUDGET_MAX_DEFAULT: u64 = 128 << 20;
 /// Below this the parts are too small to work with.
 const BUDGET_MIN: u64 = 16 << 20;

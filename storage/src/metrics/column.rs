@@ -80,7 +80,7 @@ pub(crate) fn encode_values(values: &[f64], out: &mut Vec<u8>) {
     for v in values {
         state.write(&mut bits, *v);
     }
-    let xor = bits.into_bytes();
+    let xor = bits.to_bytes();
     if xor.len() < out.len() - start {
         out.truncate(start);
         out.extend_from_slice(&xor);

@@ -176,7 +176,7 @@ impl Head {
         self.late_bytes
     }
 
-    /// Samples in memory, late ones aside.
+    /// Samples that are not in blocks, late ones aside.
     pub(crate) fn samples(&self) -> usize {
         self.samples
     }
@@ -255,6 +255,12 @@ impl Head {
         series.wal_run = run;
         self.bytes = self.bytes + series.heap_bytes() - before;
         self.count_sample(t);
+    }
+
+    /// Whether a sample at `t` is later than all of its series and not before the floor.
+    pub(crate) fn is_in_order(&self, id: u32, t: i64) -> bool {
+        let series = self.get(id);
+        series.is_some_and(|s| t > s.last_t) && self.floor_t.is_none_or(|f| t >= f)
     }
 
     /// As [`Head::push`].
@@ -506,7 +512,7 @@ impl Head {
             let before = series.heap_bytes();
             series.drop_before(&mut self.times, t);
             self.bytes = self.bytes + series.heap_bytes() - before;
-            self.samples += series.samples();
+            self.samples += series.samples_from(&self.times, t);
             let mut others = None;
             if series.has_others {
                 others = self.histograms.get(&id).and_then(Others::bounds);

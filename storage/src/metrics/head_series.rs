@@ -128,7 +128,7 @@ impl HeadSeries {
         } else if v.to_bits() == self.last_v.to_bits() {
             self.repeats += 1;
         } else {
-            let mut state = match self.bits.bytes().is_empty() {
+            let mut state = match self.bits.is_empty() {
                 true => {
                     let mut state = Values::default();
                     state.write(&mut self.bits, self.last_v);
@@ -153,7 +153,7 @@ impl HeadSeries {
         let mut values = Vec::with_capacity(count);
         // Bits that were written here are read back.
         let _ = decode_open(
-            self.bits.bytes(),
+            &self.bits.to_bytes(),
             usize::from(self.repeats),
             self.last_v,
             count,
@@ -164,7 +164,8 @@ impl HeadSeries {
         let values = column;
         let mut closed = std::mem::take(&mut self.closed).into_vec();
         let column = self.own.take().map(|own| {
-            let mut reader = super::bits::BitReader::new(own.bits.bytes());
+            let bits = own.bits.to_bytes();
+            let mut reader = super::bits::BitReader::new(&bits);
             let mut state = Times::default();
             let list: Vec<i64> = (0..count)
                 .map_while(|_| state.read(&mut reader).ok())
@@ -224,9 +225,24 @@ impl HeadSeries {
         self.count == 0 && self.closed.is_empty()
     }
 
-    /// Samples in closed and open chunks.
-    pub(crate) fn samples(&self) -> usize {
-        self.closed_chunks().map(|c| c.count).sum::<usize>() + usize::from(self.count)
+    /// Samples from `t` on; of a chunk that has instants of its own and begins earlier, all.
+    pub(crate) fn samples_from(&self, times: &SharedTimes, t: i64) -> usize {
+        let of_shared = |place, count| {
+            let list = times.get(place, count);
+            list.len() - list.partition_point(|at| *at < t)
+        };
+        let closed = self.closed_chunks().map(|c| match c.times {
+            ClosedTimes::Shared(place) => of_shared(place, c.count),
+            ClosedTimes::Own(_, last, _) if last < t => 0,
+            ClosedTimes::Own(..) => c.count,
+        });
+        let open = usize::from(self.count);
+        let open = match &self.own {
+            None if open > 0 => of_shared(self.place, open),
+            Some(own) if own.last_t < t => 0,
+            _ => open,
+        };
+        closed.sum::<usize>() + open
     }
 
     fn closed_chunks(&self) -> impl Iterator<Item = ClosedChunk<'_>> {
@@ -341,14 +357,14 @@ impl HeadSeries {
         if let Some(bounds) = self.open_bounds(times) {
             add(bounds, &mut || Data::Floats {
                 times: match &self.own {
-                    Some(own) => ChunkTimes::Bits(own.bits.bytes().into()),
+                    Some(own) => ChunkTimes::Bits(own.bits.to_bytes().into()),
                     None => ChunkTimes::Shared {
                         list: times.copy(copies, self.place, count),
                         start: self.place.start.into(),
                     },
                 },
                 values: ChunkValues::Open {
-                    bits: self.bits.bytes().into(),
+                    bits: self.bits.to_bytes().into(),
                     repeats: self.repeats.into(),
                     last: self.last_v,
                 },
@@ -443,7 +459,7 @@ mod tests {
             }
             prop_assert_eq!(bits_of(&read(&a, &times, TimeRange::ALL)), bits_of(&run));
             prop_assert_eq!(bits_of(&read(&b, &times, TimeRange::ALL)), bits_of(&kept));
-            prop_assert_eq!(a.samples(), run.len());
+            prop_assert_eq!(a.samples_from(&times, i64::MIN), run.len());
             prop_assert_eq!(a.bounds(&times), Some((run[0].t, run[run.len() - 1].t)));
             let cut = run[cut.min(run.len() - 1)].t;
             a.drop_before(&mut times, cut);

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::{Histogram, Labels, SampleBatch};
+use model::{Histogram, Labels, SampleBatch, Timestamp};
 
-use super::head::Head;
+use super::head::{Head, WINDOW_MS};
+use super::wal_encode::Encoder;
 use super::wal_histogram::same_bits;
-use super::wal_record::{Definitions, Encoder, NumberedFloat, NumberedHistogram, Planned};
+use super::wal_record::{Definitions, NumberedFloat, NumberedHistogram, Planned};
 use crate::AppendReport;
 use crate::wal::{Mark, Wal};
 
@@ -21,6 +22,22 @@ pub(super) struct Writer {
     pub(super) encoder: Encoder,
     pub(super) payload: Vec<u8>,
     pub(super) plan: Plan,
+    /// Number of the newest window that a batch began in.
+    pub(super) window: i64,
+}
+
+impl Writer {
+    /// Begins a segment of the log when `batch` is the first of its window: a window that is in
+    /// a block then goes from the log, which drops whole segments, and is not read at a start.
+    pub(super) fn begin_window(&mut self, batch: &SampleBatch, now: Timestamp) {
+        let float = batch.samples.first().map(|s| s.at);
+        let first = float.or_else(|| batch.histograms.first().map(|s| s.at));
+        let window = first.map_or(i64::MIN, |t| t.min(now).millis().div_euclid(WINDOW_MS));
+        if window > self.window {
+            self.window = window;
+            self.wal.close_segment();
+        }
+    }
 }
 
 /// What instants a sample may have.

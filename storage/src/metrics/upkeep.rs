@@ -12,7 +12,7 @@ use super::directory::block_path;
 use super::flush::{early_flush_end, write_block};
 use super::head::{Head, WINDOW_MS};
 use super::head_times::TimesCopies;
-use super::replay::deletion_mark;
+use super::replay_read::deletion_mark;
 use super::{Flusher, MetricStore, wal_record};
 use crate::FUTURE_MAX;
 use crate::error::WriteError;
@@ -21,8 +21,9 @@ use crate::telemetry::FileKind;
 /// A window is flushed this long after its end, so that what was on the way arrives.
 const FLUSH_DELAY_MS: i64 = 10 * 60 * 1000;
 /// More samples than this are not left to the log alone: reading them back is what a start
-/// takes longest for.
-const UNFLUSHED_SAMPLES_MAX: usize = 12_000_000;
+/// takes longest for. Of 100,000 series at 15 s it is 25 minutes, five blocks a window; more
+/// blocks would be merged, and so written, once more.
+const UNFLUSHED_SAMPLES_MAX: usize = 10_000_000;
 /// Late samples may take this part of the head before they are flushed.
 const LATE_PART: usize = 8;
 /// Late samples are blocks of a day (UTC) each.
@@ -159,10 +160,14 @@ impl MetricStore {
         }
         let full = head.bytes() > self.head_bytes_max
             || head.samples() > UNFLUSHED_SAMPLES_MAX
-            || head.series_count() >= self.limits.series_max
-            || (!self.lock_refused().is_empty() && head.has_idle_before(max_t - IDLE_MS));
+            || (self.are_series_short(head) && head.has_idle_before(max_t - IDLE_MS));
         let early = full.then(|| early_flush_end(head)).flatten();
         early.or_else(|| self.late_due(head))
+    }
+
+    /// Whether new series are refused, or about to be: those that have ended should go.
+    fn are_series_short(&self, head: &Head) -> bool {
+        head.series_count() >= self.limits.series_max || !self.lock_refused().is_empty()
     }
 
     /// Where a flush ends that is for late samples only.
@@ -321,7 +326,7 @@ impl MetricStore {
     ) -> Result<(), WriteError> {
         let mut writer = self.lock_writer();
         self.begin_segment(&mut writer)?;
-        let mark = deletion_mark(&self.read().head);
+        let mark = deletion_mark(self.read().head.newest_t());
         let record = wal_record::encode_deletion(sets, range);
         writer.wal.append(wal_record::DELETION, &record, mark)?;
         // Numbers of series that go may be used again, which only the next segment may say.
