@@ -430,7 +430,7 @@ mod tests {
             );
         }
         // However long a label is, it is read alike.
-        for length in [0, 1, 127, 128, 129, 20_000] {
+        for length in [0, 1, 127, 128, 129, 10_000] {
             let (name, value) = ("n".repeat(length.max(1)), "v".repeat(length));
             let labels = [
                 (&b"__name__"[..], &b"a"[..]),

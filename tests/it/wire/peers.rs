@@ -169,7 +169,7 @@ fn prometheus_sends_reads_and_federates() {
     );
     let federating = Peer::prometheus(dir.path(), &config, &[histograms]).unwrap();
     for selector in SELECTORS {
-        let selector = format!("{selector:}").replace("{", "{job=\"wire\",site=\"there\",");
+        let selector = selector.replace("{", "{job=\"wire\",site=\"there\",");
         let found = eventually("federated points", Duration::from_secs(30), || {
             let found = points(federating.listen(), &selector, now());
             (found.len() >= 2).then_some(found)
