@@ -241,10 +241,18 @@ impl Feed {
 impl SampleCursor for Cursor {
     fn resolution_ms(&self, t: i64) -> i64 {
         let of = |feed: &Feed| match &feed.source {
-            Source::Block { block, series, .. } if series.first_t <= t && t <= series.last_t => {
-                block.resolution_ms
+            Source::Block {
+                block,
+                series,
+                deleted,
+                ..
+            } => {
+                // Where it is cut others answer.
+                let gone = deleted.iter().any(|d| d.0 <= t && t <= d.1);
+                let has = series.first_t <= t && t <= series.last_t && !gone;
+                if has { block.resolution_ms } else { 0 }
             }
-            _ => 0,
+            Source::Head(_) => 0,
         };
         self.feeds.iter().map(of).max().unwrap_or(0)
     }

@@ -118,6 +118,9 @@ fn rolled() -> (MetricStore, Policy, Vec<Piece>) {
         let t = minute * MINUTE + 7_000;
         append(&store, "c_total", t, (minute % 1000 * 60) as f64);
         append(&store, "g", t, (minute % 60) as f64);
+        if !(7 * DAY + 10 * HOUR..7 * DAY + 10 * HOUR + 30 * MINUTE).contains(&t) {
+            append(&store, "paused", t, 1.0);
+        }
         if minute % 60 == 0 {
             store.maintain(at(t));
         }
@@ -186,6 +189,9 @@ fn a_graph_goes_over_rollups_and_samples_without_a_seam() {
         let kept = points.iter().filter(|p| p.0 > 5 * DAY + HOUR);
         kept.copied().collect()
     };
+    // 10:10, 10:20 and 10:30: a pause is one, though an hour's point would bridge it.
+    let paused = graph(&store, "paused", (7, 8), 10 * MINUTE).len() as i64;
+    assert_eq!(paused, DAY / (10 * MINUTE) + 1 - 3);
     let (known, now) = (later(&before), later(&after));
     assert_eq!(
         known, now,
