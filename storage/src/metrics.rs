@@ -135,6 +135,8 @@ impl State {
 
 struct Flusher {
     next_number: u64,
+    /// A segment of the log was begun for the early flush that is near.
+    is_log_cut: bool,
 }
 
 impl MetricStore {
@@ -231,7 +233,10 @@ impl MetricStore {
                 window: i64::MIN,
             }),
             state: RwLock::new(state),
-            flusher: Mutex::new(Flusher { next_number }),
+            flusher: Mutex::new(Flusher {
+                next_number,
+                is_log_cut: false,
+            }),
             compactor: Mutex::default(),
             series_refused: AtomicU64::new(0),
             targets_refused: Mutex::default(),

@@ -40,6 +40,7 @@ impl MetricStore {
     /// Flushes what is due, and reports figures.
     pub(crate) fn maintain(&self, now: Timestamp) {
         let mut flusher = self.lock_flusher();
+        self.cut_log(&mut flusher);
         loop {
             let failed = self.syncs_failed.load(Ordering::Acquire);
             let distrust = failed != self.syncs_redeemed.load(Ordering::Acquire);
@@ -70,6 +71,20 @@ impl MetricStore {
         let telemetry = &self.watch.telemetry;
         telemetry.series.set(state.head.series_count() as i64);
         telemetry.head_bytes.set(state.head.bytes() as i64);
+    }
+
+    /// Begins a segment of the log some time before an early flush. The newest minute stays in
+    /// memory then, and with it the segment that has it, which a start reads as a whole.
+    fn cut_log(&self, flusher: &mut Flusher) {
+        let is_near = {
+            let head = &self.read().head;
+            head.samples() > UNFLUSHED_SAMPLES_MAX / 10 * 9
+                || head.bytes() > self.head_bytes_max / 10 * 9
+        };
+        if is_near && !flusher.is_log_cut {
+            self.lock_writer().wal.close_segment();
+        }
+        flusher.is_log_cut = is_near;
     }
 
     /// Says in health who fills the memory when samples of new series were refused.
