@@ -23,6 +23,7 @@ mod cse;
 mod hash;
 mod invariant;
 mod kahan;
+mod order;
 mod series;
 
 pub use engine::{Engine, EngineOptions, EvalError, Evaluation, Limits};

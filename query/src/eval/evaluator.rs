@@ -1,6 +1,9 @@
 //! Walks the expression; one evaluator per stretch of steps (the query, and each subquery).
 
-use model::{FPoint, HPoint, Samples, Timestamp};
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+use model::{FPoint, HPoint, Labels, Samples, Timestamp};
 
 use super::query::Query;
 use super::series::{Series, is_metadata, merge_same_labels, same_labelset, without_metadata};
@@ -280,7 +283,7 @@ impl<'a> Evaluator<'a> {
         if self.q.options.delayed_name_removal {
             Ok(series)
         } else {
-            merge_same_labels(series)
+            merge_same_labels(self.q, series)
         }
     }
 }
@@ -294,24 +297,27 @@ fn wrong_type(expr: &Expr, want: ValueType) -> EvalError {
 }
 
 /// Does what was delayed: drops names, and refuses or joins series that become equal.
-fn cleaned(series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
-    let mut changed = false;
-    let series: Vec<Series> = series
-        .into_iter()
-        .filter(|s| !s.is_empty())
-        .map(|mut s| {
-            if s.drop_name && s.labels.iter().any(|(n, _)| is_metadata(n)) {
-                s.labels = without_metadata(&s.labels);
-                changed = true;
-            }
-            s
-        })
-        .collect();
-    let mut seen = std::collections::HashSet::new();
-    if changed || series.iter().any(|s| !seen.insert(s.labels.clone())) {
-        return merge_same_labels(series);
+fn cleaned(q: &Query<'_>, mut series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+    series.retain(|s| !s.is_empty());
+    let mut seen: HashSet<&Labels, RandomState> = HashSet::default();
+    let mut same = false;
+    for (i, s) in series.iter().enumerate() {
+        q.check_now_and_then(i)?;
+        let changes = s.drop_name && s.labels.iter().any(|(n, _)| is_metadata(n));
+        if changes || !seen.insert(&s.labels) {
+            same = true;
+            break;
+        }
     }
-    Ok(series)
+    drop(seen);
+    if !same {
+        return Ok(series);
+    }
+    for (i, s) in series.iter_mut().enumerate().filter(|(_, s)| s.drop_name) {
+        q.check_now_and_then(i)?;
+        s.labels = without_metadata(&s.labels);
+    }
+    merge_same_labels(q, series)
 }
 
 /// Evaluates an instant query.
@@ -319,7 +325,7 @@ pub(crate) fn instant(q: &Query<'_>, expr: &Expr) -> Result<Value, EvalError> {
     let at = Timestamp::from_millis(q.start);
     let ev = Evaluator::new(q, q.start, q.start, 1)?;
     if expr.value_type() == ValueType::Matrix {
-        return Ok(Value::Matrix(sorted(window::whole(&ev, expr)?)?));
+        return Ok(Value::Matrix(sorted(q, window::whole(&ev, expr)?)?));
     }
     Ok(match ev.eval(expr)? {
         Val::Scalar(values) => Value::Scalar {
@@ -328,7 +334,7 @@ pub(crate) fn instant(q: &Query<'_>, expr: &Expr) -> Result<Value, EvalError> {
         },
         Val::String(value) => Value::String { at, value },
         Val::Vector(series) => Value::Vector(
-            cleaned(series)?
+            cleaned(q, series)?
                 .into_iter()
                 .filter_map(|s| {
                     let value = match (s.floats.first(), s.histograms.first()) {
@@ -355,11 +361,11 @@ pub(crate) fn range(q: &Query<'_>, expr: &Expr) -> Result<Value, EvalError> {
         Val::Vector(series) => series,
         Val::String(_) => return Err(wrong_type(expr, ValueType::Vector)),
     };
-    Ok(Value::Matrix(sorted(series)?))
+    Ok(Value::Matrix(sorted(q, series)?))
 }
 
-fn sorted(series: Vec<Series>) -> Result<Vec<SeriesPoints>, EvalError> {
-    let mut out: Vec<SeriesPoints> = cleaned(series)?
+fn sorted(q: &Query<'_>, series: Vec<Series>) -> Result<Vec<SeriesPoints>, EvalError> {
+    let out: Vec<SeriesPoints> = cleaned(q, series)?
         .into_iter()
         .map(|s| SeriesPoints {
             labels: s.labels,
@@ -369,7 +375,7 @@ fn sorted(series: Vec<Series>) -> Result<Vec<SeriesPoints>, EvalError> {
             },
         })
         .collect();
-    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    let out = q.sorted(out, |a, b| a.labels.cmp(&b.labels))?;
     if out.windows(2).any(|w| w[0].labels == w[1].labels) {
         return Err(same_labelset());
     }

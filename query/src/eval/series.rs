@@ -6,6 +6,7 @@ use foldhash::fast::RandomState;
 use model::labels::METRIC_NAME;
 use model::{FPoint, HPoint, Labels};
 
+use super::query::Task;
 use super::{EvalError, PointValue};
 
 pub(crate) type FastMap<K, V> = HashMap<K, V, RandomState>;
@@ -131,11 +132,15 @@ pub(crate) fn same_labelset() -> EvalError {
 }
 
 /// Joins series of equal labels whose points never share an instant.
-pub(crate) fn merge_same_labels(input: Vec<Series>) -> Result<Vec<Series>, EvalError> {
+pub(crate) fn merge_same_labels(
+    task: &Task<'_>,
+    input: Vec<Series>,
+) -> Result<Vec<Series>, EvalError> {
     let mut places: FastMap<Labels, usize> = FastMap::default();
     places.reserve(input.len());
     let mut out: Vec<Series> = Vec::with_capacity(input.len());
-    for s in input {
+    for (i, s) in input.into_iter().enumerate() {
+        task.check_now_and_then(i)?;
         match places.get(&s.labels) {
             None => {
                 places.insert(s.labels.clone(), out.len());

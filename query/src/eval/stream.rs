@@ -148,7 +148,8 @@ impl Evaluator<'_> {
             return Ok(stream);
         }
         let one_metric = have_one_metric(&stream.names);
-        for name in &mut stream.names {
+        for (i, name) in stream.names.iter_mut().enumerate() {
+            self.q.check_now_and_then(i)?;
             name.labels = without_metadata(&name.labels);
         }
         if one_metric {
@@ -160,11 +161,17 @@ impl Evaluator<'_> {
     /// Joins series of equal labels, if there are any.
     pub(crate) fn distinct<'e>(&self, stream: Stream<'e>) -> Result<Stream<'e>, EvalError> {
         let mut seen: HashSet<&Labels, RandomState> = HashSet::default();
-        if stream.names.iter().all(|n| seen.insert(&n.labels)) {
+        let mut same = false;
+        for (i, name) in stream.names.iter().enumerate() {
+            self.q.check_now_and_then(i)?;
+            same |= !seen.insert(&name.labels);
+        }
+        if !same {
             return Ok(stream);
         }
         drop(seen);
-        Ok(Stream::ready(merge_same_labels(self.collect(stream)?)?))
+        let series = self.collect(stream)?;
+        Ok(Stream::ready(merge_same_labels(self.q, series)?))
     }
 
     /// All series with points.

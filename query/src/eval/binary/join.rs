@@ -15,6 +15,8 @@ use crate::eval::stream::{Name, Stage, Stream};
 use crate::promql::ast::{Binary, Cardinality, Expr, Matching};
 
 const NONE: usize = usize::MAX;
+/// What the name of a result takes beside its labels, in the list and among the distinct ones.
+const NAME_BYTES: usize = size_of::<Name>() + 2 * size_of::<model::Labels>();
 
 impl Evaluator<'_> {
     pub(super) fn join<'e>(&self, expr: &'e Expr, b: &'e Binary) -> Result<Stream<'e>, EvalError> {
@@ -29,7 +31,7 @@ impl Evaluator<'_> {
         };
         let many = self.stream(many)?;
         let one = self.vector(one)?;
-        if let Some((partners, names)) = self.pairs(b, &matching, many.names(), &one) {
+        if let Some((partners, names)) = self.pairs(b, &matching, many.names(), &one)? {
             let skip = partners.iter().map(|p| *p == NONE).collect();
             let stage = meet(expr, b, swapped, one, partners);
             return Ok(many.without(skip).then(stage).renamed(names));
@@ -48,16 +50,16 @@ impl Evaluator<'_> {
         matching: &Matching,
         many: &[Name],
         one: &[Series],
-    ) -> Option<(Vec<usize>, Vec<Name>)> {
+    ) -> Result<Option<(Vec<usize>, Vec<Name>)>, EvalError> {
         if matching.fill_left.is_some() || matching.fill_right.is_some() {
-            return None;
+            return Ok(None);
         }
         let mut groups = Groups::default();
-        let of_one = groups.of(one.iter().map(|s| &s.labels), matching);
+        let of_one = groups.of(self.q, one.iter().map(|s| &s.labels), matching)?;
         if groups.len() < one.len() {
-            return None;
+            return Ok(None);
         }
-        let of_many = groups.of(many.iter().map(|n| &n.labels), matching);
+        let of_many = groups.of(self.q, many.iter().map(|n| &n.labels), matching)?;
         let mut partners = vec![NONE; groups.len()];
         for (i, group) in of_one.iter().enumerate() {
             partners[*group] = i;
@@ -66,7 +68,8 @@ impl Evaluator<'_> {
         let mut met = vec![false; groups.len()];
         let mut distinct = HashSet::with_capacity_and_hasher(many.len(), RandomState::default());
         let (mut pairs, mut names) = (Vec::new(), Vec::new());
-        for (name, group) in many.iter().zip(of_many) {
+        for (i, (name, group)) in many.iter().zip(of_many).enumerate() {
+            self.q.check_now_and_then(i)?;
             let partner = partners[group];
             pairs.push(partner);
             if partner == NONE {
@@ -76,17 +79,18 @@ impl Evaluator<'_> {
             if matching.cardinality == Cardinality::OneToOne
                 && std::mem::replace(&mut met[group], true)
             {
-                return None;
+                return Ok(None);
             }
             let own = Some((&name.labels, name.drop_name));
             let with = Some(&one[partner].labels);
             let (labels, drop_name) = result_labels(b, matching, delayed, own, with);
             if !distinct.insert(labels.clone()) {
-                return None;
+                return Ok(None);
             }
+            self.q.charge_bytes(labels.heap_bytes() + NAME_BYTES)?;
             names.push(Name { labels, drop_name });
         }
-        Some((pairs, names))
+        Ok(Some((pairs, names)))
     }
 }
 

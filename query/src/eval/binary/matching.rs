@@ -7,9 +7,13 @@ use super::changes_meaning;
 use super::element::{Outcome, Side};
 use crate::eval::EvalError;
 use crate::eval::evaluator::Evaluator;
+use crate::eval::query::Query;
 use crate::eval::series::{FastMap, Point, Points, Series, is_metadata, without_metadata};
 use crate::promql::ast::{Binary, Cardinality, Expr, Matching};
 use crate::promql::quote::go_quote;
+
+/// What a group takes beside its labels: its place in the table, which is half full at worst.
+const GROUP_BYTES: usize = 2 * size_of::<(Labels, usize)>();
 
 /// Numbers for the distinct label sets by which two sides match.
 #[derive(Default)]
@@ -24,18 +28,23 @@ impl Groups {
 
     pub(super) fn of<'l>(
         &mut self,
+        q: &Query<'_>,
         series: impl Iterator<Item = &'l Labels>,
         matching: &Matching,
-    ) -> Vec<usize> {
-        series
-            .map(|labels| {
-                let next = self.known.len();
-                *self
-                    .known
-                    .entry(match_labels(labels, matching))
-                    .or_insert(next)
-            })
-            .collect()
+    ) -> Result<Vec<usize>, EvalError> {
+        let mut of = Vec::with_capacity(series.size_hint().0);
+        for (i, labels) in series.enumerate() {
+            q.check_now_and_then(i)?;
+            let key = match_labels(labels, matching);
+            let next = self.known.len();
+            let bytes = key.heap_bytes() + GROUP_BYTES;
+            let group = *self.known.entry(key).or_insert(next);
+            if group == next {
+                q.charge_bytes(bytes)?;
+            }
+            of.push(group);
+        }
+        Ok(of)
     }
 }
 
@@ -86,8 +95,8 @@ impl Evaluator<'_> {
         swapped: bool,
     ) -> Result<Vec<Series>, EvalError> {
         let mut groups = Groups::default();
-        let many_groups = groups.of(many.iter().map(|s| &s.labels), matching);
-        let one_groups = groups.of(one.iter().map(|s| &s.labels), matching);
+        let many_groups = groups.of(self.q, many.iter().map(|s| &s.labels), matching)?;
+        let one_groups = groups.of(self.q, one.iter().map(|s| &s.labels), matching)?;
         // As in Prometheus, with `group_right` too `fill_left` stands in for the many.
         let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let mut join = Join {

@@ -15,8 +15,8 @@ impl Evaluator<'_> {
         mut right: Vec<Series>,
     ) -> Result<Vec<Series>, EvalError> {
         let mut groups = Groups::default();
-        let left_groups = groups.of(left.iter().map(|s| &s.labels), matching);
-        let right_groups = groups.of(right.iter().map(|s| &s.labels), matching);
+        let left_groups = groups.of(self.q, left.iter().map(|s| &s.labels), matching)?;
+        let right_groups = groups.of(self.q, right.iter().map(|s| &s.labels), matching)?;
         // For each group, whether the deciding side has a point at each step.
         let (deciding, deciding_groups) = if op == BinaryOp::Or {
             (&left, &left_groups)
@@ -53,7 +53,7 @@ impl Evaluator<'_> {
         }
         left.retain(|s| !s.is_empty());
         if op == BinaryOp::Or && !self.q.options.delayed_name_removal {
-            return merge_same_labels(left);
+            return merge_same_labels(self.q, left);
         }
         Ok(left)
     }

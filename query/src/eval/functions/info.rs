@@ -87,7 +87,7 @@ impl Evaluator<'_> {
                 None => {}
             }
         }
-        Ok(Val::Vector(merge_same_labels(out)?))
+        Ok(Val::Vector(merge_same_labels(self.q, out)?))
     }
 
     /// The instants the base series are read at: info series are read at the same.

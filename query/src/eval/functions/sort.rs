@@ -16,7 +16,7 @@ impl Evaluator<'_> {
         series.retain(|s| !s.is_empty());
         if self.steps == 1 {
             let descending = c.function.name == "sort_desc";
-            series.sort_by(|x, y| {
+            series = self.q.sorted(series, |x, y| {
                 let (x, y) = (x.floats[0].v, y.floats[0].v);
                 match (x.is_nan(), y.is_nan()) {
                     (true, true) => Ordering::Equal,
@@ -25,13 +25,13 @@ impl Evaluator<'_> {
                     _ if descending => y.total_cmp(&x),
                     _ => x.total_cmp(&y),
                 }
-            });
+            })?;
         }
         Ok(Val::Vector(series))
     }
 
     pub(super) fn sort_by_label(&self, expr: &Expr, c: &Call) -> Result<Val, EvalError> {
-        let mut series = self.vector(&c.args[0])?;
+        let series = self.vector(&c.args[0])?;
         if self.q.step > 0 {
             self.q.note(annotations::sort_in_range(), expr);
         }
@@ -40,19 +40,19 @@ impl Evaluator<'_> {
             names.push(self.string(arg)?);
         }
         let descending = c.function.name == "sort_by_label_desc";
-        series.sort_by(|x, y| {
-            let by_named = names.iter().map(|name| {
+        let sorted = self.q.sorted(series, |x, y| {
+            let mut by_named = names.iter().map(|name| {
                 natural(
                     x.labels.get(name).unwrap_or(""),
                     y.labels.get(name).unwrap_or(""),
                 )
             });
             let order = by_named
-                .fold(Ordering::Equal, Ordering::then)
-                .then_with(|| x.labels.cmp(&y.labels));
+                .find(|order| order.is_ne())
+                .unwrap_or_else(|| x.labels.cmp(&y.labels));
             if descending { order.reverse() } else { order }
-        });
-        Ok(Val::Vector(series))
+        })?;
+        Ok(Val::Vector(sorted))
     }
 }
 
