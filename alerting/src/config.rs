@@ -102,7 +102,7 @@ impl Config {
         {
             return Ok(Config::default());
         }
-        let file: File = serde_saphyr::from_str(text).map_err(|e| {
+        let file: File = yaml::from_str(text, serde_saphyr::Options::default()).map_err(|e| {
             let mut findings = diagnostic::Findings::new(file_name);
             findings.add_yaml(&e);
             findings.found

@@ -124,8 +124,34 @@ impl Default for DockerConfig {
 
 /// Why a configuration cannot be used; the text names the place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(pub String);
+#[error("{text}")]
+pub struct ConfigError {
+    /// What is wrong, and with what.
+    pub text: String,
+    /// The keys that lead to it from the top of the file, so that whoever read the file can tell
+    /// the line.
+    pub path: Vec<&'static str>,
+    /// Which item, from 0, when a list is there.
+    pub item: Option<usize>,
+}
+
+impl ConfigError {
+    /// About the value of a key.
+    pub(crate) fn key(path: &[&'static str], text: impl Into<String>) -> ConfigError {
+        ConfigError {
+            text: text.into(),
+            path: path.to_vec(),
+            item: None,
+        }
+    }
+
+    fn job(item: usize, text: String) -> ConfigError {
+        ConfigError {
+            item: Some(item),
+            ..ConfigError::key(&["collect", "scrape_configs"], text)
+        }
+    }
+}
 
 impl Config {
     /// Checks what the types cannot: positive intervals, expressions that compile, unique job names.
@@ -135,12 +161,18 @@ impl Config {
     pub fn check(&self) -> Result<(), Vec<ConfigError>> {
         let mut problems = Vec::new();
         if self.interval.is_zero() {
-            problems.push(ConfigError("collect.interval must be positive".to_owned()));
+            problems.push(ConfigError::key(
+                &["collect", "interval"],
+                "collect.interval must be positive",
+            ));
         }
         if let Some(docker) = &self.docker
             && let Err(e) = crate::Engine::new(&docker.socket)
         {
-            problems.push(ConfigError(format!("collect.docker.socket: {e}")));
+            problems.push(ConfigError::key(
+                &["collect", "docker", "socket"],
+                format!("collect.docker.socket: {e}"),
+            ));
         }
         if let Some(Err(found)) = self.logs.as_ref().map(LogsConfig::check) {
             problems.extend(found);
@@ -153,23 +185,23 @@ impl Config {
                 ("netdev_device_exclude", &host.netdev_device_exclude),
             ] {
                 if let Err(e) = model::Regex::unanchored(pattern) {
-                    problems.push(ConfigError(format!("collect.host.{key}: {e}")));
+                    problems.push(ConfigError::key(
+                        &["collect", "host", key],
+                        format!("collect.host.{key}: {e}"),
+                    ));
                 }
             }
         }
         let mut jobs = std::collections::BTreeSet::new();
-        for scrape in &self.scrape_configs {
-            if !jobs.insert(&scrape.job_name) {
-                problems.push(ConfigError(format!(
-                    "found multiple scrape configs with job name {:?}",
-                    scrape.job_name
-                )));
+        for (item, scrape) in self.scrape_configs.iter().enumerate() {
+            let name = &scrape.job_name;
+            if !jobs.insert(name) {
+                let text = format!("found multiple scrape configs with job name {name:?}");
+                problems.push(ConfigError::job(item, text));
             }
             if let Err(e) = scrape.check(self.interval, self.timeout) {
-                problems.push(ConfigError(format!(
-                    "scrape_configs, job {:?}: {e}",
-                    scrape.job_name
-                )));
+                let text = format!("scrape_configs, job {name:?}: {e}");
+                problems.push(ConfigError::job(item, text));
             }
         }
         if problems.is_empty() {
@@ -252,8 +284,11 @@ mod tests {
         assert_eq!(Config::default().check(), Ok(()));
         let twice = parse("scrape_configs: [{job_name: a}, {job_name: a}]").unwrap();
         assert_eq!(
-            twice.check().unwrap_err()[0].0,
-            "found multiple scrape configs with job name \"a\""
+            twice.check().unwrap_err(),
+            [ConfigError::job(
+                1,
+                "found multiple scrape configs with job name \"a\"".to_owned()
+            )]
         );
     }
 }

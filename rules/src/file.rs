@@ -127,7 +127,7 @@ fn read(text: &str) -> Result<RawFile, serde_saphyr::Error> {
     // A file without content is a file without groups, as in Prometheus.
     let mut options = serde_saphyr::Options::default();
     options.with_snippet = false;
-    let raw: Option<RawFile> = serde_saphyr::from_str_with_options(text, options)?;
+    let raw: Option<RawFile> = yaml::from_str(text, options)?;
     Ok(raw.unwrap_or_default())
 }
 

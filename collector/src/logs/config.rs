@@ -51,14 +51,20 @@ impl LogsConfig {
         for (key, patterns) in [("include", &self.include), ("exclude", &self.exclude)] {
             for pattern in patterns {
                 if let Err(e) = Regex::anchored(pattern) {
-                    problems.push(ConfigError(format!("logs.docker.{key}: {e}")));
+                    problems.push(ConfigError::key(
+                        &["logs", "docker", key],
+                        format!("logs.docker.{key}: {e}"),
+                    ));
                 }
             }
         }
         if !(LINE_BYTES_MIN..=LINE_BYTES_MAX).contains(&self.line_bytes_max) {
-            problems.push(ConfigError(format!(
-                "logs.docker.line_bytes_max must be from {LINE_BYTES_MIN} to {LINE_BYTES_MAX}"
-            )));
+            problems.push(ConfigError::key(
+                &["logs", "docker", "line_bytes_max"],
+                format!(
+                    "logs.docker.line_bytes_max must be from {LINE_BYTES_MIN} to {LINE_BYTES_MAX}"
+                ),
+            ));
         }
         if problems.is_empty() {
             Ok(())
