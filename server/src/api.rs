@@ -13,6 +13,7 @@ mod metrics;
 mod otlp;
 mod pages;
 pub(crate) mod params;
+mod pieces;
 mod prometheus;
 pub(crate) use prometheus::analysis;
 mod reading;

@@ -16,11 +16,14 @@ mod targets;
 pub(super) mod tsdb;
 mod value;
 
+use std::sync::atomic::AtomicBool;
+
 use axum::Router;
 use axum::routing::{get, post};
 
 pub(super) use labels::SELECTORS_MAX;
 
+use super::pieces::Room;
 use super::workshop::Client;
 use super::{Api, otlp, remote_read, remote_write};
 
@@ -72,10 +75,13 @@ const LOKI_ANSWER_BYTES_MAX: usize = 1 << 20;
 ///
 /// # Errors
 /// When it is too large to send.
-pub(super) fn result_json(value: &::query::Value) -> Result<String, envelope::Failure> {
-    value::write(value, None, LOKI_ANSWER_BYTES_MAX)
-        .map(|(data, _)| data)
-        .map_err(|e| envelope::Failure::new(envelope::ErrorType::Execution, e.to_string()))
+pub(super) fn result_json(value: ::query::Value) -> Result<String, envelope::Failure> {
+    let room = Room {
+        answer: LOKI_ANSWER_BYTES_MAX,
+        together: LOKI_ANSWER_BYTES_MAX,
+        cancel: &AtomicBool::new(false),
+    };
+    value::write(value, None, room).map(|(data, _)| data.text())
 }
 
 /// The `data` of an instant query now, for a page; or the sentence that says why not.
@@ -84,5 +90,5 @@ pub(super) async fn value_now(api: &Api, expr: &str) -> Result<serde_json::Value
     let success = query::instant(axum::extract::State(api.clone()), Client::default(), params)
         .await
         .map_err(|failure| failure.message)?;
-    serde_json::from_str(&success.data).map_err(|e| e.to_string())
+    serde_json::from_str(&success.data.text()).map_err(|e| e.to_string())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::{ReadBounds, SeriesReader};
 use tokio::time::Instant;
 
+use super::pieces::Room;
 use super::prometheus::envelope::{ErrorType, Failure};
 use super::workshop::{Client, Share};
 use super::{Api, Parts};
@@ -49,6 +50,15 @@ impl Reading {
             answer_max,
             cancel,
             bounded,
+        }
+    }
+
+    /// What its answer may take.
+    pub(crate) fn room(&self) -> Room<'_> {
+        Room {
+            answer: self.answer_max,
+            together: self.bytes_max,
+            cancel: &self.cancel,
         }
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Re
                 .engine
                 .instant(&expr, &*parts.series, at, &limits)
                 .map_err(|e| Refused::bad(e.to_string()))?;
-            crate::api::prometheus::result_json(&done.value)
+            crate::api::prometheus::result_json(done.value)
                 .map_err(|failure: Failure| Refused::bad(failure.message))
         })
         .await??;

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use model::ReadError;
 
 use crate::api::json;
+use crate::api::pieces::{Pieces, Room};
 use crate::api::workshop::{Share, WorkError};
 
 /// Warnings and infos shown per answer; the rest is counted.
@@ -14,7 +15,7 @@ const ANNOTATIONS_MAX: usize = 10;
 #[derive(Debug, Default)]
 pub(crate) struct Success {
     /// JSON; empty when there is nothing to say, not even that there is nothing.
-    pub(crate) data: String,
+    pub(crate) data: Pieces,
     pub(crate) warnings: Vec<String>,
     pub(crate) infos: Vec<String>,
     /// Memory the answer holds until it is sent.
@@ -25,7 +26,7 @@ impl Success {
     /// `data` is JSON already.
     pub(crate) fn new(data: String) -> Self {
         Success {
-            data,
+            data: data.into(),
             ..Success::default()
         }
     }
@@ -33,23 +34,6 @@ impl Success {
     /// From what [`crate::api::Api::read`] gives.
     pub(crate) fn read((success, share): (Success, Option<Share>)) -> Self {
         Success { share, ..success }
-    }
-
-    /// Refuses what would not fit.
-    ///
-    /// # Errors
-    /// When it is larger than `bytes`.
-    pub(crate) fn at_most(self, bytes: usize) -> Result<Self, Failure> {
-        if self.data.len() > bytes {
-            return Err(Failure::new(
-                ErrorType::Memory,
-                format!(
-                    "the answer exceeds {} KB (query.bytes_max): ask for less, or give a limit",
-                    bytes >> 10
-                ),
-            ));
-        }
-        Ok(self)
     }
 
     /// Without a body: 204.
@@ -62,14 +46,22 @@ impl Success {
         Success::new(data.to_string())
     }
 
-    /// A JSON list of strings, cut after `limit` with the usual warning.
-    pub(crate) fn strings(mut items: Vec<String>, limit: Option<usize>) -> Self {
+    /// A JSON list, cut after `limit` with the usual warning. Each item has `bytes`.
+    ///
+    /// # Errors
+    /// When nobody waits any more, or there is no room.
+    pub(crate) fn list<T>(
+        mut items: Vec<T>,
+        limit: Option<usize>,
+        room: Room<'_>,
+        bytes: impl Fn(&T) -> usize,
+        write: impl FnMut(&mut String, &T),
+    ) -> Answer {
         let cut = cut(&mut items, limit);
-        let mut data = String::new();
-        json::array(&mut data, &items, |out, item| json::html_safe(out, item));
-        let mut success = Success::new(data);
+        let mut success = Success::default();
+        success.data.array(items, room, bytes, write)?;
         success.warnings.extend(cut);
-        success
+        Ok(success)
     }
 }
 
@@ -85,17 +77,17 @@ impl IntoResponse for Success {
         if self.data.is_empty() {
             return StatusCode::NO_CONTENT.into_response();
         }
-        // In place: an answer may be large.
-        let mut body = self.data;
-        body.insert_str(0, "{\"status\":\"success\",\"data\":");
-        annotations(&mut body, "warnings", self.warnings);
-        annotations(&mut body, "infos", self.infos);
-        body.push('}');
+        let mut data = self.data;
+        data.put_first("{\"status\":\"success\",\"data\":");
+        annotations(&mut data.last, "warnings", self.warnings);
+        annotations(&mut data.last, "infos", self.infos);
+        data.last.push('}');
         let held = self.share.map(|mut share| {
-            share.shrink(body.capacity());
+            share.shrink(data.len());
             share
         });
-        let response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        let response = (json, data.body()).into_response();
         match held {
             Some(share) => response.map(|body| share.held_by(body)),
             None => response,

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use model::{Matcher, TimeRange};
+use model::{Labels, Matcher, TimeRange};
 use query::promql::quote::go_quote;
 
-use super::envelope::{Answer, ErrorType, Failure, Success, cut};
+use super::envelope::{Answer, ErrorType, Failure, Success};
 use crate::api::params::{Params, invalid};
+use crate::api::reading::Reading;
 use crate::api::workshop::Client;
 use crate::api::{Api, json};
 
@@ -71,7 +72,7 @@ pub(super) async fn names(State(api): State<Api>, client: Client, params: Params
     let read = api
         .read(&client, timeout, move |reading| {
             let names = reading.series().label_names(&asked.sets, range)?;
-            Success::strings(names, asked.limit).at_most(reading.answer_max)
+            texts(names, asked.limit, reading)
         })
         .await?;
     Ok(Success::read(read))
@@ -97,10 +98,17 @@ pub(super) async fn values(
     let read = api
         .read(&client, timeout, move |reading| {
             let values = reading.series().label_values(&name, &asked.sets, range)?;
-            Success::strings(values, asked.limit).at_most(reading.answer_max)
+            texts(values, asked.limit, reading)
         })
         .await?;
     Ok(Success::read(read))
+}
+
+fn texts(items: Vec<String>, limit: Option<usize>, reading: &Reading) -> Answer {
+    let bytes = |text: &String| size_of::<String>() + text.capacity();
+    Success::list(items, limit, reading.room(), bytes, |out, text| {
+        json::html_safe(out, text);
+    })
 }
 
 pub(super) async fn series(State(api): State<Api>, client: Client, params: Params) -> Answer {
@@ -114,13 +122,9 @@ pub(super) async fn series(State(api): State<Api>, client: Client, params: Param
     let timeout = api.config().query.timeout.0;
     let read = api
         .read(&client, timeout, move |reading| {
-            let mut found = reading.series().series(&asked.sets, range)?;
-            let warning = cut(&mut found, asked.limit);
-            let mut data = String::new();
-            json::array(&mut data, &found, json::labels);
-            let mut success = Success::new(data);
-            success.warnings.extend(warning);
-            success.at_most(reading.answer_max)
+            let found = reading.series().series(&asked.sets, range)?;
+            let bytes = |l: &Labels| size_of::<Labels>() + l.heap_bytes();
+            Success::list(found, asked.limit, reading.room(), bytes, json::labels)
         })
         .await?;
     Ok(Success::read(read))

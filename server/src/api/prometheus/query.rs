@@ -7,7 +7,7 @@ use axum::extract::State;
 use model::Timestamp;
 use query::{Engine, EngineOptions, Evaluation, Expr, Limits, ValueType};
 
-use super::envelope::{Answer, ErrorType, Failure, Success};
+use super::envelope::{Answer, Failure, Success};
 use super::stats::{self, Timings};
 use super::value;
 use crate::api::Api;
@@ -152,9 +152,11 @@ async fn evaluate(
                 queued,
                 evaluated: begun.elapsed(),
             };
-            let (mut data, cut) = value::write(&done.value, asked.limit, reading.answer_max)
-                .map_err(|e| Failure::new(ErrorType::Memory, e.to_string()))?;
-            stats::write(&mut data, asked.stats, &timings, &done);
+            let told = stats::shown(asked.stats, &timings, &done);
+            let (mut data, cut) = value::write(done.value, asked.limit, reading.room())?;
+            if let (Some(told), Some('}')) = (told, data.last.pop()) {
+                data.last.push_str(&format!(",\"stats\":{told}}}"));
+            }
             let mut warnings = done.warnings;
             if cut {
                 warnings.push("results truncated due to limit".to_owned());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use query::Evaluation;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How much to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +32,15 @@ pub(super) struct Timings {
     pub(super) evaluated: Duration,
 }
 
-/// Puts `"stats"` into the object that `data` is.
-pub(super) fn write(data: &mut String, wanted: Wanted, timings: &Timings, done: &Evaluation) {
-    if wanted == Wanted::Nothing || data.pop() != Some('}') {
-        return;
+/// What `"stats"` says.
+pub(super) fn shown(wanted: Wanted, timings: &Timings, done: &Evaluation) -> Option<Value> {
+    if wanted == Wanted::Nothing {
+        return None;
     }
     let total = timings.prepared + timings.evaluated;
-    let shown = json!({
+    // The engine streams and does not count what passes by.
+    let samples = json!({ "peakSamples": done.samples_peak });
+    Some(json!({
         "timings": {
             "evalTotalTime": total.as_secs_f64(),
             "resultSortTime": 0,
@@ -47,10 +49,6 @@ pub(super) fn write(data: &mut String, wanted: Wanted, timings: &Timings, done: 
             "execQueueTime": timings.queued.as_secs_f64(),
             "execTotalTime": (total + timings.queued).as_secs_f64(),
         },
-        // The engine streams and does not count what passes by.
-        "samples": { "peakSamples": done.samples_peak },
-    });
-    data.push_str(",\"stats\":");
-    data.push_str(&shown.to_string());
-    data.push('}');
+        "samples": samples,
+    }))
 }

@@ -1,16 +1,18 @@
 //! `/status/tsdb`, `/status/tsdb/blocks`, `/status/walreplay`: what is in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::State;
 use model::labels::METRIC_NAME;
-use model::{Labels, TimeRange};
+use model::{Labels, ReadError, TimeRange};
 use serde_json::{Value, json};
 
 use super::envelope::{Answer, Failure, Success};
 use crate::api::Api;
 use crate::api::params::{Params, parse_int};
+use crate::api::reading::Reading;
 use crate::api::workshop::Client;
 
 /// Lines of each list unless `limit` says otherwise.
@@ -39,29 +41,58 @@ pub(super) async fn tsdb(State(api): State<Api>, client: Client, params: Params)
     let read = api
         .read(&client, timeout, move |reading| {
             let series = reading.series().series(&[], range)?;
-            let stats = (reading.parts.stats)();
             let mut counts = Counts::default();
-            series.iter().for_each(|labels| counts.add(labels));
-            Ok(Success::from_value(&counts.shown(stats.series, limit)))
+            let labels: usize = series.iter().map(|l| size_of_val(l) + l.heap_bytes()).sum();
+            for labels_of_one in &series {
+                counts.add(labels_of_one);
+                if counts.series.is_multiple_of(SERIES_BETWEEN_CHECKS) {
+                    counts.check(labels, reading)?;
+                }
+            }
+            counts.check(labels, reading)?;
+            let stats = (reading.parts.stats)();
+            Ok(Success::from_value(&counts.shown(&stats, limit)))
         })
         .await?;
     Ok(Success::read(read))
 }
 
+/// Series counted between two looks at whether there is room and anybody still waits.
+const SERIES_BETWEEN_CHECKS: usize = 1024;
+
 /// Series by name, by label and value.
 #[derive(Default)]
 struct Counts<'a> {
-    by_pair: BTreeMap<(&'a str, &'a str), u64>,
+    by_pair: HashMap<(&'a str, &'a str), u64>,
+    series: usize,
 }
 
 impl<'a> Counts<'a> {
     fn add(&mut self, labels: &'a Labels) {
+        self.series += 1;
         for pair in labels {
             *self.by_pair.entry(pair).or_default() += 1;
         }
     }
 
-    fn shown(&self, series: u64, limit: usize) -> Value {
+    /// Whether the count may go on; the labels of all series take `labels` bytes.
+    fn check(&self, labels: usize, reading: &Reading) -> Result<(), Failure> {
+        if reading.cancel.load(Ordering::Relaxed) {
+            return Err(ReadError::Canceled.into());
+        }
+        // A byte each for the table's own use.
+        let place = size_of::<((&str, &str), u64)>() + 1;
+        if labels.saturating_add(self.by_pair.capacity() * place) > reading.bytes_max {
+            return Err(ReadError::Limit(format!(
+                "{} pairs of labels and values are more than query.bytes_max has room for",
+                self.by_pair.len()
+            ))
+            .into());
+        }
+        Ok(())
+    }
+
+    fn shown(&self, stats: &storage::Stats, limit: usize) -> Value {
         let (mut values, mut bytes) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in self.by_pair.keys() {
             *values.entry(*name).or_insert(0_u64) += 1;
@@ -71,14 +102,11 @@ impl<'a> Counts<'a> {
             .by_pair
             .iter()
             .filter(|((name, _), _)| *name == METRIC_NAME)
-            .map(|((_, value), n)| ((*value).to_owned(), *n));
-        let pairs = self
-            .by_pair
-            .iter()
-            .map(|((name, value), n)| (format!("{name}={value}"), *n));
+            .map(|((_, value), n)| (("", *value), *n));
+        let pairs = self.by_pair.iter().map(|(pair, n)| (*pair, *n));
         json!({
             "headStats": {
-                "numSeries": series,
+                "numSeries": stats.series,
                 "numLabelPairs": self.by_pair.len(),
                 // Chunks are not counted, and the head's bounds are the store's own affair.
                 "chunkCount": 0,
@@ -93,18 +121,34 @@ impl<'a> Counts<'a> {
     }
 }
 
-fn owned(counts: &BTreeMap<&str, u64>) -> impl Iterator<Item = (String, u64)> {
-    counts.iter().map(|(name, n)| ((*name).to_owned(), *n))
+fn owned<'a>(
+    counts: &BTreeMap<&'a str, u64>,
+) -> impl Iterator<Item = ((&'a str, &'a str), u64)> {
+    counts.iter().map(|(name, n)| (("", *name), *n))
 }
 
-/// The largest first, equal ones by name.
-fn top(counts: impl Iterator<Item = (String, u64)>, limit: usize) -> Vec<Value> {
-    let mut all: Vec<(String, u64)> = counts.collect();
-    all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    all.truncate(limit);
-    let shown = all.into_iter();
-    shown
-        .map(|(name, value)| json!({ "name": name, "value": value }))
+/// The largest first, equal ones by name. What has two parts is shown as `name=value`.
+fn top<'a>(counts: impl Iterator<Item = ((&'a str, &'a str), u64)>, limit: usize) -> Vec<Value> {
+    let order = |a: &((&str, &str), u64), b: &((&str, &str), u64)| {
+        b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0))
+    };
+    let mut best: Vec<((&str, &str), u64)> = Vec::new();
+    for one in counts {
+        best.push(one);
+        // Now and then what cannot be among the largest any more is left out.
+        if best.len() >= 2 * limit + 1024 {
+            best.select_nth_unstable_by(limit, order);
+            best.truncate(limit);
+        }
+    }
+    best.sort_by(order);
+    best.truncate(limit);
+    let name = |(name, value): (&str, &str)| match name {
+        "" => value.to_owned(),
+        _ => format!("{name}={value}"),
+    };
+    best.into_iter()
+        .map(|(of, n)| json!({ "name": name(of), "value": n }))
         .collect()
 }
 
@@ -128,7 +172,7 @@ mod tests {
             .collect();
         let mut counts = Counts::default();
         series.iter().for_each(|l| counts.add(l));
-        let shown = counts.shown(3, 1);
+        let shown = counts.shown(&storage::Stats::default(), 1);
         assert_eq!(
             shown["seriesCountByMetricName"],
             json!([{ "name": "up", "value": 2 }])

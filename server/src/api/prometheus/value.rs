@@ -1,107 +1,96 @@
 //! Query results as Prometheus' JSON.
 
 use model::{FPoint, HPoint, Samples, Timestamp};
-use query::{PointValue, Value};
+use query::{PointValue, SeriesPoints, Value, VectorSample};
 
+use super::envelope::Failure;
 use super::histogram;
 use crate::api::json;
+use crate::api::pieces::{Pieces, Room};
 
-/// Bytes one answer may have. A dashboard's largest panel is a few megabytes; past this the
-/// answer, not the evaluation, is what would not fit.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-
-/// The answer would be larger than it may be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge {
-    bytes: usize,
-}
-
-impl std::fmt::Display for TooLarge {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "the answer exceeds {} MB (query.bytes_max); ask for fewer series or a larger step",
-            self.bytes >> 20
-        )
-    }
-}
-
-/// `{"resultType":…,"result":…}`; vectors and matrices are cut after `limit` elements
-/// and have at most `bytes`, or [`ANSWER_BYTES_MAX`] when that is less. Whether something was cut comes second.
+/// `{"resultType":…,"result":…}`; vectors and matrices are cut after `limit` elements. Whether
+/// something was cut comes second.
 ///
 /// # Errors
-/// [`TooLarge`].
+/// When nobody waits any more, or there is no room.
 pub(crate) fn write(
-    value: &Value,
+    value: Value,
     limit: Option<usize>,
-    bytes: usize,
-) -> Result<(String, bool), TooLarge> {
-    let bytes = bytes.min(ANSWER_BYTES_MAX);
-    let mut out = String::new();
+    room: Room<'_>,
+) -> Result<(Pieces, bool), Failure> {
+    let mut data = Pieces::default();
+    let out = &mut data.last;
     let mut cut = false;
     match value {
         Value::Scalar { at, value } => {
             out.push_str("{\"resultType\":\"scalar\",\"result\":[");
-            json::timestamp(&mut out, *at);
+            json::timestamp(out, at);
             out.push(',');
-            scalar(&mut out, *value);
+            scalar(out, value);
             out.push(']');
         }
         Value::String { at, value } => {
             out.push_str("{\"resultType\":\"string\",\"result\":[");
-            json::timestamp(&mut out, *at);
+            json::timestamp(out, at);
             out.push(',');
-            json::html_safe(&mut out, value);
+            json::html_safe(out, &value);
             out.push(']');
         }
-        Value::Vector(samples) => {
-            out.push_str("{\"resultType\":\"vector\",\"result\":[");
-            let shown = limit.unwrap_or(samples.len()).min(samples.len());
-            cut = shown < samples.len();
-            for (i, sample) in samples[..shown].iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                out.push_str("{\"metric\":");
-                json::labels(&mut out, &sample.labels);
-                match &sample.value {
-                    PointValue::Float(v) => {
-                        out.push_str(",\"value\":[");
-                        json::timestamp(&mut out, sample.at);
-                        out.push(',');
-                        json::number(&mut out, *v);
-                    }
-                    PointValue::Histogram(h) => {
-                        out.push_str(",\"histogram\":[");
-                        json::timestamp(&mut out, sample.at);
-                        out.push(',');
-                        histogram::write(&mut out, h);
-                    }
-                }
-                out.push_str("]}");
-                check_size(&out, bytes)?;
-            }
-            out.push(']');
+        Value::Vector(mut samples) => {
+            out.push_str("{\"resultType\":\"vector\",\"result\":");
+            cut = shorten(&mut samples, limit);
+            let bytes = |s: &VectorSample| size_of::<VectorSample>() + s.labels.heap_bytes();
+            data.array(samples, room, bytes, element)?;
         }
-        Value::Matrix(series) => {
-            out.push_str("{\"resultType\":\"matrix\",\"result\":[");
-            let shown = limit.unwrap_or(series.len()).min(series.len());
-            cut = shown < series.len();
-            for (i, one) in series[..shown].iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
+        Value::Matrix(mut series) => {
+            out.push_str("{\"resultType\":\"matrix\",\"result\":");
+            cut = shorten(&mut series, limit);
+            data.array(series, room, bytes_of, |out, one| {
                 out.push_str("{\"metric\":");
-                json::labels(&mut out, &one.labels);
-                points(&mut out, &one.points);
+                json::labels(out, &one.labels);
+                points(out, &one.points);
                 out.push('}');
-                check_size(&out, bytes)?;
-            }
-            out.push(']');
+            })?;
         }
     }
-    out.push('}');
-    Ok((out, cut))
+    data.last.push('}');
+    Ok((data, cut))
+}
+
+/// Cuts after `limit`; whether something was cut.
+fn shorten<T>(items: &mut Vec<T>, limit: Option<usize>) -> bool {
+    let before = items.len();
+    items.truncate(limit.unwrap_or(before));
+    items.len() < before
+}
+
+/// What a series takes until it is written; its histograms, which are shared, by their number.
+fn bytes_of(series: &SeriesPoints) -> usize {
+    let points = &series.points;
+    size_of::<SeriesPoints>()
+        + series.labels.heap_bytes()
+        + points.floats.capacity() * size_of::<FPoint>()
+        + points.histograms.capacity() * size_of::<HPoint>()
+}
+
+fn element(out: &mut String, sample: &VectorSample) {
+    out.push_str("{\"metric\":");
+    json::labels(out, &sample.labels);
+    match &sample.value {
+        PointValue::Float(v) => {
+            out.push_str(",\"value\":[");
+            json::timestamp(out, sample.at);
+            out.push(',');
+            json::number(out, *v);
+        }
+        PointValue::Histogram(h) => {
+            out.push_str(",\"histogram\":[");
+            json::timestamp(out, sample.at);
+            out.push(',');
+            histogram::write(out, h);
+        }
+    }
+    out.push_str("]}");
 }
 
 /// A scalar is the one number Prometheus writes without an exponent, however large.
@@ -136,23 +125,25 @@ fn points(out: &mut String, points: &Samples) {
     }
 }
 
-fn check_size(out: &str, bytes: usize) -> Result<(), TooLarge> {
-    if out.len() > bytes {
-        Err(TooLarge { bytes })
-    } else {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use model::Labels;
-    use query::{SeriesPoints, VectorSample};
+    use std::sync::atomic::AtomicBool;
+
+    fn written(value: &Value, limit: Option<usize>) -> (String, bool) {
+        let room = Room {
+            answer: 1000,
+            together: 2000,
+            cancel: &AtomicBool::new(false),
+        };
+        let (data, cut) = write(value.clone(), limit, room).unwrap();
+        (data.text(), cut)
+    }
 
     #[track_caller]
     fn check(value: &Value, limit: Option<usize>, expect: &str) {
-        assert_eq!(write(value, limit, 1000).unwrap().0, expect);
+        assert_eq!(written(value, limit).0, expect);
     }
 
     fn at(millis: i64) -> Timestamp {
@@ -180,7 +171,7 @@ mod tests {
             None,
             r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a"},"value":[1.500,"1e+21"]},{"metric":{"__name__":"up","job":"b"},"value":[1.500,"1e-07"]}]}"#,
         );
-        assert!(write(&vector, Some(1), 1000).unwrap().1);
+        assert!(written(&vector, Some(1)).1);
         check(
             &Value::Vector(vec![]),
             None,
