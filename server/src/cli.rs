@@ -8,6 +8,7 @@ mod data_dir;
 mod health;
 mod logs;
 mod query;
+mod reload;
 mod run;
 mod scrub;
 mod tsdb;
@@ -105,6 +106,8 @@ enum Command {
     Alerts(alerts::AlertsArgs),
     /// Show what the scrubber makes of a file or of standard input
     Scrub(scrub::ScrubArgs),
+    /// Have a running stackwatch read its configuration again (as SIGHUP does)
+    Reload(reload::ReloadArgs),
     /// Exit 0 when a running stackwatch is healthy, else 1 (for container health checks)
     Health(health::HealthArgs),
     /// Copy the data directory, also while stackwatch runs
@@ -174,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => logs::logs(&args, &cli.shared),
         Command::Alerts(args) => alerts::alerts(&args, &cli.shared),
         Command::Scrub(args) => scrub::scrub(&args, &cli.shared),
+        Command::Reload(args) => reload::reload(&args, &cli.shared),
         Command::Health(args) => health::health(&args, &cli.shared),
         Command::Backup(args) => backup::backup(&args, &cli.shared),
         Command::Restore(args) => backup::restore(&args, &cli.shared),

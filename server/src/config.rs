@@ -9,6 +9,7 @@ pub mod expand;
 pub mod glob;
 mod later;
 mod memory;
+mod places;
 mod storage_section;
 pub mod values;
 pub(crate) mod yaml;
@@ -179,7 +180,7 @@ impl Config {
         let expanded = expand::expand(&name, text, surroundings)?;
         later::refuse(&name, &expanded)?;
         let file: File = yaml::parse(&name, &expanded)?;
-        file.check(&name, path, overrides, surroundings)
+        file.check(&name, &expanded, path, overrides, surroundings)
     }
 }
 
@@ -275,6 +276,7 @@ impl File {
     fn check(
         self,
         name: &str,
+        text: &str,
         path: Option<&Path>,
         overrides: &Overrides,
         surroundings: &dyn Surroundings,
@@ -293,7 +295,8 @@ impl File {
             collector.logs = docker.on().cloned();
         }
         for problem in collector.check().err().unwrap_or_default() {
-            findings.add(None, problem.to_string());
+            let position = places::find(text, &problem.path, problem.item);
+            findings.add(position, problem.text);
         }
         let scrub = self.logs.scrub(&mut findings);
         let alerting = match self.alerting {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use model::Timestamp;
 
+pub(crate) use restore::is_unfinished;
 pub use restore::{RestoreReport, restore};
 
 use crate::WriteError;

@@ -13,6 +13,15 @@ pub enum OpenError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// A restore into it was interrupted: what is there is not all of the backup.
+    #[error(
+        "a restore into {} was interrupted: run it again, or remove what it left there",
+        dir.display()
+    )]
+    Restoring {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// The directory cannot be made, read or written.
     #[error("data directory: cannot {operation} {}: {source}", path.display())]
     Io {

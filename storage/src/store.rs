@@ -1,6 +1,8 @@
 //! The handle everyone holds.
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::ops::ControlFlow;
@@ -73,6 +75,9 @@ impl Storage {
     ) -> Result<Storage, OpenError> {
         let started = Instant::now();
         let lock = lock::acquire(&config.dir)?;
+        if backup::is_unfinished(&config.dir) {
+            return Err(OpenError::Restoring { dir: config.dir });
+        }
         backup::remove_left_overs(&config.dir);
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let watch = Arc::new(Watch::new(Telemetry::new(registry)));

@@ -8,7 +8,7 @@ use super::{Failure, Shared};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which stackwatch to ask.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(super) struct Url {
     /// Address of the running stackwatch [default: where the configuration says it listens]
     #[arg(long, env = "STACKWATCH_URL", value_name = "URL")]

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::client::{Url, get_json};
 use super::{Failure, Shared};
+use crate::clock;
 
 #[derive(Args)]
 pub(super) struct QueryArgs {
@@ -15,10 +16,10 @@ pub(super) struct QueryArgs {
     /// Instant, RFC 3339 or seconds since the epoch [default: now]
     #[arg(long, conflicts_with_all = ["start", "end", "step"])]
     time: Option<String>,
-    /// Start of a range
-    #[arg(long, requires = "end")]
+    /// Start of a range, likewise
+    #[arg(long)]
     start: Option<String>,
-    /// End of a range
+    /// End of a range [default: now]
     #[arg(long, requires = "start")]
     end: Option<String>,
     /// Step of a range
@@ -31,16 +32,17 @@ pub(super) struct QueryArgs {
 pub(super) fn query(args: &QueryArgs, shared: &Shared) -> Result<(), Failure> {
     let base = args.url.base(shared)?;
     let mut params = vec![("query", args.expr.clone())];
-    let path = match (&args.start, &args.end) {
-        (Some(start), Some(end)) => {
+    let path = match &args.start {
+        Some(start) => {
+            let end = args.end.clone();
             params.extend([
                 ("start", start.clone()),
-                ("end", end.clone()),
+                ("end", end.unwrap_or_else(|| clock::wall().to_string())),
                 ("step", args.step.clone()),
             ]);
             "/api/v1/query_range"
         }
-        _ => {
+        None => {
             params.extend(args.time.clone().map(|t| ("time", t)));
             "/api/v1/query"
         }

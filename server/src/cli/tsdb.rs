@@ -1,6 +1,7 @@
 //! `stackwatch tsdb export|import|analyze`.
 
 mod analyze;
+mod classic;
 mod export;
 mod import;
 mod prometheus_dir;

@@ -162,3 +162,34 @@ fn the_example_file_is_a_configuration() {
     assert_eq!(config.collector.scrape_configs.len(), 1);
     assert_eq!(config.storage.head_bytes_max, 64 << 20);
 }
+
+#[test]
+fn what_the_collector_finds_wrong_has_its_place_too() {
+    refused(
+        "collect:\n  scrape_configs:\n    - job_name: a\n    - job_name: b\n      scrape_interval: 5s\n      scrape_timeout: 10s\n    - job_name: a\n",
+        "stackwatch.yml:4:7: scrape_configs, job \"b\": scrape timeout greater than scrape interval\n\
+         stackwatch.yml:7:7: found multiple scrape configs with job name \"a\"",
+    );
+    refused(
+        "collect:\n  interval: 0s\n",
+        "stackwatch.yml:2:13: collect.interval must be positive",
+    );
+}
+
+#[test]
+fn a_value_of_another_shape_is_named_in_plain_words() {
+    let text = |targets: &str| {
+        format!(
+            "collect:\n  scrape_configs:\n    - job_name: a\n      static_configs:\n        - targets: {targets}\n"
+        )
+    };
+    refused(
+        &text("x"),
+        "stackwatch.yml:5:20: expected a list, such as [ a, b ]",
+    );
+    refused(&text("[{a: b}]"), "stackwatch.yml:5:21: expected text");
+    refused(
+        "server: x\n",
+        "stackwatch.yml:1:9: expected a mapping, such as { key: value }",
+    );
+}

@@ -15,8 +15,7 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Co
         .all(|l| l.trim().is_empty() || l.trim_start().starts_with('#') || l.trim() == "---");
     let text = if blank { "{}" } else { text };
     let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(text, options)
-        .map_err(|e| ConfigError(vec![diagnostic(file, &e)]))
+    ::yaml::from_str(text, options).map_err(|e| ConfigError(vec![diagnostic(file, &e)]))
 }
 
 /// An error of the parser as a finding.
@@ -63,6 +62,13 @@ fn message(error: &Error) -> String {
             expected,
             ..
         } => format!("expected {expected}, found {unexpected}"),
+        Error::Unexpected { expected, .. } => match *expected {
+            "sequence start" => "expected a list, such as [ a, b ]".to_owned(),
+            "mapping start" => "expected a mapping, such as { key: value }".to_owned(),
+            "string scalar" => "expected text".to_owned(),
+            "scalar" => "expected a single value".to_owned(),
+            other => format!("expected {other}"),
+        },
         other => plain(&other.to_string()),
     }
 }

@@ -56,13 +56,13 @@ impl Manifest {
         let path = dir.join(NAME);
         let len = match fs::metadata(&path) {
             Ok(about) => about.len(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && dir.is_dir() => {
                 return Err(BackupError::damaged(
                     dir,
                     format!("not a complete backup: it has no file {NAME}, which is written last"),
                 ));
             }
-            Err(e) => return Err(BackupError::io("read", &path)(e)),
+            Err(e) => return Err(BackupError::io("read the backup", dir)(e)),
         };
         if len > BYTES_MAX {
             return Err(BackupError::damaged(&path, "too large"));

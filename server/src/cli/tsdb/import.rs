@@ -72,6 +72,7 @@ fn blocks(storage: &Storage, dir: &Path) -> Result<Option<Timestamp>, Failure> {
     for note in &found.notes {
         writeln!(err, "note: {note}")?;
     }
+    let all = found.blocks.len() + found.refused.len();
     let mut refused = found.refused;
     if found.blocks.is_empty() && refused.is_empty() {
         return Err(Failure::Usage(format!(
@@ -95,7 +96,11 @@ fn blocks(storage: &Storage, dir: &Path) -> Result<Option<Timestamp>, Failure> {
     for why in &refused {
         writeln!(err, "REFUSED, nothing of it imported: {why}")?;
     }
-    Err(Failure::Other(format!("{} blocks refused", refused.len())))
+    Err(Failure::Other(format!(
+        "blocks refused: {} of {}",
+        refused.len(),
+        all
+    )))
 }
 
 fn block(storage: &Storage, found: &Found) -> Result<ImportReport, String> {
