@@ -20,7 +20,7 @@ fn config(target: &Sink) -> String {
 }
 
 /// Runs a sub-command beside `stackwatch`.
-fn command(stackwatch: &Stackwatch, args: &[&str]) -> Command {
+pub(crate) fn command(stackwatch: &Stackwatch, args: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command
         .args(args)
@@ -31,7 +31,7 @@ fn command(stackwatch: &Stackwatch, args: &[&str]) -> Command {
     command
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     format!(
         "{}{}",
@@ -45,7 +45,7 @@ fn backup(stackwatch: &Stackwatch, to: &Path) -> Output {
     command(stackwatch, &["backup", to]).output().unwrap()
 }
 
-fn restore(from: &Path, to: &Path) -> Output {
+pub(crate) fn restore(from: &Path, to: &Path) -> Output {
     let mut restore = Command::new(binary());
     restore.arg("restore").arg(from).arg("--data-dir").arg(to);
     restore.output().unwrap()
@@ -149,12 +149,7 @@ fn a_backup_to_a_full_disk_fails_and_leaves_nothing() {
     let target = Sink::start("app_requests_total 7\n");
     let stackwatch = Stackwatch::start(dir.path(), &config(&target));
     eventually("samples", LIMIT, || stackwatch.value("app_requests_total"));
-    let filled = Command::new("dd")
-        .args(["if=/dev/zero", "bs=64k"])
-        .arg(format!("of={}", disk.path().join("hog").display()))
-        .output()
-        .unwrap();
-    assert!(!filled.status.success(), "the disk is full now");
+    let hog = disk.fill();
     let saved = disk.path().join("saved");
     let refused = backup(&stackwatch, &saved);
     assert!(!refused.status.success());
@@ -164,8 +159,22 @@ fn a_backup_to_a_full_disk_fails_and_leaves_nothing() {
         text(&refused)
     );
     assert!(!saved.exists() && left_overs(&stackwatch) == 0);
-    std::fs::remove_file(disk.path().join("hog")).unwrap();
+    std::fs::remove_file(hog).unwrap();
     let made = backup(&stackwatch, &saved);
     assert!(made.status.success(), "{}", text(&made));
     assert!(saved.join("BACKUP").exists() && stackwatch.value("app_requests_total").is_some());
+
+    // The way back, likewise.
+    let hog = disk.fill();
+    let target = disk.path().join("restored");
+    let refused = restore(&saved, &target);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused).contains("No space left"),
+        "{}",
+        text(&refused)
+    );
+    assert!(!target.exists());
+    std::fs::remove_file(hog).unwrap();
+    assert!(restore(&saved, &target).status.success());
 }

@@ -27,6 +27,18 @@ impl SmallDisk {
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Writes somebody's file until nothing fits any more.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let hog = self.0.join("somebody-elses-file");
+        let filled = Command::new("dd")
+            .args(["if=/dev/zero", "bs=64k"])
+            .arg(format!("of={}", hog.display()))
+            .output()
+            .unwrap();
+        assert!(!filled.status.success(), "the disk is full now");
+        hog
+    }
 }
 
 impl Drop for SmallDisk {
@@ -53,13 +65,7 @@ fn a_full_disk_is_reported_and_collection_goes_on_when_there_is_room() {
         stackwatch.value(count).filter(|n| *n >= 3.0)
     });
 
-    let hog = disk.0.join("somebody-elses-file");
-    let filled = Command::new("dd")
-        .args(["if=/dev/zero", "bs=64k"])
-        .arg(format!("of={}", hog.display()))
-        .output()
-        .unwrap();
-    assert!(!filled.status.success(), "the disk is full now");
+    let hog = disk.fill();
     let health = eventually("a health report of the full disk", limit, || {
         let health = stackwatch.get("/health");
         (health.status == 503).then_some(health)

@@ -17,4 +17,5 @@ mod other_tools;
 mod promql_differential;
 mod restart;
 mod scrape_to_notification;
+mod tsdb_tools;
 mod wire;

@@ -1,21 +1,7 @@
-use std::path::Path;
-
 use model::{Sample, SampleBatch, Timestamp};
-use prometheus_client::registry::Registry;
 
 use super::*;
-use crate::{Config, Storage};
-
-const NOW: i64 = 1_700_000_000_000;
-
-fn open(dir: &Path) -> Storage {
-    let config = Config {
-        dir: dir.to_owned(),
-        ..Config::default()
-    };
-    let now = Timestamp::from_millis(NOW);
-    Storage::open(config, now, &mut Registry::default()).unwrap()
-}
+use crate::store::testing::{NOW, open};
 
 #[test]
 fn series_samples_churn_and_values_are_counted_over_blocks_and_head() {

@@ -2,25 +2,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use model::{
-    ControlWrite, Hints, Labels, Matcher, Sample, SampleBatch, Samples, Selection, SeriesReader,
-    TimeRange, Timestamp,
-};
+use model::{ControlWrite, Labels, Sample, SampleBatch, Timestamp};
 use prometheus_client::registry::Registry;
 
 use super::*;
+use crate::store::testing::{self, NOW, open};
 use crate::{Config, Storage};
-
-const NOW: i64 = 1_700_000_000_000;
-
-fn open(dir: &Path) -> Storage {
-    let config = Config {
-        dir: dir.to_owned(),
-        ..Config::default()
-    };
-    let now = Timestamp::from_millis(NOW);
-    Storage::open(config, now, &mut Registry::default()).unwrap()
-}
 
 fn append(storage: &Storage, at: i64, value: f64) {
     let samples = ["a", "b"].map(|name| Sample {
@@ -35,17 +22,7 @@ fn append(storage: &Storage, at: i64, value: f64) {
 
 /// Every sample of the series `name`, as (milliseconds, value).
 fn read(storage: &Storage, name: &str) -> Vec<(i64, f64)> {
-    let matchers = [Matcher::equal("__name__", name)];
-    let selection = Selection {
-        range: TimeRange::ALL,
-        matchers: &matchers,
-        hints: Hints::default(),
-    };
-    let mut samples = Samples::default();
-    for mut series in storage.select(&selection).unwrap() {
-        while series.cursor.next_run(&mut samples).unwrap() {}
-    }
-    samples.floats.iter().map(|p| (p.t, p.v)).collect()
+    testing::read(storage).remove(name).unwrap_or_default()
 }
 
 /// A store with samples in a block and in the log, and with control state.
@@ -157,6 +134,11 @@ fn nothing_is_overwritten() {
         matches!(not_empty, BackupError::NotEmpty { .. }),
         "{not_empty}"
     );
+    let others = dir.path().join("others");
+    fs::create_dir(&others).unwrap();
+    fs::write(others.join("logs"), "mine").unwrap();
+    assert!(restore(&backup, &others).is_err());
+    assert_eq!(fs::read_dir(&others).unwrap().count(), 1, "not even a lock");
 }
 
 #[test]
@@ -203,6 +185,16 @@ fn a_restore_that_was_interrupted_is_begun_anew() {
     fs::create_dir_all(target.join("restore.tmp/metrics")).unwrap();
     fs::write(target.join("restore.tmp/metrics/x"), "half").unwrap();
     fs::write(target.join("LOCK"), "").unwrap();
+    // Some parts were in their places already.
+    fs::write(target.join("control.bak"), "old").unwrap();
+    fs::create_dir(target.join("logs")).unwrap();
+    let config = Config {
+        dir: target.clone(),
+        ..Config::default()
+    };
+    let half = Storage::open(config, now(), &mut Registry::default());
+    let refused = half.err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(refused.contains("was interrupted"), "{refused}");
     restore(&backup, &target).unwrap();
     assert!(!target.join("restore.tmp").exists());
     assert_eq!(read(&open(&target), "a").len(), 110);

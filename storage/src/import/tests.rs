@@ -1,24 +1,10 @@
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use model::{
-    Hints, Matcher, Sample, SampleBatch, Samples, Selection, SeriesReader, TimeRange, Timestamp,
-};
-use prometheus_client::registry::Registry;
+use model::{Sample, SampleBatch, Samples, Timestamp};
 
 use super::*;
-use crate::{Config, Storage};
-
-const NOW: i64 = 1_700_000_000_000;
-
-fn open(dir: &Path) -> Storage {
-    let config = Config {
-        dir: dir.to_owned(),
-        ..Config::default()
-    };
-    let now = Timestamp::from_millis(NOW);
-    Storage::open(config, now, &mut Registry::default()).unwrap()
-}
+use crate::Storage;
+use crate::store::testing::{self, NOW, open};
 
 fn labels(name: &str) -> Labels {
     Labels::from_pairs([("__name__", name)])
@@ -34,22 +20,14 @@ fn floats(times: impl IntoIterator<Item = i64>) -> Samples {
     }
 }
 
+/// The instants of each series; values are instants too.
 fn read(storage: &Storage) -> BTreeMap<String, Vec<i64>> {
-    let matchers = [Matcher::new("__name__", model::MatchOp::Regex, ".+").unwrap()];
-    let selection = Selection {
-        range: TimeRange::ALL,
-        matchers: &matchers,
-        hints: Hints::default(),
+    let times = |floats: Vec<(i64, f64)>| {
+        assert!(floats.iter().all(|(t, v)| *v == *t as f64));
+        floats.into_iter().map(|(t, _)| t).collect()
     };
-    let mut all = BTreeMap::new();
-    for mut series in storage.select(&selection).unwrap() {
-        let mut samples = Samples::default();
-        while series.cursor.next_run(&mut samples).unwrap() {}
-        assert!(samples.floats.iter().all(|p| p.v == p.t as f64));
-        let times = samples.floats.iter().map(|p| p.t).collect();
-        all.insert(series.labels.to_string(), times);
-    }
-    all
+    let all = testing::read(storage).into_iter();
+    all.map(|(name, floats)| (name, times(floats))).collect()
 }
 
 #[test]
