@@ -134,9 +134,9 @@ mod tests {
             .unwrap()
             .check()
             .unwrap_err();
-        assert!(problems[0].0.starts_with("logs.docker.exclude: "));
+        assert!(problems[0].text.starts_with("logs.docker.exclude: "));
         assert_eq!(
-            problems[1].0,
+            problems[1].text,
             "logs.docker.line_bytes_max must be from 64 to 1048576"
         );
     }

@@ -93,7 +93,7 @@ fn late_samples_are_counted_by_reason() {
         (START - HOUR - 1, 1.0, (0, 0, 1, 0)),
     ] {
         let report = take(&store, START, &[(1, t, value)]);
-        assert_eq!(refusals(report), expect, "{} at {t}", value);
+        assert_eq!(refusals(report), expect, "{value} at {t}");
     }
     // Behind a flush it is the block that it is too old for.
     take(&store, START + 3 * HOUR, &[(1, START + 3 * HOUR, 1.0)]);
@@ -388,7 +388,7 @@ fn readers_never_miss_what_was_there_while_it_moves_to_blocks_and_blocks_are_mer
         let rounds = reader.join().unwrap();
         println!("{taken} samples, read {rounds} times");
         let content = everything(&store);
-        assert_eq!(content.values().map(|p| p.len()).sum::<usize>(), taken);
+        assert_eq!(content.values().map(std::collections::BTreeMap::len).sum::<usize>(), taken);
     });
     assert!(store.figures().2 > 0, "no block");
     reopened(&disk, store, &config);

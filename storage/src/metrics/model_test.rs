@@ -65,7 +65,7 @@ fn open(disk: &FaultyDisk, seed: u64, head_bytes_max: u64) -> MetricStore {
     let config = Config {
         head_bytes_max,
         out_of_order_window: WINDOWS[(seed % 3) as usize],
-        series_per_target_max: TARGET_LIMITS[(seed % 5 == 0) as usize],
+        series_per_target_max: TARGET_LIMITS[usize::from(seed.is_multiple_of(5))],
         ..Config::default()
     };
     MetricStore::open(disk, Watch::for_test(), Path::new(DIR), &config).unwrap()
