@@ -1,7 +1,7 @@
 //! Buckets: their bounds, and lists of them by index.
 
 use model::Histogram;
-use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Span};
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Span, exponential_bound};
 
 /// A bucket and the values it counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,16 +54,6 @@ pub(super) fn pack(buckets: &[(i32, f64)]) -> (Vec<Span>, Vec<f64>) {
         counts.push(*count);
     }
     (spans, counts)
-}
-
-/// Upper bound of the positive exponential bucket `index`: 2^(index / 2^schema).
-fn exponential_bound(index: i32, schema: i32) -> f64 {
-    let exponent = f64::from(index) * 2_f64.powi(-schema);
-    if exponent == 1024.0 {
-        // The bucket of the largest float ends at the largest float.
-        return f64::MAX;
-    }
-    exponent.exp2()
 }
 
 pub(super) fn positive(h: &Histogram, index: i32, count: f64) -> Bucket {

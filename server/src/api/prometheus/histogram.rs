@@ -5,7 +5,7 @@
 //! Source: prometheus/util/jsonutil and model/histogram.
 
 use model::Histogram;
-use model::histogram::CUSTOM_BUCKETS_SCHEMA;
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, exponential_bound};
 
 use crate::api::json;
 
@@ -86,8 +86,7 @@ fn bound(h: &Histogram, index: i32) -> f64 {
             Err(_) => f64::NEG_INFINITY,
         };
     }
-    // 2^(index * 2^-schema)
-    (f64::from(index) * (-f64::from(h.schema)).exp2()).exp2()
+    exponential_bound(index, h.schema)
 }
 
 #[cfg(test)]

@@ -121,9 +121,7 @@ impl<'a> Counts<'a> {
     }
 }
 
-fn owned<'a>(
-    counts: &BTreeMap<&'a str, u64>,
-) -> impl Iterator<Item = ((&'a str, &'a str), u64)> {
+fn owned<'a>(counts: &BTreeMap<&'a str, u64>) -> impl Iterator<Item = ((&'a str, &'a str), u64)> {
     counts.iter().map(|(name, n)| (("", *name), *n))
 }
 

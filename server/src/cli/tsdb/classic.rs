@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Histogram, Span};
+use model::histogram::{CUSTOM_BUCKETS_SCHEMA, Histogram, Span, exponential_bound};
 use model::labels::METRIC_NAME;
 use model::{FPoint, HPoint, Labels};
 
@@ -64,11 +64,14 @@ impl Bounds {
         let mut bounds = self.others.clone();
         let schema = self.schema.unwrap_or_default();
         for (of, index) in &self.positive {
-            bounds.insert(Ordered(bound(coarse(*index, of - schema), schema)));
+            bounds.insert(Ordered(exponential_bound(
+                coarse(*index, of - schema),
+                schema,
+            )));
         }
         for (of, index) in &self.negative {
             let index = coarse(*index, of - schema).saturating_sub(1);
-            bounds.insert(Ordered(-bound(index, schema)));
+            bounds.insert(Ordered(-exponential_bound(index, schema)));
         }
         bounds.retain(|b| b.0.is_finite());
         bounds.insert(Ordered(f64::INFINITY));
@@ -133,11 +136,11 @@ fn counts(h: &Histogram, schema: i32) -> Vec<(f64, f64)> {
     }
     let finer = h.schema - schema;
     let negative = indexed(&h.negative_spans, &h.negative_buckets);
-    let upper = |i: i32| -bound(coarse(i, finer).saturating_sub(1), schema);
+    let upper = |i: i32| -exponential_bound(coarse(i, finer).saturating_sub(1), schema);
     let mut all: Vec<(f64, f64)> = negative.map(|(i, n)| (upper(i), n)).collect();
     all.reverse();
     all.push((h.zero_threshold, h.zero_count));
-    all.extend(positive.map(|(i, n)| (bound(coarse(i, finer), schema), n)));
+    all.extend(positive.map(|(i, n)| (exponential_bound(coarse(i, finer), schema), n)));
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
     all
 }
@@ -157,11 +160,6 @@ fn indexed<'a>(spans: &'a [Span], counts: &'a [f64]) -> impl Iterator<Item = (i3
 fn coarse(index: i32, halvings: i32) -> i32 {
     // Bucket i ends at 2^(i / 2^schema): the upper bound decides.
     ((index.saturating_sub(1)) >> halvings.clamp(0, 31)).saturating_add(1)
-}
-
-/// Upper bound of the exponential bucket `index`. Source: Prometheus model/histogram/generic.go.
-fn bound(index: i32, schema: i32) -> f64 {
-    (f64::from(index) * 2_f64.powi(-schema)).exp2()
 }
 
 #[cfg(test)]
