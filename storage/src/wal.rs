@@ -415,6 +415,11 @@ impl Wal {
         }
     }
 
+    /// How many segments there are.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Number of the newest segment; 0 when there is none.
     pub(crate) fn newest(&self) -> u64 {
         self.segments.last().map_or(0, |s| s.number)
@@ -487,7 +492,9 @@ impl Wal {
         }
         // A killed process may have left it in the page cache only, and what is read here may
         // become a block, which is durable at once. A failure is met again at the next sync.
-        let synced = file.sync().is_ok();
+        // Older ones were synced before this one was made: however many there are, a start
+        // waits for the disk once.
+        let synced = !is_last || file.sync().is_ok();
         let mut segment = Segment {
             number,
             path,

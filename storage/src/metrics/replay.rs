@@ -144,7 +144,8 @@ impl Replay {
 mod tests {
     use crate::Config;
     use crate::disk::faulty::FaultyDisk;
-    use crate::metrics::tests::{at, batch, open_as};
+    use crate::metrics::tests::{at, batch, open_as, select};
+    use model::TimeRange;
 
     #[test]
     fn the_log_lets_go_of_a_window_once_it_is_in_a_block() {
@@ -161,5 +162,25 @@ mod tests {
         assert!(is_first_there());
         store.maintain(at(end));
         assert!(!is_first_there());
+    }
+
+    #[test]
+    fn restarts_do_not_fill_the_log_with_segments() {
+        let disk = FaultyDisk::default();
+        let minutes = 3 * 60;
+        for minute in 0..minutes {
+            let store = open_as(&disk, &Config::default());
+            let t = minute * 60_000;
+            store
+                .append(&batch([(1, t, minute as f64)]), at(t))
+                .unwrap();
+            store.maintain(at(t));
+            let files = disk.files();
+            let segments = files.iter().filter(|f| f.ends_with(".wal")).count();
+            assert!(segments <= 10, "{segments} after {minute}");
+        }
+        let store = open_as(&disk, &Config::default());
+        let all = select(&store, &[], TimeRange::ALL);
+        assert_eq!(all.values().map(Vec::len).sum::<usize>(), minutes as usize);
     }
 }

@@ -24,6 +24,9 @@ const FLUSH_DELAY_MS: i64 = 10 * 60 * 1000;
 /// takes longest for. Of 100,000 series at 15 s it is 25 minutes, five blocks a window; more
 /// blocks would be merged, and so written, once more.
 const UNFLUSHED_SAMPLES_MAX: usize = 10_000_000;
+/// Every start begins a segment of the log, which defines all series again, and each costs the
+/// next start the time for that. More than these are not kept when there is enough for a block.
+const SEGMENTS_MAX: usize = 8;
 /// Late samples may take this part of the head before they are flushed.
 const LATE_PART: usize = 8;
 /// Late samples are blocks of a day (UTC) each.
@@ -161,6 +164,7 @@ impl MetricStore {
 
     /// Up to where the head should be flushed now.
     fn due(&self, now: Timestamp, everything: bool) -> Option<i64> {
+        let is_log_long = self.lock_writer().wal.segments() > SEGMENTS_MAX;
         let state = self.read();
         let head = &state.head;
         if everything {
@@ -175,6 +179,7 @@ impl MetricStore {
         }
         let full = head.bytes() > self.head_bytes_max
             || head.samples() > UNFLUSHED_SAMPLES_MAX
+            || is_log_long
             || (self.are_series_short(head) && head.has_idle_before(max_t - IDLE_MS));
         let early = full.then(|| early_flush_end(head)).flatten();
         early.or_else(|| self.late_due(head))

@@ -171,3 +171,17 @@ fn segments_go_once_their_marks_are_passed() {
     let (_, records) = open(&disk);
     assert_eq!(records.len(), 1);
 }
+
+#[test]
+fn a_start_syncs_one_segment_however_many_there_are() {
+    let disk = FaultyDisk::default();
+    for i in 1..50 {
+        let (mut wal, records) = open(&disk);
+        assert_eq!(records.len() + 1, i);
+        wal.append(1, b"x", 0).unwrap();
+    }
+    disk.fail_sync_after(1);
+    let (wal, records) = open(&disk);
+    assert_eq!((records.len(), wal.segments()), (49, 49));
+    assert!(wal.unsynced().is_empty());
+}
