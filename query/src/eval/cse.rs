@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use super::evaluator::Val;
+use super::query::Queried;
 use super::series::FastMap;
 use crate::promql::ast::{Expr, ExprKind};
 
@@ -16,7 +17,7 @@ type Key = (String, i64, i64, usize, bool);
 #[derive(Default)]
 pub(crate) struct Repeated {
     texts: HashSet<String>,
-    known: RefCell<FastMap<Key, Val>>,
+    known: RefCell<FastMap<Key, (Val, Queried)>>,
 }
 
 impl Repeated {
@@ -47,13 +48,15 @@ impl Repeated {
             .then(|| (text.to_owned(), start, step, steps, stats_only))
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Option<Val> {
+    /// The value, and the samples that were queried for it.
+    pub(crate) fn get(&self, key: &Key) -> Option<(Val, Queried)> {
         self.known.borrow().get(key).cloned()
     }
 
     /// Keeps a value until the end of the query.
-    pub(crate) fn put(&self, key: Key, value: &Val) {
-        self.known.borrow_mut().insert(key, value.clone());
+    pub(crate) fn put(&self, key: Key, value: &Val, queried: Queried) {
+        let known = (value.clone(), queried);
+        self.known.borrow_mut().insert(key, known);
     }
 }
 

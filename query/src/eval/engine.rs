@@ -24,6 +24,8 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// Use start timestamps of samples to find counter resets, where the reader knows them.
     pub start_timestamps: bool,
+    /// Count the samples of each step too, for [`Evaluation::samples_per_step`].
+    pub samples_per_step: bool,
     /// Threads that decode and compute the series of one query, at least 1; results do not
     /// depend on it. More than one makes a large query faster and lets it take more of the machine.
     pub workers: usize,
@@ -36,6 +38,7 @@ impl Default for EngineOptions {
             default_subquery_step: Duration::from_secs(60),
             delayed_name_removal: false,
             start_timestamps: false,
+            samples_per_step: false,
             workers: 1,
         }
     }
@@ -102,6 +105,13 @@ pub struct Evaluation {
     pub infos: Vec<String>,
     /// Most samples the query's own thread held at once; those of helping threads come on top.
     pub samples_peak: usize,
+    /// Samples that selectors gave to all steps together: one for each series and step where an
+    /// instant is asked for, those of the window where a range is, a histogram counting as one per
+    /// 16 bytes. A subquery counts by the windows over its result. As in Prometheus
+    /// (util/stats/query_stats.go), but series a join has no partner for are not read.
+    pub samples_queried: u64,
+    /// The same step by step, if [`EngineOptions::samples_per_step`] asks for it.
+    pub samples_per_step: Vec<(Timestamp, u64)>,
 }
 
 /// Evaluates expressions. Holds no data and no state between queries.

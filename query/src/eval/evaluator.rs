@@ -51,6 +51,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) steps: usize,
     /// Only count or sum of histograms are wanted, whose readers tell resets as they go.
     pub(crate) stats_only: bool,
+    /// Whether samples that are selected count, which those inside a subquery do not.
+    pub(crate) counts: bool,
 }
 
 impl<'a> Evaluator<'a> {
@@ -77,6 +79,7 @@ impl<'a> Evaluator<'a> {
             step,
             steps,
             stats_only: false,
+            counts: true,
         })
     }
 
@@ -105,19 +108,32 @@ impl<'a> Evaluator<'a> {
         (self.start, last)
     }
 
+    /// Counts samples that a selector gave to a step.
+    pub(crate) fn count(&self, step: usize, samples: usize) {
+        if self.counts {
+            self.q.count_queried(step, samples);
+        }
+    }
+
     pub(crate) fn eval(&self, expr: &Expr) -> Result<Val, EvalError> {
         self.q.check_cancel()?;
         let when = (self.start, self.step, self.steps);
         let key = self.q.repeated.key(expr, when, self.stats_only);
         if let Some(value) = key.as_ref().and_then(|k| self.q.repeated.get(k)) {
+            let (value, queried) = value;
+            if self.counts {
+                self.q.add_queried(&queried);
+            }
             return Ok(value);
         }
+        let before = self.q.take_queried();
         let held = self.q.held();
         let value = if self.is_the_same_at_every_step(expr) {
             let once = Evaluator { steps: 1, ..*self };
             let value = once.eval_node(expr)?;
             self.q.release_to(held);
             self.q.charge(value.samples().saturating_mul(self.steps))?;
+            self.q.spread_queried(self.steps);
             self.spread(value)
         } else {
             self.eval_node(expr)?
@@ -127,8 +143,9 @@ impl<'a> Evaluator<'a> {
         self.q.charge_bytes(value.other_bytes())?;
         if let Some(key) = key {
             self.q.keep(value.samples())?;
-            self.q.repeated.put(key, &value);
+            self.q.repeated.put(key, &value, self.q.queried());
         }
+        self.q.add_queried(&before);
         Ok(value)
     }
 

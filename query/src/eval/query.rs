@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering;
 
-use model::SeriesReader;
 use model::time::duration_millis;
+use model::{SeriesReader, Timestamp};
 
 use super::annotations::{Annotations, ForcedMonotonicity};
 use super::engine::{Engine, EngineOptions, EvalError, Evaluation, Limits};
@@ -37,6 +37,26 @@ pub(crate) struct Held {
     bytes: usize,
 }
 
+/// Samples that selectors gave.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queried {
+    total: u64,
+    /// By step, as far as there were any; empty unless asked for.
+    steps: Vec<u64>,
+}
+
+impl Queried {
+    fn add(&mut self, other: &Queried) {
+        self.total = self.total.saturating_add(other.total);
+        if self.steps.len() < other.steps.len() {
+            self.steps.resize(other.steps.len(), 0);
+        }
+        for (own, more) in self.steps.iter_mut().zip(&other.steps) {
+            *own = own.saturating_add(*more);
+        }
+    }
+}
+
 /// One running query, or the part of it that a thread computes.
 pub(crate) struct Query<'a> {
     task: Task<'a>,
@@ -44,6 +64,7 @@ pub(crate) struct Query<'a> {
     held: Cell<Held>,
     /// Most samples held at once.
     samples_peak: Cell<usize>,
+    queried: RefCell<Queried>,
     /// Bytes of results that are needed again.
     kept: Cell<usize>,
     pub(crate) repeated: Repeated,
@@ -63,6 +84,7 @@ impl<'a> Task<'a> {
         Query {
             held: Cell::new(self.held),
             samples_peak: Cell::new(self.held.samples),
+            queried: RefCell::default(),
             kept: Cell::new(0),
             task: self,
             annotations: RefCell::default(),
@@ -127,23 +149,72 @@ impl<'a> Query<'a> {
         self.hold(self.held.get())
     }
 
-    /// What a helping thread noticed.
-    pub(crate) fn into_annotations(self) -> Annotations {
-        self.annotations.into_inner()
+    /// What a helping thread noticed and counted.
+    pub(crate) fn into_noticed(self) -> (Annotations, Queried) {
+        (self.annotations.into_inner(), self.queried.into_inner())
     }
 
-    /// Takes over what a helping thread noticed.
-    pub(crate) fn adopt(&self, annotations: Annotations) {
+    /// Takes over what a helping thread noticed and counted.
+    pub(crate) fn adopt(&self, (annotations, queried): (Annotations, Queried)) {
         self.annotations.borrow_mut().adopt(annotations);
+        self.queried.borrow_mut().add(&queried);
+    }
+
+    /// Counts samples that a selector gave to a step.
+    pub(crate) fn count_queried(&self, step: usize, samples: usize) {
+        let mut queried = self.queried.borrow_mut();
+        let samples = samples as u64;
+        queried.total = queried.total.saturating_add(samples);
+        if self.options.samples_per_step {
+            if queried.steps.len() <= step {
+                queried.steps.resize(step + 1, 0);
+            }
+            queried.steps[step] = queried.steps[step].saturating_add(samples);
+        }
+    }
+
+    /// Takes away what was counted by now, so that what comes can be told apart.
+    pub(crate) fn take_queried(&self) -> Queried {
+        self.queried.take()
+    }
+
+    /// Counts once more what was counted elsewhere.
+    pub(crate) fn add_queried(&self, queried: &Queried) {
+        self.queried.borrow_mut().add(queried);
+    }
+
+    /// What was counted by now.
+    pub(crate) fn queried(&self) -> Queried {
+        self.queried.borrow().clone()
+    }
+
+    /// Makes what was counted at the first of `steps` count at each.
+    pub(crate) fn spread_queried(&self, steps: usize) {
+        let mut queried = self.queried.borrow_mut();
+        queried.total = queried.total.saturating_mul(steps as u64);
+        if let Some(first) = queried.steps.first().copied() {
+            queried.steps.resize(steps, first);
+        }
     }
 
     pub(crate) fn finish(self, value: Value) -> Evaluation {
+        let queried = self.queried.into_inner();
+        let mut per_step = Vec::new();
+        if self.task.options.samples_per_step && self.task.start <= self.task.end {
+            let step = self.task.step.max(1);
+            let times = (self.task.start..=self.task.end)
+                .step_by(usize::try_from(step).unwrap_or(usize::MAX));
+            let counts = queried.steps.into_iter().chain(std::iter::repeat(0));
+            per_step = times.map(Timestamp::from_millis).zip(counts).collect();
+        }
         let (warnings, infos) = self.annotations.into_inner().finish();
         Evaluation {
             value,
             warnings,
             infos,
             samples_peak: self.samples_peak.get(),
+            samples_queried: queried.total,
+            samples_per_step: per_step,
         }
     }
 

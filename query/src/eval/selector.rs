@@ -81,6 +81,13 @@ impl Newest<'_> {
         }
     }
 
+    fn samples(&self) -> usize {
+        match self {
+            Newest::Float(_) => 1,
+            Newest::Histogram(p) => histogram_samples(std::slice::from_ref(p)),
+        }
+    }
+
     fn is_stale(&self) -> bool {
         match self {
             Newest::Float(p) => is_stale(p.v),
@@ -291,7 +298,7 @@ impl Evaluator<'_> {
                 if ev.steps == 1 {
                     follower.skip_to(points, shift.from(ev.start));
                 }
-                for t in ev.times() {
+                for (i, t) in ev.times().enumerate() {
                     let at = shift.from(t);
                     let Some(newest) = follower.newest(points, at) else {
                         continue;
@@ -300,6 +307,7 @@ impl Evaluator<'_> {
                     let over = at.saturating_sub(lookback).saturating_sub(newest.t());
                     let counts = over < 0 || over < series.cursor.resolution_ms(newest.t());
                     if counts && !newest.is_stale() {
+                        ev.count(i, newest.samples());
                         emit(t, &newest, &starts, out);
                     }
                 }
@@ -324,11 +332,12 @@ impl Evaluator<'_> {
             self.q.release_to(held);
             drop_stale(&mut points);
             let mut result = Series::new(series.labels, false);
-            for t in self.times() {
+            for (i, t) in self.times().enumerate() {
                 let at = shift.from(t);
                 let (low, high) = (at.saturating_sub(lookback), at.saturating_add(lookback));
                 let floats = between(&points.floats, |p| p.t, low, high);
                 let histograms = between(&points.histograms, |p| p.t, low, high);
+                self.count(i, floats.len() + histogram_samples(histograms));
                 if !floats.is_empty() && !histograms.is_empty() {
                     let name = result.labels.metric_name();
                     self.q

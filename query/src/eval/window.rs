@@ -6,6 +6,7 @@ use super::EvalError;
 use super::evaluator::{Evaluator, Val};
 use super::selector::{Shift, drop_stale};
 use super::series::Series;
+use super::stream::histogram_samples;
 use crate::promql::ast::{Expr, ExprKind, Extension, RangeSelector, Subquery};
 
 /// The shape of a range vector's windows.
@@ -169,6 +170,7 @@ impl Evaluator<'_> {
         }
         let inner = Evaluator {
             stats_only: self.stats_only,
+            counts: false,
             ..Evaluator::new(self.q, start, until, step)?
         };
         let series = match inner.eval(&s.expr)? {
@@ -210,6 +212,7 @@ pub(crate) fn whole(ev: &Evaluator<'_>, expr: &Expr) -> Result<Vec<Series>, Eval
     let at = ev.start;
     ev.ranges(expr, "", &mut |mut series| {
         let (floats, histograms) = series.slice(at);
+        ev.count(0, floats.len() + histogram_samples(histograms));
         let (after, until) = series.shape.bounds(at);
         let floats = match series.shape.extension {
             Extension::None => floats.to_vec(),

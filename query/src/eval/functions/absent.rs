@@ -6,6 +6,7 @@ use model::{FPoint, Labels, LabelsBuilder, MatchOp, Matcher};
 use crate::eval::EvalError;
 use crate::eval::evaluator::{Evaluator, Val};
 use crate::eval::series::Series;
+use crate::eval::stream::histogram_samples;
 use crate::promql::ast::{Call, Expr, ExprKind};
 
 impl Evaluator<'_> {
@@ -24,8 +25,9 @@ impl Evaluator<'_> {
     pub(super) fn absent_over_time(&self, c: &Call) -> Result<Val, EvalError> {
         let mut present = vec![false; self.steps];
         self.ranges(&c.args[0], "absent_over_time", &mut |mut series| {
-            for (t, present) in self.times().zip(present.iter_mut()) {
+            for (i, (t, present)) in self.times().zip(present.iter_mut()).enumerate() {
                 let (floats, histograms) = series.slice(t);
+                self.count(i, floats.len() + histogram_samples(histograms));
                 *present |= !floats.is_empty() || !histograms.is_empty();
             }
             Ok(())

@@ -7,7 +7,7 @@ use super::{extended, over_time, rate, regression};
 use crate::eval::evaluator::Evaluator;
 use crate::eval::selector::{drop_stale, start_of};
 use crate::eval::series::Series;
-use crate::eval::stream::Stream;
+use crate::eval::stream::{Stream, histogram_samples};
 use crate::eval::window::RangeSeries;
 use crate::eval::{EvalError, PointValue, annotations};
 use crate::promql::ast::{Call, Expr, ExprKind, Extension, ValueType};
@@ -205,6 +205,7 @@ impl RangeCall<'_> {
                 ev.q.check_cancel()?;
                 unchecked = 0;
             }
+            ev.count(i, floats.len() + histogram_samples(histograms));
             let (start, end) = series.shape.bounds(t);
             if extension != Extension::None && !rated {
                 (floats, histograms) = extended::from_anchor(floats, histograms, start);

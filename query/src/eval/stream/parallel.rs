@@ -9,7 +9,7 @@ use super::{Consume, Name, Read, Scratch, Stage, name};
 use crate::eval::EvalError;
 use crate::eval::annotations::Annotations;
 use crate::eval::evaluator::Evaluator;
-use crate::eval::query::Task;
+use crate::eval::query::{Queried, Task};
 use crate::eval::series::Series;
 
 /// Points of results that a thread computes before they are handed over: 1 MiB of floats.
@@ -69,8 +69,8 @@ impl Reading<'_> {
                     .map(|h| h.join().unwrap_or_else(|panic| resume_unwind(panic)));
                 own.into_iter().chain(helped).collect()
             });
-            for (series, annotations, outcome) in done {
-                ev.q.adopt(annotations);
+            for (series, noticed, outcome) in done {
+                ev.q.adopt(noticed);
                 for (i, mut s) in series {
                     consume(i, &mut s)?;
                 }
@@ -104,7 +104,11 @@ impl Reading<'_> {
         part: &mut [SelectedSeries],
         first: usize,
         scratch: &mut Scratch,
-    ) -> (Vec<(usize, Series)>, Annotations, Result<(), EvalError>) {
+    ) -> (
+        Vec<(usize, Series)>,
+        (Annotations, Queried),
+        Result<(), EvalError>,
+    ) {
         let query = task.part();
         let mut done = Vec::with_capacity(part.len());
         let mut outcome = Ok(());
@@ -115,6 +119,7 @@ impl Reading<'_> {
                 step: shape.step,
                 steps: shape.steps,
                 stats_only: shape.stats_only,
+                counts: shape.counts,
             };
             for (i, series) in part.iter_mut().enumerate() {
                 let mut out = Series::default();
@@ -129,7 +134,7 @@ impl Reading<'_> {
                 }
             }
         }
-        (done, query.into_annotations(), outcome)
+        (done, query.into_noticed(), outcome)
     }
 
     fn one(
@@ -164,6 +169,7 @@ struct Shape {
     step: i64,
     steps: usize,
     stats_only: bool,
+    counts: bool,
 }
 
 impl Shape {
@@ -173,6 +179,7 @@ impl Shape {
             step: ev.step,
             steps: ev.steps,
             stats_only: ev.stats_only,
+            counts: ev.counts,
         }
     }
 }

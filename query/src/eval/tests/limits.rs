@@ -225,3 +225,48 @@ fn what_is_written_twice_is_read_once() {
     // Not the same: another time.
     assert_eq!(read("count(m_total) - count(m_total offset 1m)").1, 2);
 }
+
+#[test]
+fn samples_queried_are_those_selectors_give_to_steps() {
+    let reader = many();
+    let count = |text: &str, workers: usize| {
+        let engine = Engine::new(EngineOptions {
+            workers,
+            samples_per_step: true,
+            ..EngineOptions::default()
+        });
+        let millis = Timestamp::from_millis;
+        let expr = crate::parse(text).unwrap();
+        let (start, end) = (millis(600_000), millis(720_000));
+        let step = Duration::from_secs(60);
+        let done = engine.range(&expr, &reader, start, end, step, &Limits::default());
+        let done = done.unwrap();
+        let per_step: Vec<u64> = done.samples_per_step.iter().map(|s| s.1).collect();
+        assert_eq!(per_step.iter().sum::<u64>(), done.samples_queried, "{text}");
+        per_step
+    };
+    // m_total{i="1"} has a point each minute.
+    for (text, expect) in [
+        (r#"m_total{i="1"}"#, [1, 1, 1]),
+        (r#"rate(m_total{i="1"}[5m])"#, [5, 5, 5]),
+        (r#"rate(m_total{i="1"}[5m]) + m_total{i="1"}"#, [6, 6, 6]),
+        // Written twice, counted twice, though read once.
+        (r#"sum(m_total{i="1"}) / sum(m_total{i="1"})"#, [2, 2, 2]),
+        // The same at every step.
+        (r#"rate(m_total{i="1"}[5m] @ 900)"#, [5, 5, 5]),
+        (r#"absent_over_time(m_total{i="1"}[3m])"#, [3, 3, 3]),
+        // Windows over the result of a subquery, of two points each.
+        (r#"sum_over_time(m_total{i="1"}[2m:1m])"#, [2, 2, 2]),
+        // The first window begins before the first sample.
+        (
+            r#"count_over_time(m_total{i="1"}[5m] offset 7m)"#,
+            [4, 5, 5],
+        ),
+        ("1 + 2", [0, 0, 0]),
+        ("sum(m_total)", [500, 500, 500]),
+    ] {
+        for workers in [1, 3] {
+            assert_eq!(count(text, workers), expect, "{text}");
+        }
+    }
+}

@@ -138,13 +138,12 @@ async fn evaluate(
                 bytes_max: reading.bytes_max,
                 cancel: Some(Arc::clone(&reading.cancel)),
             };
-            let engine = match asked.lookback {
-                Some(lookback) => Engine::new(EngineOptions {
-                    lookback,
-                    ..reading.parts.engine.options().clone()
-                }),
-                None => (*reading.parts.engine).clone(),
-            };
+            let options = reading.parts.engine.options();
+            let engine = Engine::new(EngineOptions {
+                lookback: asked.lookback.unwrap_or(options.lookback),
+                samples_per_step: asked.stats == stats::Wanted::All,
+                ..options.clone()
+            });
             let begun = Instant::now();
             let done = work(&engine, &asked.expr, reading, &limits)?;
             let timings = Timings {

@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Nothing,
-    /// Counts per step, which `stats=all` asks for, are not kept: all is the totals.
     Totals,
+    /// The samples of each step too.
+    All,
 }
 
 impl Wanted {
     pub(super) fn from(parameter: Option<&str>) -> Wanted {
         match parameter {
-            None => Wanted::Nothing,
+            None | Some("") => Wanted::Nothing,
+            Some("all") => Wanted::All,
             Some(_) => Wanted::Totals,
         }
     }
@@ -38,8 +40,16 @@ pub(super) fn shown(wanted: Wanted, timings: &Timings, done: &Evaluation) -> Opt
         return None;
     }
     let total = timings.prepared + timings.evaluated;
-    // The engine streams and does not count what passes by.
-    let samples = json!({ "peakSamples": done.samples_peak });
+    let mut samples = json!({
+        "totalQueryableSamples": done.samples_queried,
+        "peakSamples": done.samples_peak,
+    });
+    if wanted == Wanted::All {
+        let per_step = done.samples_per_step.iter();
+        samples["totalQueryableSamplesPerStep"] = per_step
+            .map(|(at, n)| json!([at.millis() as f64 / 1000.0, n]))
+            .collect();
+    }
     Some(json!({
         "timings": {
             "evalTotalTime": total.as_secs_f64(),
