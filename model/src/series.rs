@@ -33,29 +33,30 @@ pub struct Hints {
 /// What one look-up may cost.
 #[derive(Clone, Debug)]
 pub struct ReadBounds {
-    /// Most series it may find, each counted once per place it is stored in.
-    pub series_max: usize,
-    /// The setting to name when there are more.
+    /// Most bytes that what it finds may take: label sets and what reads the samples.
+    pub bytes_max: usize,
+    /// The setting to name when it takes more.
     pub setting: &'static str,
     /// Set from outside when nobody waits for the answer any more.
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
 impl ReadBounds {
-    /// Whether the look-up, which has found so many series by now, may go on.
+    /// Whether the look-up, of which so many bytes are held by now, may go on.
     ///
     /// # Errors
     /// [`ReadError::Limit`] with the setting's name, [`ReadError::Canceled`].
-    pub fn check(&self, series: usize) -> Result<(), ReadError> {
+    pub fn check(&self, bytes: usize) -> Result<(), ReadError> {
         if let Some(flag) = &self.cancel
             && flag.load(Ordering::Relaxed)
         {
             return Err(ReadError::Canceled);
         }
-        if series > self.series_max {
+        if bytes > self.bytes_max {
             return Err(ReadError::Limit(format!(
-                "more than {} series match, which is more than {} has room for: select fewer series or a shorter time",
-                self.series_max, self.setting
+                "the series that match take more than {} KB, which is more than {} has room for: select fewer series or a shorter time",
+                self.bytes_max >> 10,
+                self.setting
             )));
         }
         Ok(())
@@ -66,7 +67,7 @@ impl Default for ReadBounds {
     /// No bounds.
     fn default() -> Self {
         ReadBounds {
-            series_max: usize::MAX,
+            bytes_max: usize::MAX,
             setting: "",
             cancel: None,
         }
@@ -144,6 +145,11 @@ pub trait SampleCursor: Send {
     /// # Errors
     /// When the run cannot be read or its checksum is wrong.
     fn next_run(&mut self, into: &mut Samples) -> Result<bool, ReadError>;
+
+    /// Bytes it holds until points are asked for, itself among them.
+    fn held_bytes(&self) -> usize {
+        0
+    }
 
     /// For the points returned so far whose start timestamp is known: time and start, both in
     /// milliseconds, ascending in time. Sources that do not keep them return none.

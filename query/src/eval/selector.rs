@@ -192,6 +192,10 @@ impl Evaluator<'_> {
             },
         })?;
         self.q.check_cancel()?;
+        let one = |s: &SelectedSeries| {
+            size_of::<SelectedSeries>() + s.labels.heap_bytes() + s.cursor.held_bytes()
+        };
+        self.q.charge_bytes(selected.iter().map(one).sum())?;
         Ok(selected)
     }
 

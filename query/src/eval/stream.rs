@@ -15,10 +15,6 @@ use super::evaluator::Evaluator;
 use super::functions::slide::Slide;
 use super::series::{Series, is_metadata, merge_same_labels, without_metadata};
 
-/// What a selected series takes beside its labels and points: its entry here, and a cursor
-/// with places of chunks. A reckoning by the size of `storage`'s, not a measurement.
-const SELECTED_BYTES: usize = 256;
-
 /// Buffers that are used for one series after the other.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -123,10 +119,7 @@ impl Evaluator<'_> {
                 drop_name: false,
             })
             .collect();
-        let labels: usize = names.iter().map(|n| n.labels.heap_bytes()).sum();
-        let per_series = SELECTED_BYTES + size_of::<Name>();
-        self.q
-            .charge_bytes(labels.saturating_add(selected.len() * per_series))?;
+        self.q.charge_bytes(names.len() * size_of::<Name>())?;
         Ok(Stream {
             source: Source::Stored {
                 selected,

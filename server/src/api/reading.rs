@@ -12,9 +12,6 @@ use super::prometheus::envelope::{ErrorType, Failure};
 use super::workshop::{Client, Share};
 use super::{Api, Parts};
 
-/// What a series costs until its points are read: labels, cursor, and its places in the store.
-/// Measured with 220,000 series of five labels: some 250 bytes.
-const SERIES_BYTES: usize = 256;
 /// An answer that is not part of a share has at most one of so many parts of what its worker
 /// may use: it stays until its client has read it.
 const SMALL_ANSWER_PART: usize = 4;
@@ -40,7 +37,7 @@ impl Reading {
         cancel: Arc<AtomicBool>,
     ) -> Self {
         let bounded = parts.series.within(ReadBounds {
-            series_max: bytes_max / SERIES_BYTES,
+            bytes_max,
             setting: "query.bytes_max",
             cancel: Some(Arc::clone(&cancel)),
         });

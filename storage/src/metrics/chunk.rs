@@ -130,6 +130,12 @@ impl Chunk {
         }
     }
 
+    /// Bytes of a list of chunks on the heap, those shared with other chunks left out.
+    pub(crate) fn bytes_of(chunks: &Vec<Chunk>) -> usize {
+        let data: usize = chunks.iter().map(Chunk::heap_bytes).sum();
+        chunks.capacity() * size_of::<Chunk>() + data
+    }
+
     /// Bytes on the heap, those shared with other chunks left out.
     pub(super) fn heap_bytes(&self) -> usize {
         match &self.data {

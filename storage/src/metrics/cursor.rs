@@ -184,6 +184,14 @@ impl Feed {
         }
     }
 
+    /// Bytes on the heap before anything is decoded.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match &self.source {
+            Source::Block { deleted, .. } => size_of_val(&**deleted),
+            Source::Head(chunks) => Chunk::bytes_of(chunks),
+        }
+    }
+
     /// Bounds of the next piece to decode, wider than its samples may be.
     fn upcoming(&mut self, bounds: (i64, i64)) -> Option<(i64, i64)> {
         match &self.source {
@@ -239,6 +247,11 @@ impl Feed {
 }
 
 impl SampleCursor for Cursor {
+    fn held_bytes(&self) -> usize {
+        let feeds = self.feeds.capacity() * size_of::<Feed>();
+        size_of::<Cursor>() + feeds + self.feeds.iter().map(Feed::heap_bytes).sum::<usize>()
+    }
+
     fn resolution_ms(&self, t: i64) -> i64 {
         let of = |feed: &Feed| match &feed.source {
             Source::Block {

@@ -340,14 +340,17 @@ impl Head {
         let mut found = Vec::new();
         let mut ids = self.select(matchers);
         self.sort_by_labels(&mut ids);
+        let mut bytes = 0;
         for id in ids {
             let newest = || self.newest(id, range).map(|p| vec![Chunk::point(p)]);
             let chunks = newest_only.then(newest).flatten();
             let chunks = chunks.unwrap_or_else(|| self.chunks(id, range, &mut copies));
             if !chunks.is_empty() {
-                found.push((self.labels(id), chunks));
+                let labels = self.labels(id);
+                bytes += labels.heap_bytes() + Chunk::bytes_of(&chunks);
+                found.push((labels, chunks));
             }
-            if found.len() >= most {
+            if bytes > most {
                 break;
             }
         }

@@ -46,7 +46,7 @@ impl MetricStore {
         let newest_only = selection.hints.newest_only;
         let mut snapshot = self.snapshot(selection.matchers, range, bounds, newest_only);
         let mut tally = Tally::new(bounds);
-        tally.add(snapshot.head.len());
+        tally.add_head(&snapshot);
         tally.check()?;
         let mut found: Vec<Found> = Vec::new();
         for block in snapshot.blocks.iter().filter(|b| b.resolution_ms == 0) {
@@ -131,7 +131,7 @@ impl MetricStore {
         let concerning = snapshot.concerning(block);
         let mut found: Vec<Found> = Vec::new();
         self.select_block(block, selection, &mut |labels, series| {
-            tally.add(1);
+            tally.add(SERIES_BYTES + labels.heap_bytes());
             if tally.check().is_err() {
                 return ControlFlow::Break(());
             }
@@ -175,10 +175,11 @@ impl MetricStore {
         let mut found: Vec<Found> = Vec::new();
         for matchers in sets {
             let mut tally = Tally::new(bounds);
-            tally.add(found.len());
+            let labels = found.iter().map(|(labels, _)| labels.heap_bytes());
+            tally.add(labels.sum::<usize>() + found.len() * size_of::<Found>());
             tally.check()?;
             let snapshot = self.snapshot(matchers, range, bounds, true);
-            tally.add(snapshot.head.len());
+            tally.add_head(&snapshot);
             let selection = plain(matchers, range);
             for block in &snapshot.blocks {
                 let mut more = self.find(block, &snapshot, &selection, Kind::Floats, &mut tally)?;
@@ -275,7 +276,7 @@ impl MetricStore {
             let mut tally = Tally::new(bounds);
             tally.check()?;
             let snapshot = self.snapshot(matchers, range, bounds, true);
-            tally.add(snapshot.head.len());
+            tally.add_head(&snapshot);
             let selection = plain(matchers, range);
             for block in &snapshot.blocks {
                 let whole = block.range();
@@ -309,8 +310,7 @@ impl MetricStore {
         newest_only: bool,
     ) -> Snapshot {
         let state = self.read();
-        // One more than may be shows that there are too many.
-        let most = bounds.series_max.saturating_add(1);
+        let most = bounds.bytes_max;
         let head = state.head.snapshot(matchers, range, most, newest_only);
         Snapshot {
             blocks: state.blocks.clone(),
@@ -335,23 +335,33 @@ impl MetricStore {
     }
 }
 
-/// Series found by now, against the bounds of a look-up.
+/// What a series takes in each place it is found, beside its labels and what was copied out of the
+/// head: its entry, its cursor and the feed from there.
+const SERIES_BYTES: usize = size_of::<Found>() + size_of::<Cursor>() + size_of::<Feed>();
+
+/// Bytes held by now, against the bounds of a look-up.
 struct Tally<'a> {
     bounds: &'a ReadBounds,
-    found: usize,
+    bytes: usize,
 }
 
 impl<'a> Tally<'a> {
     fn new(bounds: &'a ReadBounds) -> Tally<'a> {
-        Tally { bounds, found: 0 }
+        Tally { bounds, bytes: 0 }
     }
 
-    fn add(&mut self, series: usize) {
-        self.found += series;
+    fn add(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn add_head(&mut self, snapshot: &Snapshot) {
+        for (labels, chunks) in &snapshot.head {
+            self.add(SERIES_BYTES + labels.heap_bytes() + Chunk::bytes_of(chunks));
+        }
     }
 
     fn check(&self) -> Result<(), ReadError> {
-        self.bounds.check(self.found)
+        self.bounds.check(self.bytes)
     }
 }
 

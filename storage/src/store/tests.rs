@@ -74,9 +74,9 @@ fn a_look_up_ends_at_its_bounds() {
         .append_samples(&samples(NOW, 20, 1.0), at(NOW))
         .unwrap();
     let cancel = Arc::new(AtomicBool::new(false));
-    let within = |series_max| {
+    let within = |bytes_max| {
         let bounds = ReadBounds {
-            series_max,
+            bytes_max,
             setting: "query.bytes_max",
             cancel: Some(Arc::clone(&cancel)),
         };
@@ -87,20 +87,26 @@ fn a_look_up_ends_at_its_bounds() {
         matchers: &[],
         hints: Hints::default(),
     };
-    let known = storage.series(&[], TimeRange::ALL).unwrap().len();
-    assert_eq!(within(known).select(&selection).unwrap().len(), known);
-    let refused = within(known - 1).select(&selection).err().unwrap();
+    let all = storage.select(&selection).unwrap();
+    // What is found takes what is reckoned: neither half of it nor twice as much.
+    let one = |s: &SelectedSeries| {
+        size_of::<SelectedSeries>() + s.labels.heap_bytes() + s.cursor.held_bytes()
+    };
+    let held: usize = all.iter().map(one).sum();
+    let within_twice = within(2 * held).select(&selection).unwrap();
+    assert_eq!(within_twice.len(), all.len());
+    let refused = within(held / 2).select(&selection).err().unwrap();
     assert_eq!(
         refused.to_string(),
         format!(
-            "more than {} series match, which is more than query.bytes_max has room for: select fewer series or a shorter time",
-            known - 1
+            "the series that match take more than {} KB, which is more than query.bytes_max has room for: select fewer series or a shorter time",
+            (held / 2) >> 10
         )
     );
-    assert!(within(known - 1).series(&[], TimeRange::ALL).is_err());
-    assert!(within(known - 1).label_names(&[], TimeRange::ALL).is_err());
+    assert!(within(held / 4).series(&[], TimeRange::ALL).is_err());
+    assert!(within(held / 4).label_names(&[], TimeRange::ALL).is_err());
     cancel.store(true, Ordering::Relaxed);
-    let gone = within(known).label_values("i", &[], TimeRange::ALL);
+    let gone = within(2 * held).label_values("i", &[], TimeRange::ALL);
     assert!(matches!(gone, Err(ReadError::Canceled)));
 }
 

@@ -6,6 +6,9 @@ use model::ReadBounds;
 
 use super::*;
 
+/// What each series of the crowd says it takes.
+const SERIES_BYTES: usize = 256;
+
 /// So many series, all alike.
 #[derive(Clone)]
 struct Crowd {
@@ -21,7 +24,7 @@ impl SeriesReader for Crowd {
 
     fn series(&self, _: &[Vec<Matcher>], _: TimeRange) -> Result<Vec<Labels>, ReadError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        self.bounds.check(self.count)?;
+        self.bounds.check(self.count * SERIES_BYTES)?;
         Ok(vec![Labels::from_pairs([("__name__", "up")]); self.count])
     }
 
@@ -46,7 +49,7 @@ async fn crowd(count: usize) -> (Server, Arc<AtomicUsize>) {
 
 /// More series than fit into `of` bytes by a few.
 fn too_many_for(of: usize) -> usize {
-    of / 256 + 10
+    of / SERIES_BYTES + 10
 }
 
 #[tokio::test]
