@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use model::labels::METRIC_NAME;
-use model::{Labels, ReadError, TimeRange, time::duration_millis};
+use model::{Labels, ReadBounds, ReadError, TimeRange, time::duration_millis};
 
 use crate::metrics::{MetricStore, Usage};
 use distinct::Distinct;
@@ -130,9 +130,10 @@ pub(crate) fn analyze(
     store: &MetricStore,
     range: TimeRange,
     limit: usize,
+    bounds: &ReadBounds,
 ) -> Result<Analysis, ReadError> {
     let mut gathering = Gathering::default();
-    let shared = store.usage(range, &mut |usage| gathering.take(&usage, range))?;
+    let shared = store.usage(range, bounds, &mut |usage| gathering.take(&usage, range))?;
     let mut analysis = gathering.finish(limit);
     analysis.block_bytes = shared.blocks;
     analysis.rollup_bytes = shared.rollups;

@@ -269,12 +269,17 @@ impl Storage {
     }
 
     /// Which metrics and labels take how much within `range`; lists of at most `limit`. Reads the
-    /// blocks of the range in full.
+    /// blocks of the range in full; `bounds` end it, whose bytes are those copied out of memory.
     ///
     /// # Errors
-    /// When the disk cannot be read.
-    pub fn analyze(&self, range: TimeRange, limit: usize) -> Result<Analysis, ReadError> {
-        analyze::analyze(&self.shared.inner.metrics, range, limit)
+    /// When the disk cannot be read, or at `bounds`.
+    pub fn analyze(
+        &self,
+        range: TimeRange,
+        limit: usize,
+        bounds: &ReadBounds,
+    ) -> Result<Analysis, ReadError> {
+        analyze::analyze(&self.shared.inner.metrics, range, limit, bounds)
     }
 
     /// Begins to take in samples of the past. Everything in memory goes to blocks first.

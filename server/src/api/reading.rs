@@ -36,17 +36,23 @@ impl Reading {
         answer_max: usize,
         cancel: Arc<AtomicBool>,
     ) -> Self {
-        let bounded = parts.series.within(ReadBounds {
-            bytes_max,
-            setting: "query.bytes_max",
-            cancel: Some(Arc::clone(&cancel)),
-        });
-        Reading {
+        let mut reading = Reading {
             parts,
             bytes_max,
             answer_max,
             cancel,
-            bounded,
+            bounded: None,
+        };
+        reading.bounded = reading.parts.series.within(reading.bounds());
+        reading
+    }
+
+    /// The bounds of this read.
+    pub(crate) fn bounds(&self) -> ReadBounds {
+        ReadBounds {
+            bytes_max: self.bytes_max,
+            setting: "query.bytes_max",
+            cancel: Some(Arc::clone(&self.cancel)),
         }
     }
 

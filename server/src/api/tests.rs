@@ -5,12 +5,15 @@ use model::{
     Selection, TimeRange, series::InMemoryCursor,
 };
 
+use prometheus_client::metrics::counter::Counter;
+
 use super::*;
 use crate::config::Overrides;
 use crate::config::expand::ProcessSurroundings;
 
 mod bounds;
 mod grafana;
+mod leaving;
 
 /// `up{job="a"}` is 1 and `up{job="b"}` is 0, every 15 s from 0 to 10 minutes.
 struct Fixture;
@@ -109,7 +112,9 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let router = router(api.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(async move {
+            serve(listener, router, Counter::default(), std::future::pending()).await;
+        });
         Server { base, api }
     }
 

@@ -88,6 +88,13 @@ impl Workshop {
         }
     }
 
+    /// How many wait and run.
+    #[cfg(test)]
+    pub(crate) fn waiting_and_running(&self) -> (usize, i64) {
+        let waiting = self.shared.lock().len();
+        (waiting, self.shared.metrics.running.get())
+    }
+
     /// As [`Workshop::run_for`], for a client that is not known.
     pub(crate) async fn run<T: Send + 'static>(
         &self,

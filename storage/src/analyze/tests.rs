@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use model::{Sample, SampleBatch, Timestamp};
 
 use super::*;
@@ -33,7 +36,8 @@ fn series_samples_churn_and_values_are_counted_over_blocks_and_head() {
     storage.maintain(Timestamp::from_millis(NOW));
     assert!(storage.stats().blocks > 0);
 
-    let analysis = storage.analyze(TimeRange::ALL, 10).unwrap();
+    let none = ReadBounds::default();
+    let analysis = storage.analyze(TimeRange::ALL, 10, &none).unwrap();
     assert_eq!(analysis.series, 10);
     assert_eq!(analysis.samples, 720);
     assert!(analysis.samples_on_disk > 0 && analysis.samples_on_disk <= 720);
@@ -63,6 +67,12 @@ fn series_samples_churn_and_values_are_counted_over_blocks_and_head() {
 
     let start = Timestamp::from_millis(NOW - 600_000);
     let range = TimeRange::new(start, Timestamp::MAX);
-    let late = storage.analyze(range, 1).unwrap();
+    let late = storage.analyze(range, 1, &none).unwrap();
+    let canceled = ReadBounds {
+        cancel: Some(Arc::new(AtomicBool::new(true))),
+        ..none
+    };
+    let outcome = storage.analyze(range, 1, &canceled);
+    assert!(matches!(outcome, Err(ReadError::Canceled)));
     assert_eq!((late.series, late.metrics_by_series.len()), (3, 1));
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use model::{Labels, ReadError, Samples, TimeRange};
+use model::{Labels, ReadBounds, ReadError, Samples, TimeRange};
 
 use super::MetricStore;
 use super::block::{Block, BlockError};
+use super::chunk::Chunk;
 use crate::telemetry::FileKind;
 
 /// What one source has of one series within a range.
@@ -32,19 +33,23 @@ pub(crate) struct Shared {
 
 impl MetricStore {
     /// Hands what each block and the head has of each series in `range` to `visit`: a series
-    /// comes once for each. Damage is reported in health and passed over.
+    /// comes once for each. Damage is reported in health and passed over. Ends at `bounds`.
     pub(crate) fn usage(
         &self,
         range: TimeRange,
+        bounds: &ReadBounds,
         visit: &mut dyn FnMut(Usage),
     ) -> Result<Shared, ReadError> {
         let (blocks, head) = {
             let state = self.read();
             (
                 state.blocks.clone(),
-                state.head.snapshot(&[], range, usize::MAX, false),
+                state.head.snapshot(&[], range, bounds.bytes_max, false),
             )
         };
+        let held =
+            |(labels, chunks): &(Labels, Vec<_>)| labels.heap_bytes() + Chunk::bytes_of(chunks);
+        let held: usize = head.iter().map(held).sum();
         let mut shared = Shared::default();
         for block in blocks.iter().filter(|b| b.range().overlaps(&range)) {
             if block.resolution_ms > 0 {
@@ -52,10 +57,11 @@ impl MetricStore {
                 continue;
             }
             shared.blocks += block.bytes;
-            self.usage_of_block(block, range, visit)?;
+            self.usage_of_block(block, range, bounds, visit)?;
         }
         let mut samples = Samples::default();
         for (labels, chunks) in head {
+            bounds.check(held)?;
             samples.clear();
             for chunk in chunks {
                 // What was encoded in memory decodes.
@@ -81,6 +87,7 @@ impl MetricStore {
         &self,
         block: &Arc<Block>,
         range: TimeRange,
+        bounds: &ReadBounds,
         visit: &mut dyn FnMut(Usage),
     ) -> Result<(), ReadError> {
         let (start, end) = (range.start.millis(), range.end.millis());
@@ -100,6 +107,7 @@ impl MetricStore {
                 continue;
             };
             for frame in &frames {
+                bounds.check(0)?;
                 let slice_start = frame.slice.saturating_mul(block.slice_ms);
                 if slice_start > end || slice_start.saturating_add(block.slice_ms) <= start {
                     continue;

@@ -11,6 +11,7 @@ use storage::analyze::{Analysis, MetricUsage};
 use super::envelope::{Answer, ErrorType, Failure, Success};
 use crate::api::Api;
 use crate::api::params::Params;
+use crate::api::reading::Reading;
 use crate::api::workshop::Client;
 
 /// The window unless told otherwise.
@@ -30,13 +31,15 @@ pub(super) async fn analysis(State(api): State<Api>, client: Client, params: Par
     let Some(storage) = api.parts()?.storage.clone() else {
         return Err(Failure::new(ErrorType::Internal, "there is no store"));
     };
-    let work = move |_| {
-        let analysis = storage.analyze(TimeRange::new(start, end), limit)?;
+    let work = move |reading: &Reading| {
+        let bounds = reading.bounds();
+        let analysis = storage.analyze(TimeRange::new(start, end), limit, &bounds)?;
         Ok(Success::from_value(&shown(&analysis)))
     };
-    api.workshop()
-        .run_for(&client, api.config().query.timeout.0, work)
-        .await?
+    let read = api
+        .read(&client, api.config().query.timeout.0, work)
+        .await?;
+    Ok(Success::read(read))
 }
 
 /// As JSON.

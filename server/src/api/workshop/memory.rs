@@ -47,6 +47,12 @@ impl Memory {
         self.small
     }
 
+    /// Whether nobody has a share.
+    #[cfg(test)]
+    pub(crate) fn is_free(&self) -> bool {
+        self.free.available_permits() == self.units
+    }
+
     /// A share of `bytes`, or all there is when that is less. Those who wait are served in the
     /// order they came.
     pub(crate) async fn share(&self, bytes: usize) -> Option<Share> {

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use clap::Args;
-use model::{TimeRange, Timestamp};
+use model::{ReadBounds, TimeRange, Timestamp};
 use serde_json::Value;
 
 use crate::api::analysis::{LINES_DEFAULT, LINES_MAX, WINDOW_DEFAULT, shown};
@@ -45,7 +45,8 @@ pub(super) fn analyze(args: &AnalyzeArgs, shared: &Shared) -> Result<(), Failure
     };
     let analysis = match idle {
         DataDir::Idle(storage) => {
-            let analysis = storage.analyze(TimeRange::new(start, end), limit);
+            let analysis =
+                storage.analyze(TimeRange::new(start, end), limit, &ReadBounds::default());
             storage.close().map_err(Failure::other)?;
             shown(&analysis.map_err(Failure::other)?)
         }
