@@ -268,6 +268,18 @@ impl Storage {
         backup::snapshot(&parts, target, now)
     }
 
+    /// What is in memory: pieces of series, and first and last instant in milliseconds, late
+    /// samples aside. Copies what it counts, within `bounds`.
+    ///
+    /// # Errors
+    /// At `bounds`.
+    pub fn head_figures(
+        &self,
+        bounds: &ReadBounds,
+    ) -> Result<(usize, Option<(i64, i64)>), ReadError> {
+        self.shared.inner.metrics.head_figures(bounds)
+    }
+
     /// Which metrics and labels take how much within `range`; lists of at most `limit`. Reads the
     /// blocks of the range in full; `bounds` end it, whose bytes are those copied out of memory.
     ///

@@ -37,6 +37,12 @@ fn series_samples_churn_and_values_are_counted_over_blocks_and_head() {
     assert!(storage.stats().blocks > 0);
 
     let none = ReadBounds::default();
+    let (pieces, head) = storage.head_figures(&none).unwrap();
+    let (first_t, last_t) = head.unwrap();
+    assert!(
+        pieces >= 3 && NOW - 4 * 3_600_000 < first_t && last_t < NOW,
+        "{pieces}"
+    );
     let analysis = storage.analyze(TimeRange::ALL, 10, &none).unwrap();
     assert_eq!(analysis.series, 10);
     assert_eq!(analysis.samples, 720);

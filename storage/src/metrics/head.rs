@@ -327,7 +327,7 @@ impl Head {
     }
 
     /// Labels and chunks of the series for which all matchers hold and that have samples in
-    /// `range`, in the order of their labels; at most `most` of them. Of chunks that follow
+    /// `range`, in the order of their labels; no more once they take `most` bytes. Of chunks that follow
     /// each other only the newest sample when no other is needed.
     pub(crate) fn snapshot(
         &self,

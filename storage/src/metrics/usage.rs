@@ -31,7 +31,28 @@ pub(crate) struct Shared {
     pub(crate) rollups: u64,
 }
 
+/// What copies of the head take.
+fn held_bytes(head: &[(Labels, Vec<Chunk>)]) -> usize {
+    let one = |(labels, chunks): &(Labels, _)| labels.heap_bytes() + Chunk::bytes_of(chunks);
+    head.iter().map(one).sum()
+}
+
 impl MetricStore {
+    /// What is in memory: pieces of series, and first and last instant in milliseconds, late
+    /// samples aside.
+    pub(crate) fn head_figures(
+        &self,
+        bounds: &ReadBounds,
+    ) -> Result<(usize, Option<(i64, i64)>), ReadError> {
+        let state = self.read();
+        let most = bounds.bytes_max;
+        let head = state.head.snapshot(&[], TimeRange::ALL, most, false);
+        let range = state.head.bounds();
+        drop(state);
+        bounds.check(held_bytes(&head))?;
+        Ok((head.iter().map(|(_, chunks)| chunks.len()).sum(), range))
+    }
+
     /// Hands what each block and the head has of each series in `range` to `visit`: a series
     /// comes once for each. Damage is reported in health and passed over. Ends at `bounds`.
     pub(crate) fn usage(
@@ -47,9 +68,7 @@ impl MetricStore {
                 state.head.snapshot(&[], range, bounds.bytes_max, false),
             )
         };
-        let held =
-            |(labels, chunks): &(Labels, Vec<_>)| labels.heap_bytes() + Chunk::bytes_of(chunks);
-        let held: usize = head.iter().map(held).sum();
+        let held = held_bytes(&head);
         let mut shared = Shared::default();
         for block in blocks.iter().filter(|b| b.range().overlaps(&range)) {
             if block.resolution_ms > 0 {

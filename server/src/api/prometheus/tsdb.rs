@@ -51,7 +51,11 @@ pub(super) async fn tsdb(State(api): State<Api>, client: Client, params: Params)
             }
             counts.check(labels, reading)?;
             let stats = (reading.parts.stats)();
-            Ok(Success::from_value(&counts.shown(&stats, limit)))
+            let head = match &reading.parts.storage {
+                Some(storage) => storage.head_figures(&reading.bounds())?,
+                None => (0, None),
+            };
+            Ok(Success::from_value(&counts.shown(&stats, head, limit)))
         })
         .await?;
     Ok(Success::read(read))
@@ -92,7 +96,15 @@ impl<'a> Counts<'a> {
         Ok(())
     }
 
-    fn shown(&self, stats: &storage::Stats, limit: usize) -> Value {
+    /// `head` is the number of chunks in memory and their time range.
+    fn shown(
+        &self,
+        stats: &storage::Stats,
+        (chunks, range): (usize, Option<(i64, i64)>),
+        limit: usize,
+    ) -> Value {
+        // Prometheus' words for an empty head.
+        let (min_t, max_t) = range.unwrap_or((i64::MAX, i64::MIN));
         let (mut values, mut bytes) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in self.by_pair.keys() {
             *values.entry(*name).or_insert(0_u64) += 1;
@@ -108,10 +120,9 @@ impl<'a> Counts<'a> {
             "headStats": {
                 "numSeries": stats.series,
                 "numLabelPairs": self.by_pair.len(),
-                // Chunks are not counted, and the head's bounds are the store's own affair.
-                "chunkCount": 0,
-                "minTime": 0,
-                "maxTime": 0,
+                "chunkCount": chunks,
+                "minTime": min_t,
+                "maxTime": max_t,
             },
             "seriesCountByMetricName": top(names, limit),
             "labelValueCountByLabelName": top(owned(&values), limit),
@@ -170,7 +181,7 @@ mod tests {
             .collect();
         let mut counts = Counts::default();
         series.iter().for_each(|l| counts.add(l));
-        let shown = counts.shown(&storage::Stats::default(), 1);
+        let shown = counts.shown(&storage::Stats::default(), (3, Some((5, 9))), 1);
         assert_eq!(
             shown["seriesCountByMetricName"],
             json!([{ "name": "up", "value": 2 }])
@@ -183,6 +194,9 @@ mod tests {
             shown["memoryInBytesByLabelName"],
             json!([{ "name": "__name__", "value": 6 }])
         );
-        assert_eq!(shown["headStats"]["numLabelPairs"], 4);
+        assert_eq!(
+            shown["headStats"],
+            json!({ "numSeries": 0, "numLabelPairs": 4, "chunkCount": 3, "minTime": 5, "maxTime": 9 })
+        );
     }
 }
