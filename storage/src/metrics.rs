@@ -37,6 +37,7 @@ mod ingest_tests;
 #[cfg(test)]
 mod model_test;
 mod postings;
+mod range_coder;
 mod replay;
 mod replay_read;
 mod rollup;

@@ -53,27 +53,15 @@ pub(super) struct Reading {
     flushed_t: Option<i64>,
     /// The newest instant read.
     newest_t: i64,
-    segment: u64,
     decoder: Decoder,
-    before: Vec<Before>,
-    run: u32,
     piece: Vec<Record>,
     piece_samples: usize,
     pieces: SyncSender<Vec<Record>>,
 }
 
-/// The value before the next one of a series, in this run.
-#[derive(Clone, Copy, Default)]
-struct Before {
-    run: u32,
-    v: f64,
-}
-
 /// A batch being decoded.
-struct Decoding<'a> {
+struct Decoding {
     flushed_t: Option<i64>,
-    before: &'a mut Vec<Before>,
-    run: &'a mut u32,
     batch: Batch,
     mark: Mark,
 }
@@ -84,10 +72,7 @@ impl Reading {
         Reading {
             flushed_t,
             newest_t: flushed_t.unwrap_or(i64::MIN),
-            segment: 0,
             decoder: Decoder::default(),
-            before: Vec::new(),
-            run: 0,
             piece: Vec::new(),
             piece_samples: 0,
             pieces,
@@ -101,16 +86,10 @@ impl Reading {
         record_type: u8,
         payload: &[u8],
     ) -> Result<Mark, Malformed> {
-        if segment != self.segment {
-            self.before.clear();
-            self.segment = segment;
-        }
         match record_type {
             wal_record::BATCH => {
                 let mut decoding = Decoding {
                     flushed_t: self.flushed_t,
-                    before: &mut self.before,
-                    run: &mut self.run,
                     batch: Batch {
                         segment,
                         ..Batch::default()
@@ -167,7 +146,7 @@ impl Batch {
     }
 }
 
-impl Decoding<'_> {
+impl Decoding {
     /// Whether a sample that was in order is in a block already.
     fn is_in_block(&mut self, t: i64) -> bool {
         self.mark.until = self.mark.until.max(t);
@@ -175,18 +154,13 @@ impl Decoding<'_> {
     }
 }
 
-impl Visit for Decoding<'_> {
+impl Visit for Decoding {
     fn label(&mut self, number: u32, name: &str, value: &str) {
         let label = (number, Arc::from(name), Arc::from(value));
         self.batch.labels.push(label);
     }
 
     fn define(&mut self, id: u32, labels: &[u32]) {
-        let at = id as usize;
-        if self.before.len() <= at {
-            self.before.resize(at + 1, Before::default());
-        }
-        self.before[at] = Before::default();
         self.batch.series.push((id, labels.len()));
         self.batch.series_labels.extend_from_slice(labels);
     }
@@ -195,23 +169,10 @@ impl Visit for Decoding<'_> {
         self.batch.floats.reserve_exact(count);
     }
 
-    fn float(
-        &mut self,
-        id: u32,
-        t: i64,
-        decode: impl FnOnce(f64) -> Result<f64, Malformed>,
-    ) -> Result<(), Malformed> {
-        let Some(before) = self.before.get_mut(id as usize) else {
-            // Its definition was in a damaged record.
-            return decode(0.0).map(|_| ());
-        };
-        let is_of_run = before.run == *self.run;
-        let v = decode(if is_of_run { before.v } else { 0.0 })?;
-        *before = Before { run: *self.run, v };
+    fn float(&mut self, id: u32, t: i64, v: f64) {
         if !self.is_in_block(t) {
             self.batch.floats.push(LoggedFloat { id, t, v });
         }
-        Ok(())
     }
 
     fn late(&mut self, id: u32, t: i64, v: f64) {
@@ -225,9 +186,5 @@ impl Visit for Decoding<'_> {
             let h = NumberedHistogram { id, t, h, is_late };
             self.batch.histograms.push(h);
         }
-    }
-
-    fn run_starts(&mut self) {
-        *self.run += 1;
     }
 }

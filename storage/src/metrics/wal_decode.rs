@@ -6,12 +6,13 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use model::Histogram;
 
+use super::range_coder::RangeDecoder;
 use super::wal_histogram::read_histogram;
 use super::wal_record::{
     COMPRESSED, ID_MAX, LAYOUT_FIRST, LAYOUT_INLINE, LAYOUT_KEPT, LAYOUT_KNOWN, LAYOUTS_MAX,
     RUN_STARTS,
 };
-use super::wal_value::read_value;
+use super::wal_value::{Model, Series};
 use crate::bytes::{Malformed, Reader};
 
 /// Largest batch after decompression that a reader believes.
@@ -25,23 +26,12 @@ pub(crate) trait Visit {
     fn define(&mut self, id: u32, labels: &[u32]);
     /// So many floats follow.
     fn floats(&mut self, count: usize);
-    /// A float later than what its series has; `decode` makes it of the value before in this
-    /// run, 0 at first.
-    ///
-    /// # Errors
-    /// Those of `decode`.
-    fn float(
-        &mut self,
-        id: u32,
-        t: i64,
-        decode: impl FnOnce(f64) -> Result<f64, Malformed>,
-    ) -> Result<(), Malformed>;
+    /// A float later than what its series has.
+    fn float(&mut self, id: u32, t: i64, v: f64);
     /// A float that came late.
     fn late(&mut self, id: u32, t: i64, v: f64);
     /// A histogram.
     fn histogram(&mut self, id: u32, t: i64, h: Arc<Histogram>, is_late: bool);
-    /// From now on the value before of every series is 0.
-    fn run_starts(&mut self);
 }
 
 /// Decodes batches.
@@ -55,10 +45,29 @@ pub(crate) struct Decoder {
     /// Numbers of the labels that this segment defined.
     labels: HashSet<u32, RandomState>,
     layouts: Vec<Vec<u32>>,
+    /// Counts the runs read.
+    run: u32,
+    /// What was learnt of values in this run, and by number of the series.
+    model: Box<Model>,
+    series: Vec<Learnt>,
     times: Vec<i64>,
     raw: Vec<u8>,
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
 }
+
+/// What was learnt of a series in a run, and the value before the next one.
+#[derive(Clone, Copy)]
+struct Learnt {
+    run: u32,
+    series: Series,
+    before: f64,
+}
+
+const NOTHING: Learnt = Learnt {
+    run: 0,
+    series: Series::NEW,
+    before: 0.0,
+};
 
 impl Decoder {
     /// Decodes one batch of `segment`.
@@ -71,6 +80,7 @@ impl Decoder {
         if segment != self.segment {
             self.segment = segment;
             self.labels.clear();
+            self.series.clear();
             self.next = None;
         }
         let mut r = Reader::new(payload);
@@ -79,7 +89,8 @@ impl Decoder {
         if flags & RUN_STARTS != 0 {
             self.layouts.clear();
             self.next = Some(number);
-            visit.run_starts();
+            self.run += 1;
+            *self.model = Model::default();
         }
         if self.next != Some(number) {
             // A record before it is damaged, and this one says differences to it.
@@ -91,12 +102,13 @@ impl Decoder {
         }
         self.gap_told = false;
         self.next = None;
+        let values = r.bytes()?;
         let mut raw = std::mem::take(&mut self.raw);
         let result = match flags & COMPRESSED != 0 {
-            false => self.body(&mut r, visit),
+            false => self.body(&mut r, values, visit),
             true => self.decompress(&mut r, &mut raw).and_then(|()| {
                 let mut r = Reader::new(&raw);
-                self.body(&mut r, visit)
+                self.body(&mut r, values, visit)
             }),
         };
         raw.shrink_to(1 << 20);
@@ -126,7 +138,12 @@ impl Decoder {
         }
     }
 
-    fn body(&mut self, r: &mut Reader<'_>, visit: &mut impl Visit) -> Result<(), Malformed> {
+    fn body(
+        &mut self,
+        r: &mut Reader<'_>,
+        values: &[u8],
+        visit: &mut impl Visit,
+    ) -> Result<(), Malformed> {
         for _ in 0..r.count(3)? {
             let number = u32::try_from(r.varint()?).map_err(|_| Malformed)?;
             visit.label(number, r.text()?, r.text()?);
@@ -144,9 +161,12 @@ impl Decoder {
                 }
                 numbers.push(number);
             }
+            if let Some(learnt) = self.series.get_mut(id as usize) {
+                *learnt = NOTHING;
+            }
             visit.define(id, &numbers);
         }
-        self.floats(r, visit)?;
+        self.floats(r, values, visit)?;
         let (mut id, mut t) = (0_i64, 0_i64);
         for _ in 0..r.count(10)? {
             read_place(r, &mut id, &mut t)?;
@@ -162,8 +182,13 @@ impl Decoder {
         Ok(())
     }
 
-    fn floats(&mut self, r: &mut Reader<'_>, visit: &mut impl Visit) -> Result<(), Malformed> {
-        let count = r.count(1)?;
+    fn floats(
+        &mut self,
+        r: &mut Reader<'_>,
+        values: &[u8],
+        visit: &mut impl Visit,
+    ) -> Result<(), Malformed> {
+        let count = usize::try_from(r.varint()?).map_err(|_| Malformed)?;
         if count == 0 {
             return Ok(());
         }
@@ -178,6 +203,8 @@ impl Decoder {
         let mut ids = Vec::new();
         if kind == LAYOUT_KNOWN {
             ids = std::mem::take(self.layouts.get_mut(number).ok_or(Malformed)?);
+        } else if count > r.remaining() {
+            return Err(Malformed);
         } else {
             ids.reserve_exact(count);
             let mut id = 0_i64;
@@ -187,7 +214,7 @@ impl Decoder {
             }
         }
         let result = match ids.len() == count {
-            true => self.float_values(r, &ids, visit),
+            true => self.float_values(r, values, &ids, visit),
             false => Err(Malformed),
         };
         if kind == LAYOUT_FIRST {
@@ -208,6 +235,7 @@ impl Decoder {
     fn float_values(
         &mut self,
         r: &mut Reader<'_>,
+        values: &[u8],
         ids: &[u32],
         visit: &mut impl Visit,
     ) -> Result<(), Malformed> {
@@ -220,11 +248,25 @@ impl Decoder {
                 self.times.push(t);
             }
         }
-        let tags = r.take(ids.len())?;
         visit.floats(ids.len());
-        for (i, (id, tag)) in ids.iter().zip(tags).enumerate() {
-            let t = self.times.get(i).copied().unwrap_or(t);
-            visit.float(*id, t, |before| read_value(*tag, r, before))?;
+        let mut coder = RangeDecoder::new(values);
+        for (i, id) in ids.iter().enumerate() {
+            let at = *id as usize;
+            if self.series.len() <= at {
+                self.series.resize(at + 1, NOTHING);
+            }
+            let learnt = &mut self.series[at];
+            if learnt.run != self.run {
+                *learnt = Learnt {
+                    run: self.run,
+                    ..NOTHING
+                };
+            }
+            let v = self
+                .model
+                .read(&mut coder, &mut learnt.series, learnt.before);
+            learnt.before = v;
+            visit.float(*id, self.times.get(i).copied().unwrap_or(t), v);
         }
         Ok(())
     }

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use super::range_coder::RangeEncoder;
 use super::wal_histogram::put_histogram;
 use super::wal_record::{
     COMPRESSED, Definitions, LAYOUT_FIRST, LAYOUT_INLINE, LAYOUT_KEPT, LAYOUT_KNOWN, LAYOUTS_MAX,
     NumberedFloat, Planned, RUN_STARTS,
 };
-use super::wal_value::put_value;
+use super::wal_value::{Model, Series};
 use crate::bytes::{put_bytes, put_signed, put_varint};
 
 /// A run ends once it is this long. Values are differences within a run, so this is what one
@@ -34,7 +35,9 @@ pub(crate) struct Encoder {
     /// First series → number and series of a layout.
     layouts: HashMap<u32, (u32, Vec<u32>), RandomState>,
     layout_ids: usize,
-    tags: Vec<u8>,
+    /// What was learnt of values in this run, and of each series by number, with the run.
+    model: Box<Model>,
+    series: Vec<(u32, Series)>,
     values: Vec<u8>,
     raw: Vec<u8>,
     compressor: Option<zstd::bulk::Compressor<'static>>,
@@ -51,6 +54,7 @@ impl Encoder {
             self.next = 0;
             self.layouts.clear();
             self.layout_ids = 0;
+            *self.model = Model::default();
         }
         self.run
     }
@@ -60,7 +64,7 @@ impl Encoder {
         self.segment = 0;
     }
 
-    /// Encodes into `out`; `hint` lends each series' place for [`put_value`]. Gives the part
+    /// Encodes into `out`; `hint` lends each series' place for [`Model::put`]. Gives the part
     /// of `out` that are definitions, roughly.
     pub(crate) fn encode(
         &mut self,
@@ -79,6 +83,9 @@ impl Encoder {
         }
         put_varint(&mut raw, definitions.series.len() as u64);
         for (id, labels) in &definitions.series {
+            if let Some(series) = self.series.get_mut(*id as usize) {
+                series.0 = 0;
+            }
             put_varint(&mut raw, (*id).into());
             put_varint(&mut raw, labels.len() as u64);
             for label in *labels {
@@ -86,6 +93,7 @@ impl Encoder {
             }
         }
         let definition_bytes = raw.len();
+        self.values.clear();
         self.put_floats(&planned.floats, &mut hint, &mut raw);
         put_varint(&mut raw, planned.late.len() as u64);
         let (mut id, mut t) = (0, 0);
@@ -106,6 +114,8 @@ impl Encoder {
         out.clear();
         out.push(flags);
         put_varint(out, self.next);
+        put_bytes(out, &self.values);
+        let values_end = out.len();
         match &packed {
             Some(packed) => {
                 put_varint(out, raw.len() as u64);
@@ -113,11 +123,12 @@ impl Encoder {
             }
             None => out.extend_from_slice(&raw),
         }
-        let definition_part = definition_bytes * out.len() / raw.len().max(1);
+        let definition_part = definition_bytes * (out.len() - values_end) / raw.len().max(1);
         self.next += 1;
         self.run_starts = false;
         self.run_bytes += out.len() - definition_part;
         raw.shrink_to(1 << 20);
+        self.values.shrink_to(1 << 20);
         self.raw = raw;
         definition_part
     }
@@ -143,18 +154,22 @@ impl Encoder {
                 before = s.t;
             }
         }
-        self.tags.clear();
-        self.values.clear();
+        let mut coder = RangeEncoder::new(&mut self.values);
         for s in floats {
-            let (tags, values) = (&mut self.tags, &mut self.values);
+            let at = s.id as usize;
+            if self.series.len() <= at {
+                self.series.resize(at + 1, (0, Series::NEW));
+            }
+            let (run, series) = &mut self.series[at];
+            if *run != self.run {
+                (*run, *series) = (self.run, Series::NEW);
+            }
+            let model = &mut self.model;
             hint(s.id, &mut |hint| {
-                put_value(tags, values, hint, s.before, s.v);
+                model.put(&mut coder, series, hint, s.before, s.v);
             });
         }
-        raw.extend_from_slice(&self.tags);
-        raw.extend_from_slice(&self.values);
-        self.tags.shrink_to(1 << 18);
-        self.values.shrink_to(1 << 20);
+        coder.finish();
     }
 
     /// Which series, in which order: most batches are those of the scrape before.

@@ -7,7 +7,7 @@ use crate::telemetry::FileKind;
 pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 
 pub(super) const MAGIC: [u8; 4] = *b"SWWL";
-pub(crate) const VERSION: u16 = 3;
+pub(crate) const VERSION: u16 = 4;
 pub(super) const HEADER_BYTES: usize = 20;
 /// Length, checksum, type.
 pub(super) const RECORD_HEADER_BYTES: usize = 9;
