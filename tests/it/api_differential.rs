@@ -36,6 +36,20 @@ const DIFFERENT: &[(&str, &str)] = &[
         "3.x takes expressions as offsets and says what it expects",
     ),
     ("label/a-b/values", "any UTF-8 name is valid in 3.x"),
+    ("start=Inf", "2.42 takes it for the year 1677; we refuse it"),
+    ("time=Inf", "2.42 takes it for the year 1677; we refuse it"),
+    ("time=-Inf", "2.42 takes it for the year 1677; we refuse it"),
+    (
+        "time=1e30",
+        "2.42 overflows to 1970; we take the last instant there is",
+    ),
+    ("step=0.0004", "2.42 divides by zero; we refuse it"),
+    ("/query/?", "2.42 redirects to a page it does not have"),
+    ("labels/", "2.42 redirects to a page it does not have"),
+    ("values/", "2.42 redirects to a page it does not have"),
+    ("label//", "2.42 redirects to a page it does not have"),
+    ("//api", "2.42 redirects; our paths are exact"),
+    ("healthy/", "2.42 redirects; our paths are exact"),
 ];
 
 /// Expressions; `%T` in a request is the end of the data.
@@ -151,6 +165,45 @@ const OTHERS: &[&str] = &[
     "/api/v1/rules/nothing",
     "/config/v1/rules",
     "/ruler/rules",
+    "/api/v1/query?query=up&query=odd&time=%T",
+    "/api/v1/query?query=up&time=%T&time=1",
+    "/api/v1/query?query=1&time=Inf",
+    "/api/v1/query?query=1&time=-Inf",
+    "/api/v1/query?query=1&time=1e30",
+    "/api/v1/query?query=1&time=%T&timeout=-1s",
+    "/api/v1/query?query=1&time=%T&timeout=1e30",
+    "/api/v1/query_range?query=1&start=1&end=2&step=Inf",
+    "/api/v1/query_range?query=1&start=1&end=2&step=1e30",
+    "/api/v1/query_range?query=1&start=1&end=2&step=0.0004",
+    "/api/v1/query_range?query=1&start=1&end=2&step=1e-3",
+    "/api/v1/query_range?query=1&start=Inf&end=2&step=1",
+    "/api/v1/query_range?query=1&start=2&end=1&step=NaN",
+    "/api/v1/query_range?query=1&start=1&end=1&step=1&step=0",
+    "/api/v1/query_range?query=1&start=0&end=1100000&step=99",
+    "/api/v1/query/?query=up&time=%T",
+    "/api/v1/labels/",
+    "/api/v1/label/job/values/",
+    "/api/v1/label//values",
+    "/api/v1/label/job",
+    "/api/v1/",
+    "/api/v2/query?query=up",
+    "//api/v1/labels",
+    "/-/healthy/",
+];
+
+/// Method and path of requests that are not of the kind that is served there.
+const METHODS: &[(&str, &str)] = &[
+    ("HEAD", "/-/healthy"),
+    ("HEAD", "/-/ready"),
+    ("PATCH", "/api/v1/query?query=up&time=%T"),
+    ("PUT", "/api/v1/labels"),
+    ("DELETE", "/api/v1/labels"),
+    ("POST", "/api/v1/label/job/values"),
+    ("POST", "/api/v1/targets"),
+    ("POST", "/api/v1/status/config"),
+    ("GET", "/api/v1/write"),
+    ("GET", "/api/v1/read"),
+    ("OPTIONS", "/api/v1/query"),
 ];
 
 #[test]
@@ -223,6 +276,13 @@ fn requests(end: i64) -> Vec<(&'static str, String, String)> {
     for path in OTHERS {
         out.push(("GET", at(path), String::new()));
     }
+    for (method, path) in METHODS {
+        out.push((method, at(path), String::new()));
+    }
+    // As long as ours takes it; in an address it may have a little less.
+    let long = format!("up{{job!=\"{}\"}}", "x".repeat((64 << 10) - 12));
+    let long = format!("query={}&time={end}", http::encode(&long));
+    out.push(("POST", "/api/v1/query".to_owned(), long));
     for method in ["DELETE", "PUT"] {
         out.push((method, "/api/v1/query".to_owned(), String::new()));
     }
