@@ -119,7 +119,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::approx_constant, reason = "as in the table")]
     fn bounds_are_those_of_prometheus_to_the_last_bit() {
         // The upper half-open interval [0.5, 1) is the power of two at -1.
         for (schema, index, bound) in [

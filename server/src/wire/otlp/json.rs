@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::wire::protobuf::{write, zigzag};
+use super::super::protobuf::{write, zigzag};
 
 /// A message: the JSON name, number and type of each field we read.
 struct Message(&'static [(&'static str, u32, Type)]);
