@@ -142,7 +142,7 @@ impl Import {
             self.add(&labels, &samples)?;
         }
         self.put_current()?;
-        for (_, day) in std::mem::take(&mut self.days) {
+        while let Some((_, day)) = self.days.pop_first() {
             self.close(day)?;
         }
         self.report.blocks = self.written.len() as u64;
@@ -233,10 +233,10 @@ impl Import {
         if self.written.len() >= BLOCKS_MAX {
             return Err(ImportError::TooManyBlocks);
         }
+        // Noted before it is whole, so that it goes when it cannot become so.
+        self.written.push(block.path.clone());
         let finished = block.writer.finish(block.max_t.saturating_add(1));
-        finished.map_err(|e| WriteError::from_io("write", &block.path, e))?;
-        self.written.push(block.path);
-        Ok(())
+        finished.map_err(|e| WriteError::from_io("write", &block.path, e).into())
     }
 }
 

@@ -77,7 +77,7 @@ fn a_restored_backup_answers_what_the_running_one_answered() {
         text(&again)
     );
     let in_use = restore(&saved, &stackwatch.data());
-    assert!(text(&in_use).contains("in use"), "{}", text(&in_use));
+    assert!(text(&in_use).contains("is not empty"), "{}", text(&in_use));
 
     // The export of the running one is made from a snapshot, too.
     let out = command(
