@@ -176,3 +176,32 @@ fn success(encoding: Encoding, tally: &Tally) -> Response {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_unpacks_to_too_much_is_refused() {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..=DECODED_BYTES_MAX >> 20 {
+            packer.write_all(&zeros).unwrap();
+        }
+        let bomb = packer.finish().unwrap();
+        assert!(bomb.len() < 1 << 20);
+        let mut out = Vec::new();
+        assert!(matches!(
+            gunzip(&bomb, &mut out),
+            Err(Refusal::Malformed(_))
+        ));
+        assert!(out.len() as u64 <= DECODED_BYTES_MAX + 1);
+        // Many small members are one body too.
+        let mut member = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        member.write_all(&zeros).unwrap();
+        let members = member.finish().unwrap().repeat(40);
+        assert!(gunzip(&members, &mut Vec::new()).is_err());
+    }
+}

@@ -576,6 +576,18 @@ async fn what_a_query_cost_is_told_when_asked() {
         stats["samples"]["peakSamples"].as_u64().is_some(),
         "{stats}"
     );
+    assert_eq!(stats["samples"]["totalQueryableSamples"], 2);
+    let path = "/api/v1/query_range?query=count_over_time(up[1m])&start=30&end=90&step=30";
+    for (wanted, per_step) in [
+        ("all", serde_json::json!([[30.0, 6], [60.0, 8], [90.0, 8]])),
+        ("true", serde_json::Value::Null),
+    ] {
+        let (_, body) = server.get(&format!("{path}&stats={wanted}")).await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let samples = &body["data"]["stats"]["samples"];
+        assert_eq!(samples["totalQueryableSamples"], 22);
+        assert_eq!(samples["totalQueryableSamplesPerStep"], per_step);
+    }
 }
 
 #[tokio::test]
