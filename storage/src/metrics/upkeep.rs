@@ -21,9 +21,9 @@ use crate::telemetry::FileKind;
 /// A window is flushed this long after its end, so that what was on the way arrives.
 const FLUSH_DELAY_MS: i64 = 10 * 60 * 1000;
 /// More samples than this are not left to the log alone: reading them back is what a start
-/// takes longest for. Of 100,000 series at 15 s it is 25 minutes, five blocks a window; more
+/// takes longest for. Of 100,000 series at 15 s it is 20 minutes, six blocks a window; more
 /// blocks would be merged, and so written, once more.
-const UNFLUSHED_SAMPLES_MAX: usize = 10_000_000;
+const UNFLUSHED_SAMPLES_MAX: usize = 8_000_000;
 /// Every start begins a segment of the log, which defines all series again, and each costs the
 /// next start the time for that. More than these are not kept when there is enough for a block.
 const SEGMENTS_MAX: usize = 8;
