@@ -388,7 +388,13 @@ fn readers_never_miss_what_was_there_while_it_moves_to_blocks_and_blocks_are_mer
         let rounds = reader.join().unwrap();
         println!("{taken} samples, read {rounds} times");
         let content = everything(&store);
-        assert_eq!(content.values().map(std::collections::BTreeMap::len).sum::<usize>(), taken);
+        assert_eq!(
+            content
+                .values()
+                .map(std::collections::BTreeMap::len)
+                .sum::<usize>(),
+            taken
+        );
     });
     assert!(store.figures().2 > 0, "no block");
     reopened(&disk, store, &config);
