@@ -146,7 +146,7 @@ fn rolled() -> (MetricStore, Policy, Vec<Piece>) {
 }
 
 #[test]
-fn a_graph_goes_over_rollups_and_samples_without_a_seam() {
+fn a_graph_goes_over_rollups_and_samples_without_a_hole() {
     let (store, _, raw) = rolled();
     let count = |text, step| graph(&store, text, (1, 9), step).len() as i64;
     let before = graph(&store, "g", (1, 9), 10 * MINUTE);
