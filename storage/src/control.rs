@@ -141,13 +141,16 @@ impl Control {
 
     /// Everything in one transaction, as `control.bak` has it.
     pub(crate) fn copy(&self) -> Result<Vec<u8>, ControlError> {
-        let mut bytes = COPY_HEADER.to_vec();
-        self.with(|database| {
+        let mut bytes = Vec::new();
+        self.with("read", |database| {
+            bytes.clear();
+            bytes.extend_from_slice(&COPY_HEADER);
             each(database, "", &mut |key, value| {
                 put_bytes(&mut bytes, key.as_bytes());
                 put_bytes(&mut bytes, value);
             })
-        })?;
+        })
+        .map_err(|e| told(&e))?;
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         Ok(bytes)
@@ -167,40 +170,54 @@ impl Control {
         }
     }
 
-    /// Runs `work` on the database; a panic inside redb becomes an error.
+    /// Runs `work` on the database; a panic inside redb becomes an error. `work` may run twice:
+    /// after the disk failed another user of the handle, redb refuses everybody until the file
+    /// is opened again.
     fn with<T>(
         &self,
-        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
-    ) -> Result<T, ControlError> {
-        if self.suspect.load(Ordering::Acquire) {
-            self.reopen();
-        }
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = guard.as_ref() else {
-            let path = self.path.display();
-            return Err(ControlError(format!("{path} cannot be opened")));
-        };
-        match catch_unwind(AssertUnwindSafe(|| work(database))) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(e)) => {
+        operation: &'static str,
+        mut work: impl FnMut(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, WriteError> {
+        let failed = |e| WriteError::from_io(operation, &self.path, e);
+        let mut is_second = false;
+        loop {
+            if self.suspect.load(Ordering::Acquire) {
+                self.reopen();
+            }
+            let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(database) = guard.as_ref() else {
+                return Err(failed(std::io::Error::other("it cannot be opened")));
+            };
+            let done = catch_unwind(AssertUnwindSafe(|| work(database)));
+            if !matches!(done, Ok(Ok(_))) {
                 // Opening again is cheap, and finds out whether it is the disk or the content.
                 self.suspect.store(true, Ordering::Release);
-                Err(ControlError(e.to_string()))
             }
-            Err(_) => {
-                self.suspect.store(true, Ordering::Release);
-                self.watch
-                    .corrupt(FileKind::Control, &self.path, "page damaged");
-                Err(ControlError(format!("{} is damaged", self.path.display())))
+            match done {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(redb::Error::PreviousIo)) if !is_second => is_second = true,
+                Ok(Err(redb::Error::Io(e))) => return Err(failed(e)),
+                Ok(Err(e)) => return Err(failed(std::io::Error::other(e))),
+                Err(_) => {
+                    self.watch
+                        .corrupt(FileKind::Control, &self.path, "page damaged");
+                    return Err(failed(std::io::Error::other("it is damaged")));
+                }
             }
         }
     }
 }
 
+/// What the users of the store are told.
+fn told(e: &WriteError) -> ControlError {
+    ControlError(e.to_string())
+}
+
 impl ControlStore for Control {
     fn scan(&self, table: &'static str) -> Result<Vec<(String, Vec<u8>)>, ControlError> {
         let mut pairs = Vec::new();
-        self.with(|database| {
+        self.with("read", |database| {
+            pairs.clear();
             let prefix = format!("{table}\0");
             each(
                 database,
@@ -214,12 +231,13 @@ impl ControlStore for Control {
                     ),
                 },
             )
-        })?;
+        })
+        .map_err(|e| told(&e))?;
         Ok(pairs)
     }
 
     fn commit(&self, writes: Vec<ControlWrite>) -> Result<(), ControlError> {
-        let done = self.with(|database| {
+        let done = self.with("write", |database| {
             let transaction = database.begin_write()?;
             {
                 let mut table = transaction.open_table(TABLE)?;
@@ -250,14 +268,9 @@ impl ControlStore for Control {
                 self.changed.store(true, Ordering::Release);
                 self.watch.solved("control");
             }
-            Err(e) => {
-                let e = std::io::Error::other(e.0.clone());
-                let error = WriteError::from_io("write", &self.path, e);
-                self.watch
-                    .write_failed("control", FileKind::Control, &error);
-            }
+            Err(e) => self.watch.write_failed("control", FileKind::Control, e),
         }
-        done
+        done.map_err(|e| told(&e))
     }
 }
 
