@@ -60,7 +60,7 @@ fn a_full_disk_is_reported_and_collection_goes_on_when_there_is_room() {
     );
     let mut stackwatch = Stackwatch::start(dir.path(), &config);
     let count = "count_over_time(app_requests_total[1h])";
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(60);
     let before = eventually("samples", limit, || {
         stackwatch.value(count).filter(|n| *n >= 3.0)
     });
