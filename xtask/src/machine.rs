@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 /// A program the tests start, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("cc", "build-essential"),
+    // The allocator is built by it.
+    ("make", "build-essential"),
     ("dockerd", "docker.io"),
     ("docker", "docker.io"),
     ("busybox", "busybox-static"),
     ("amtool", "prometheus-alertmanager"),
     ("promtool", "prometheus"),
+    ("vmagent", "victoria-metrics"),
     ("aiosmtpd", "python3-aiosmtpd"),
     ("openssl", "openssl"),
 ];
