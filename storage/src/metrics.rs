@@ -30,10 +30,12 @@ mod head;
 mod head_others;
 mod head_series;
 mod head_times;
+mod histogram_bytes;
 mod histogram_column;
 mod ingest;
 #[cfg(test)]
 mod ingest_tests;
+mod matcher_bytes;
 #[cfg(test)]
 mod model_test;
 mod postings;

@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
-use model::{CounterResetHint, HPoint, Histogram, Span};
+use model::{HPoint, Histogram, Span};
 
 use super::column::{COLUMN_SAMPLES, decode_column, encode_values};
-use crate::bytes::{Malformed, Reader, put_bytes, put_signed, put_varint};
+use super::histogram_bytes::{
+    put_float, put_floats, put_kind, put_spans, read_float, read_floats, read_kind, read_spans,
+};
+use crate::bytes::{Malformed, Reader, put_bytes, put_varint};
 
 /// Values of a run decoded at once at most; bounds what damaged bytes can make a reader reserve.
 const RUN_VALUES_MAX: usize = 4 << 20;
@@ -131,48 +134,24 @@ fn value_mut(h: &mut Histogram, column: usize) -> Option<&mut f64> {
 }
 
 fn put_layout(out: &mut Vec<u8>, h: &Histogram) {
-    out.push(match h.counter_reset_hint {
-        CounterResetHint::Unknown => 0,
-        CounterResetHint::Reset => 1,
-        CounterResetHint::NotReset => 2,
-        CounterResetHint::Gauge => 3,
-    });
-    put_signed(out, h.schema.into());
-    out.extend_from_slice(&h.zero_threshold.to_bits().to_le_bytes());
+    put_kind(out, h.counter_reset_hint, h.schema);
+    put_float(out, h.zero_threshold);
     for (spans, buckets) in [
         (&h.positive_spans, &h.positive_buckets),
         (&h.negative_spans, &h.negative_buckets),
     ] {
-        put_varint(out, spans.len() as u64);
-        for span in spans {
-            put_signed(out, span.offset.into());
-            put_varint(out, span.length.into());
-        }
+        put_spans(out, spans);
         put_varint(out, buckets.len() as u64);
     }
-    put_varint(out, h.custom_values.len() as u64);
-    for bound in &h.custom_values {
-        out.extend_from_slice(&bound.to_bits().to_le_bytes());
-    }
+    put_floats(out, &h.custom_values);
 }
 
 fn read_layout(r: &mut Reader<'_>) -> Result<Histogram, Malformed> {
-    let counter_reset_hint = match r.u8()? {
-        0 => CounterResetHint::Unknown,
-        1 => CounterResetHint::Reset,
-        2 => CounterResetHint::NotReset,
-        3 => CounterResetHint::Gauge,
-        _ => return Err(Malformed),
-    };
-    let schema = i32::try_from(r.signed()?).map_err(|_| Malformed)?;
-    let zero_threshold = f64::from_bits(r.u64()?);
-    let (positive_spans, positive_buckets) = read_spans(r)?;
-    let (negative_spans, negative_buckets) = read_spans(r)?;
-    let bounds = r.count(8)?;
-    let mut custom_values = Vec::with_capacity(bounds);
-    for _ in 0..bounds {
-        custom_values.push(f64::from_bits(r.u64()?));
-    }
+    let (counter_reset_hint, schema) = read_kind(r)?;
+    let zero_threshold = read_float(r)?;
+    let (positive_spans, positive_buckets) = read_side(r)?;
+    let (negative_spans, negative_buckets) = read_side(r)?;
+    let custom_values = read_floats(r)?;
     Ok(Histogram {
         counter_reset_hint,
         schema,
@@ -186,15 +165,8 @@ fn read_layout(r: &mut Reader<'_>) -> Result<Histogram, Malformed> {
     })
 }
 
-fn read_spans(r: &mut Reader<'_>) -> Result<(Vec<Span>, Vec<f64>), Malformed> {
-    let count = r.count(2)?;
-    let mut spans = Vec::with_capacity(count);
-    for _ in 0..count {
-        spans.push(Span {
-            offset: i32::try_from(r.signed()?).map_err(|_| Malformed)?,
-            length: u32::try_from(r.varint()?).map_err(|_| Malformed)?,
-        });
-    }
+fn read_side(r: &mut Reader<'_>) -> Result<(Vec<Span>, Vec<f64>), Malformed> {
+    let spans = read_spans(r)?;
     // Each bucket's column follows with two bytes at least.
     let buckets = r.count(2)?;
     Ok((spans, vec![0.0; buckets]))
@@ -203,6 +175,7 @@ fn read_spans(r: &mut Reader<'_>) -> Result<(Vec<Span>, Vec<f64>), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::CounterResetHint;
     use proptest::prelude::*;
 
     fn bits(h: &Histogram) -> String {

@@ -9,9 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use model::{Labels, MatchOp, Matcher, TimeRange, Timestamp};
+use model::{Labels, Matcher, TimeRange, Timestamp};
 
-use crate::bytes::{Malformed, Reader, put_bytes, put_signed, put_varint};
+use super::matcher_bytes::{put_matchers, read_matchers};
+use crate::bytes::{Malformed, Reader, put_signed, put_varint};
 use crate::disk::Disk;
 
 const MAGIC: [u8; 4] = *b"SWTB";
@@ -65,17 +66,7 @@ fn encode(tombstones: &[Tombstone]) -> Vec<u8> {
         put_varint(&mut out, t.below);
         put_signed(&mut out, t.range.0);
         put_signed(&mut out, t.range.1);
-        put_varint(&mut out, t.matchers.len() as u64);
-        for m in &t.matchers {
-            out.push(match m.op() {
-                MatchOp::Equal => 0,
-                MatchOp::NotEqual => 1,
-                MatchOp::Regex => 2,
-                MatchOp::NotRegex => 3,
-            });
-            put_bytes(&mut out, m.name().as_bytes());
-            put_bytes(&mut out, m.value().as_bytes());
-        }
+        put_matchers(&mut out, &t.matchers);
     }
     let crc = crc32fast::hash(&out);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -96,22 +87,10 @@ fn decode(bytes: &[u8]) -> Result<Vec<Tombstone>, Malformed> {
     for _ in 0..count {
         let below = r.varint()?;
         let range = (r.signed()?, r.signed()?);
-        let mut matchers = Vec::new();
-        for _ in 0..r.count(3)? {
-            let op = match r.u8()? {
-                0 => MatchOp::Equal,
-                1 => MatchOp::NotEqual,
-                2 => MatchOp::Regex,
-                3 => MatchOp::NotRegex,
-                _ => return Err(Malformed),
-            };
-            let (name, value) = (r.text()?, r.text()?);
-            matchers.push(Matcher::new(name, op, value).map_err(|_| Malformed)?);
-        }
         tombstones.push(Tombstone {
             below,
             range,
-            matchers,
+            matchers: read_matchers(&mut r)?,
         });
     }
     Ok(tombstones)
@@ -194,6 +173,7 @@ pub(crate) fn join(mut ranges: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::MatchOp;
     use proptest::prelude::*;
 
     #[test]

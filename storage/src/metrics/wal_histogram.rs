@@ -4,8 +4,11 @@
 use std::sync::Arc;
 
 use model::HPoint;
-use model::histogram::{CounterResetHint, Histogram, Span};
+use model::histogram::Histogram;
 
+use super::histogram_bytes::{
+    put_float, put_floats, put_kind, put_spans, read_float, read_floats, read_kind, read_spans,
+};
 use crate::bytes::{Malformed, Reader, put_signed, put_varint};
 
 /// Largest run of histograms after decompression that a reader believes.
@@ -13,43 +16,28 @@ const RUN_BYTES_MAX: usize = 64 << 20;
 
 /// Appends one histogram; every float keeps its bits.
 pub(crate) fn put_histogram(out: &mut Vec<u8>, h: &Histogram) {
-    out.push(match h.counter_reset_hint {
-        CounterResetHint::Unknown => 0,
-        CounterResetHint::Reset => 1,
-        CounterResetHint::NotReset => 2,
-        CounterResetHint::Gauge => 3,
-    });
-    put_signed(out, h.schema.into());
+    put_kind(out, h.counter_reset_hint, h.schema);
     for v in [h.zero_threshold, h.zero_count, h.count, h.sum] {
-        out.extend_from_slice(&v.to_bits().to_le_bytes());
+        put_float(out, v);
     }
     for spans in [&h.positive_spans, &h.negative_spans] {
-        put_varint(out, spans.len() as u64);
-        for span in spans {
-            put_signed(out, span.offset.into());
-            put_varint(out, span.length.into());
-        }
+        put_spans(out, spans);
     }
     for values in [&h.positive_buckets, &h.negative_buckets, &h.custom_values] {
-        put_varint(out, values.len() as u64);
-        for v in values {
-            out.extend_from_slice(&v.to_bits().to_le_bytes());
-        }
+        put_floats(out, values);
     }
 }
 
 /// Reads what [`put_histogram`] wrote.
 pub(crate) fn read_histogram(r: &mut Reader<'_>) -> Result<Histogram, Malformed> {
-    let counter_reset_hint = match r.u8()? {
-        0 => CounterResetHint::Unknown,
-        1 => CounterResetHint::Reset,
-        2 => CounterResetHint::NotReset,
-        3 => CounterResetHint::Gauge,
-        _ => return Err(Malformed),
-    };
-    let schema = i32::try_from(r.signed()?).map_err(|_| Malformed)?;
-    let [zero_threshold, zero_count, count, sum] = [float(r)?, float(r)?, float(r)?, float(r)?];
-    let (positive_spans, negative_spans) = (spans(r)?, spans(r)?);
+    let (counter_reset_hint, schema) = read_kind(r)?;
+    let [zero_threshold, zero_count, count, sum] = [
+        read_float(r)?,
+        read_float(r)?,
+        read_float(r)?,
+        read_float(r)?,
+    ];
+    let (positive_spans, negative_spans) = (read_spans(r)?, read_spans(r)?);
     Ok(Histogram {
         counter_reset_hint,
         schema,
@@ -59,30 +47,10 @@ pub(crate) fn read_histogram(r: &mut Reader<'_>) -> Result<Histogram, Malformed>
         sum,
         positive_spans,
         negative_spans,
-        positive_buckets: floats(r)?,
-        negative_buckets: floats(r)?,
-        custom_values: floats(r)?,
+        positive_buckets: read_floats(r)?,
+        negative_buckets: read_floats(r)?,
+        custom_values: read_floats(r)?,
     })
-}
-
-fn float(r: &mut Reader<'_>) -> Result<f64, Malformed> {
-    Ok(f64::from_bits(r.u64()?))
-}
-
-fn floats(r: &mut Reader<'_>) -> Result<Vec<f64>, Malformed> {
-    let count = r.count(8)?;
-    (0..count).map(|_| float(r)).collect()
-}
-
-fn spans(r: &mut Reader<'_>) -> Result<Vec<Span>, Malformed> {
-    let count = r.count(2)?;
-    let span = |r: &mut Reader<'_>| {
-        Ok(Span {
-            offset: i32::try_from(r.signed()?).map_err(|_| Malformed)?,
-            length: u32::try_from(r.varint()?).map_err(|_| Malformed)?,
-        })
-    };
-    (0..count).map(|_| span(r)).collect()
 }
 
 /// A run of histograms: varint bytes before compression, then zstd of instants and
@@ -138,6 +106,7 @@ pub(crate) fn same_bits(a: &Histogram, b: &Histogram) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::histogram::{CounterResetHint, Span};
     use proptest::prelude::*;
 
     fn floats() -> impl Strategy<Value = Vec<f64>> {

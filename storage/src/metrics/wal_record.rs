@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use model::{Histogram, MatchOp, Matcher, TimeRange, Timestamp};
+use model::{Histogram, Matcher, TimeRange, Timestamp};
 
-use crate::bytes::{Malformed, Reader, put_bytes, put_signed, put_varint};
+use super::matcher_bytes::{put_matchers, read_matchers};
+use crate::bytes::{Malformed, Reader, put_signed, put_varint};
 
 /// The types of records.
 pub(crate) const BATCH: u8 = 5;
@@ -97,17 +98,7 @@ pub(crate) fn encode_deletion(sets: &[Vec<Matcher>], range: TimeRange) -> Vec<u8
     put_signed(&mut out, range.end.millis());
     put_varint(&mut out, sets.len() as u64);
     for matchers in sets {
-        put_varint(&mut out, matchers.len() as u64);
-        for m in matchers {
-            out.push(match m.op() {
-                MatchOp::Equal => 0,
-                MatchOp::NotEqual => 1,
-                MatchOp::Regex => 2,
-                MatchOp::NotRegex => 3,
-            });
-            put_bytes(&mut out, m.name().as_bytes());
-            put_bytes(&mut out, m.value().as_bytes());
-        }
+        put_matchers(&mut out, matchers);
     }
     out
 }
@@ -118,19 +109,7 @@ pub(crate) fn decode_deletion(payload: &[u8]) -> Result<(Vec<Vec<Matcher>>, Time
     let end = Timestamp::from_millis(r.signed()?);
     let mut sets = Vec::new();
     for _ in 0..r.count(1)? {
-        let mut matchers = Vec::new();
-        for _ in 0..r.count(3)? {
-            let op = match r.u8()? {
-                0 => MatchOp::Equal,
-                1 => MatchOp::NotEqual,
-                2 => MatchOp::Regex,
-                3 => MatchOp::NotRegex,
-                _ => return Err(Malformed),
-            };
-            let (name, value) = (r.text()?, r.text()?);
-            matchers.push(Matcher::new(name, op, value).map_err(|_| Malformed)?);
-        }
-        sets.push(matchers);
+        sets.push(read_matchers(&mut r)?);
     }
     Ok((sets, TimeRange { start, end }))
 }
