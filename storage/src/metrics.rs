@@ -56,6 +56,7 @@ mod wal_record;
 #[cfg(test)]
 mod wal_tests;
 mod wal_value;
+mod window_edges;
 mod xor;
 
 use std::io;

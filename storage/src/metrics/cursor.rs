@@ -184,6 +184,11 @@ impl Feed {
         }
     }
 
+    /// Whether its points stand for buckets.
+    pub(crate) fn is_rollup(&self) -> bool {
+        matches!(&self.source, Source::Block { block, .. } if block.resolution_ms > 0)
+    }
+
     /// Bytes on the heap before anything is decoded.
     pub(crate) fn heap_bytes(&self) -> usize {
         match &self.source {

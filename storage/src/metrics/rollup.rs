@@ -23,10 +23,12 @@ pub(crate) fn is_counter(labels: &Labels) -> bool {
 
 /// Keeps of each bucket (instants that `resolution_ms` divides alike) the last sample, the
 /// last histogram, a staleness marker at its end and, of a counter, the sample before each
-/// reset: the increase over whole buckets is what it was.
+/// reset and the first one after a bucket without any: the increase is what it was.
 pub(crate) fn roll_up(samples: &Samples, resolution_ms: i64, counter: bool) -> Rolled {
     let mut rolled = Rolled::default();
     let bucket_of = |t: i64| t.div_euclid(resolution_ms);
+    // The bucket with which the series went on.
+    let mut next = None;
     for bucket in samples
         .floats
         .chunk_by(|a, b| bucket_of(a.t) == bucket_of(b.t))
@@ -34,12 +36,22 @@ pub(crate) fn roll_up(samples: &Samples, resolution_ms: i64, counter: bool) -> R
         let (mut sum, mut count) = (0.0, 0.0);
         let (mut min, mut max) = (f64::NAN, f64::NAN);
         let mut last: Option<FPoint> = None;
+        let here = bucket_of(bucket[0].t);
+        let is_start = counter && next != Some(here);
+        next = bucket
+            .last()
+            .and_then(|p| (!is_stale(p.v)).then_some(here + 1));
         for p in bucket.iter().filter(|p| !is_stale(p.v)) {
-            if let Some(before) = last
-                && counter
-                && p.v < before.v
-            {
-                rolled.last.floats.push(before);
+            match last {
+                Some(before) if counter && p.v < before.v => {
+                    // The first one may be it.
+                    let known = rolled.last.floats.last();
+                    if known.is_none_or(|k| k.t < before.t) {
+                        rolled.last.floats.push(before);
+                    }
+                }
+                None if is_start => rolled.last.floats.push(*p),
+                _ => {}
             }
             sum += p.v;
             count += 1.0;
@@ -49,7 +61,9 @@ pub(crate) fn roll_up(samples: &Samples, resolution_ms: i64, counter: bool) -> R
             last = Some(*p);
         }
         if let Some(last) = last {
-            rolled.last.floats.push(last);
+            if rolled.last.floats.last().is_none_or(|k| k.t < last.t) {
+                rolled.last.floats.push(last);
+            }
             let at = |v| FPoint { t: last.t, v };
             rolled.sum.push(at(sum));
             rolled.count.push(at(count));
@@ -113,7 +127,7 @@ mod tests {
             (15, 5.0),
         ];
         let rolled = roll_up(&floats(&raw), 10, true);
-        let kept = [(2, 8.0), (6, 4.0), (9, 2.0), (15, 5.0)];
+        let kept = [(0, 1.0), (2, 8.0), (6, 4.0), (9, 2.0), (15, 5.0)];
         assert_eq!(pairs(&rolled.last.floats), kept);
         let increase = |points: &[(i64, f64)]| -> f64 {
             let step = |w: &[(i64, f64)]| {
@@ -125,7 +139,26 @@ mod tests {
             };
             points.windows(2).map(step).sum()
         };
-        assert_eq!(increase(&kept), increase(&raw[1..]));
+        assert_eq!(increase(&kept), increase(&raw));
+    }
+
+    #[test]
+    fn a_counter_keeps_its_first_sample_after_a_pause() {
+        let raw = [
+            (1, 3.0),
+            (8, 5.0),
+            (12, 6.0),
+            (14, 7.0),
+            (31, 9.0),
+            (37, 1.0),
+        ];
+        let rolled = roll_up(&floats(&raw), 10, true);
+        let kept = [(1, 3.0), (8, 5.0), (14, 7.0), (31, 9.0), (37, 1.0)];
+        assert_eq!(pairs(&rolled.last.floats), kept);
+        let ended = [(1, 3.0), (8, model::STALE_NAN), (12, 6.0), (14, 7.0)];
+        let rolled = roll_up(&floats(&ended), 10, true);
+        let times: Vec<i64> = rolled.last.floats.iter().map(|p| p.t).collect();
+        assert_eq!(times, [1, 8, 12, 14]);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use model::{
-    Hints, Labels, Matcher, ReadBounds, ReadError, SelectedSeries, Selection, TimeRange, Timestamp,
+    Hints, Labels, Matcher, ReadBounds, ReadError, SampleCursor, SelectedSeries, Selection,
+    TimeRange, Timestamp,
 };
 
 use super::MetricStore;
@@ -16,6 +17,7 @@ use super::chunk::Chunk;
 use super::cursor::{Cursor, Feed, Source};
 use super::rollup::is_counter;
 use super::tombstone::{Tombstone, deleted, join};
+use super::window_edges::{WindowEdges, Windows};
 use crate::telemetry::FileKind;
 
 /// Buckets that a window has at least where a roll-up answers instead of samples: what it is
@@ -76,9 +78,15 @@ impl MetricStore {
         }
         tally.check()?;
         let bounds = (range.start.millis(), range.end.millis());
-        let series = |(labels, sources)| SelectedSeries {
-            labels,
-            cursor: Box::new(Cursor::new(sources, bounds, Arc::clone(&self.watch))),
+        let windows = Windows::of(selection);
+        let series = |(labels, sources): Found| {
+            let windows = windows.filter(|_| sources.iter().any(Feed::is_rollup));
+            let cursor = Cursor::new(sources, bounds, Arc::clone(&self.watch));
+            let cursor: Box<dyn SampleCursor> = match windows {
+                Some(windows) => Box::new(WindowEdges::new(cursor, windows)),
+                None => Box::new(cursor),
+            };
+            SelectedSeries { labels, cursor }
         };
         Ok(found.into_iter().map(series).collect())
     }
