@@ -10,6 +10,7 @@ pub(crate) use arithmetic::{
     Incompatible, add, compact, detects_reset, difference, divide, equals, scale, subtract,
     to_schema, trim,
 };
-pub(crate) use buckets::{Bucket, all_buckets, is_custom};
+pub(crate) use buckets::is_custom;
+pub use buckets::{Bucket, all_buckets};
 pub(crate) use sum::HistogramSum;
 pub(crate) use text::describe;

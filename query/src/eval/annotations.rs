@@ -78,10 +78,9 @@ const WARNING: &str = "PromQL warning: ";
 fn forced_text(metric: &str, f: &ForcedMonotonicity) -> String {
     let g = model::number::format_sprint;
     let mut text = "PromQL info: input to histogram_quantile needed to be fixed for monotonicity \
-         (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) \
-         for metric name "
+         (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
         .to_owned();
-    text.push_str(&go_quote(metric));
+    text.push_str(&for_metric(metric));
     text.push_str(&format!(
         ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
         g(f.bucket_min),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::Histogram;
-use model::histogram::CounterResetHint;
+use model::histogram::{CounterResetHint, exponential_bound};
 
 use super::buckets::{Indexed, is_custom, negative, negatives, pack, positive, positives};
 
@@ -79,16 +79,37 @@ fn combine(h: &mut Histogram, other: &Histogram, sign: f64) -> Result<Notes, Inc
         set_positive(h, &merged(&own, &theirs, sign));
         return Ok(notes);
     }
-    let mut theirs = other.clone();
-    same_zero_bucket(h, &mut theirs);
-    h.zero_count += sign * theirs.zero_count;
-    let schema = h.schema.min(theirs.schema);
+    h.zero_count += sign * same_zero_bucket(h, other);
+    let schema = h.schema.min(other.schema);
     let own = to_schema(h, schema);
-    let theirs = to_schema(&theirs, schema);
+    let theirs = Sides::beyond_zero(other, schema, h.zero_threshold);
     h.schema = schema;
-    set_positive(h, &merged(&positives(&own), &positives(&theirs), sign));
-    set_negative(h, &merged(&negatives(&own), &negatives(&theirs), sign));
+    set_positive(h, &merged(&positives(&own), &theirs.positive, sign));
+    set_negative(h, &merged(&negatives(&own), &theirs.negative, sign));
     Ok(notes)
+}
+
+/// The buckets of a histogram as another one sees them, empty ones included.
+pub(super) struct Sides {
+    pub(super) positive: Indexed,
+    pub(super) negative: Indexed,
+}
+
+impl Sides {
+    /// Those of `h` at `schema`, which is not finer than its own, from the first one on that
+    /// reaches further than the zero threshold `zero`.
+    pub(super) fn beyond_zero(h: &Histogram, schema: i32, zero: f64) -> Sides {
+        let seen = |buckets: Indexed| {
+            let mut buckets = coarse(buckets, h.schema, schema);
+            let inside = buckets.partition_point(|(i, _)| exponential_bound(*i, schema) <= zero);
+            buckets.drain(..inside);
+            buckets
+        };
+        Sides {
+            positive: seen(positives(h)),
+            negative: seen(negatives(h)),
+        }
+    }
 }
 
 /// `true` when one side says that the counter was reset and the other that it was not.
@@ -140,19 +161,23 @@ pub(crate) fn to_schema(h: &Histogram, schema: i32) -> Histogram {
     if is_custom(h) || schema >= h.schema {
         return out;
     }
-    let shift = (h.schema - schema).min(31);
-    let coarse = |buckets: Indexed| {
-        let mut sum: BTreeMap<i32, f64> = BTreeMap::new();
-        for (index, count) in buckets {
-            *sum.entry(((index.saturating_sub(1)) >> shift) + 1)
-                .or_default() += count;
-        }
-        sum.into_iter().collect::<Indexed>()
-    };
-    set_positive(&mut out, &coarse(positives(h)));
-    set_negative(&mut out, &coarse(negatives(h)));
+    set_positive(&mut out, &coarse(positives(h), h.schema, schema));
+    set_negative(&mut out, &coarse(negatives(h), h.schema, schema));
     out.schema = schema;
     out
+}
+
+fn coarse(buckets: Indexed, from: i32, to: i32) -> Indexed {
+    let shift = from.saturating_sub(to).clamp(0, 31);
+    if shift == 0 {
+        return buckets;
+    }
+    let mut sum: BTreeMap<i32, f64> = BTreeMap::new();
+    for (index, count) in buckets {
+        *sum.entry(((index.saturating_sub(1)) >> shift) + 1)
+            .or_default() += count;
+    }
+    sum.into_iter().collect()
 }
 
 /// What the zero bucket counts when widened to at least `threshold`, and how wide it must be
@@ -203,15 +228,18 @@ pub(super) fn widen_zero(h: &mut Histogram, threshold: f64) {
     (h.zero_count, h.zero_threshold) = (count, threshold);
 }
 
-fn same_zero_bucket(a: &mut Histogram, b: &mut Histogram) {
+/// Widens the zero bucket of `h` to one that also suits `other`; tells what `other` counts in it.
+pub(super) fn same_zero_bucket(h: &mut Histogram, other: &Histogram) -> f64 {
+    let (mut count, mut threshold) = (other.zero_count, other.zero_threshold);
     // Each round widens one of them to a bucket's bound; NaN thresholds end it too.
-    while a.zero_threshold < b.zero_threshold || b.zero_threshold < a.zero_threshold {
-        if a.zero_threshold < b.zero_threshold {
-            widen_zero(a, b.zero_threshold);
+    while h.zero_threshold < threshold || threshold < h.zero_threshold {
+        if h.zero_threshold < threshold {
+            widen_zero(h, threshold);
         } else {
-            widen_zero(b, a.zero_threshold);
+            (count, threshold) = widened_zero(other, h.zero_threshold);
         }
     }
+    count
 }
 
 fn map_counts(h: &mut Histogram, f: impl Fn(f64) -> f64) {
@@ -274,21 +302,14 @@ pub(crate) fn detects_reset(h: &Histogram, previous: &Histogram) -> bool {
     if h.count < previous.count || is_custom(h) != is_custom(previous) {
         return true;
     }
-    let shrank = |now: &Indexed, before: &Indexed| {
-        let now: BTreeMap<i32, f64> = now.iter().copied().collect();
-        before
-            .iter()
-            .any(|(i, n)| now.get(i).copied().unwrap_or(0.0) < *n)
-    };
     if is_custom(h) {
         if h.custom_values == previous.custom_values {
             return shrank(&positives(h), &positives(previous));
         }
         let common = common_bounds(&h.custom_values, &previous.custom_values);
-        return shrank(
-            &rebound(&positives(h), &h.custom_values, &common),
-            &rebound(&positives(previous), &previous.custom_values, &common),
-        );
+        let now = rebound(&positives(h), &h.custom_values, &common);
+        let before = rebound(&positives(previous), &previous.custom_values, &common);
+        return merged(&now, &before, -1.0).iter().any(|(_, n)| *n < 0.0);
     }
     if h.schema > previous.schema || h.zero_threshold < previous.zero_threshold {
         return true;
@@ -297,15 +318,92 @@ pub(crate) fn detects_reset(h: &Histogram, previous: &Histogram) -> bool {
     if threshold != h.zero_threshold || h.zero_count < zero_before {
         return true;
     }
-    let mut before = previous.clone();
-    if before.zero_threshold < h.zero_threshold {
-        widen_zero(&mut before, h.zero_threshold);
+    let now = Sides::beyond_zero(h, h.schema, h.zero_threshold);
+    let before = Sides::beyond_zero(previous, h.schema, h.zero_threshold);
+    shrank(&now.positive, &before.positive) || shrank(&now.negative, &before.negative)
+}
+
+/// Whether a bucket counts less than before, or one that counted is gone. Behind the last
+/// bucket of `now` upstream looks at one more of those before, whatever follows.
+fn shrank(now: &Indexed, before: &Indexed) -> bool {
+    let mut rest = now.iter().peekable();
+    for (index, n) in before {
+        while rest.next_if(|(i, _)| i < index).is_some() {}
+        match rest.peek() {
+            None => return *n != 0.0,
+            Some((i, count)) if i == index => {
+                if count < n {
+                    return true;
+                }
+            }
+            Some(_) => {
+                if *n != 0.0 {
+                    return true;
+                }
+            }
+        }
     }
-    let before = to_schema(&before, h.schema);
-    shrank(&positives(h), &positives(&before)) || shrank(&negatives(h), &negatives(&before))
+    false
 }
 
 /// Keeps observations up to `bound` (`upper`) or from it on.
 pub(crate) fn trim(h: &mut Histogram, bound: f64, upper: bool) {
     super::trim::trim(h, bound, upper);
+}
+
+#[cfg(test)]
+mod tests {
+    use model::histogram::Span;
+
+    use super::*;
+
+    fn exponential(schema: i32, zero: (f64, f64), offset: i32, buckets: &[f64]) -> Histogram {
+        Histogram {
+            schema,
+            count: zero.1 + buckets.iter().sum::<f64>(),
+            zero_threshold: zero.0,
+            zero_count: zero.1,
+            positive_spans: vec![Span {
+                offset,
+                length: buckets.len() as u32,
+            }],
+            positive_buckets: buckets.to_vec(),
+            ..Histogram::default()
+        }
+    }
+
+    #[test]
+    fn buckets_of_the_other_inside_the_zero_bucket_are_not_added() {
+        // (0.25, 0.5] and (0.5, 1] of both, the zero bucket reaches to 0.5.
+        let mut h = exponential(0, (0.5, 1.0), -1, &[2.0, 3.0]);
+        let other = h.clone();
+        assert!(add(&mut h, &other).is_ok());
+        assert_eq!((h.zero_count, h.positive_buckets), (2.0, vec![2.0, 6.0]));
+    }
+
+    #[test]
+    fn a_wider_zero_bucket_takes_the_fine_buckets_but_leaves_the_coarse_one_whole() {
+        // Zero reaches to 2^-0.5; at schema 0 the bucket (0.5, 1] holds both of the other's.
+        let mut h = exponential(0, (exponential_bound(-1, 1), 1.0), 1, &[1.0]);
+        let other = exponential(1, (0.0, 0.0), -1, &[4.0, 8.0]);
+        assert!(add(&mut h, &other).is_ok());
+        assert_eq!((h.zero_count, h.positive_buckets), (5.0, vec![12.0, 1.0]));
+    }
+
+    #[test]
+    fn a_bucket_that_counted_and_is_gone_is_a_reset() {
+        let check = |now: &[f64], before: &[f64], reset: bool| {
+            let mut h = exponential(0, (0.0, 0.0), 0, now);
+            h.count = 100.0;
+            let before = exponential(0, (0.0, 0.0), 0, before);
+            assert_eq!(detects_reset(&h, &before), reset, "{now:?} {before:?}");
+        };
+        check(&[1.0, 2.0], &[1.0, 2.0], false);
+        check(&[1.0, 2.0], &[1.0, 3.0], true);
+        check(&[1.0], &[1.0, 1.0], true);
+        check(&[1.0], &[1.0, 0.0], false);
+        check(&[], &[0.0, 5.0], false);
+        check(&[], &[5.0], true);
+        check(&[1.0], &[], false);
+    }
 }

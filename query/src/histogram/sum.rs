@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use model::Histogram;
 
 use super::arithmetic::{
-    Incompatible, Notes, add, combine_hints, common_bounds, compact, divide, rebound, scale,
-    set_negative, set_positive, to_schema, widen_zero,
+    Incompatible, Notes, Sides, add, combine_hints, common_bounds, compact, divide, rebound,
+    same_zero_bucket, scale, set_negative, set_positive, to_schema, widen_zero,
 };
 use super::buckets::{Indexed, is_custom, negatives, positives};
 use crate::eval::Kahan;
@@ -119,20 +119,17 @@ impl HistogramSum {
     /// Gives sum, rest and `other` the same zero bucket and schema.
     fn same_layout(&mut self, other: &mut Histogram) {
         let (sum, lost) = (&mut self.sum, &mut self.lost);
-        while sum.zero_threshold < other.zero_threshold || other.zero_threshold < sum.zero_threshold
-        {
-            if sum.zero_threshold < other.zero_threshold {
-                widen_zero(sum, other.zero_threshold);
-            } else {
-                widen_zero(other, sum.zero_threshold);
-            }
-        }
+        other.zero_count = same_zero_bucket(sum, other);
         if lost.zero_threshold < sum.zero_threshold {
             widen_zero(lost, sum.zero_threshold);
             lost.zero_threshold = sum.zero_threshold;
         }
         let schema = sum.schema.min(other.schema);
-        for part in [sum, lost, other] {
+        let theirs = Sides::beyond_zero(other, schema, sum.zero_threshold);
+        set_positive(other, &theirs.positive);
+        set_negative(other, &theirs.negative);
+        other.schema = schema;
+        for part in [sum, lost] {
             *part = to_schema(part, schema);
         }
     }

@@ -3,7 +3,7 @@
 use model::Histogram;
 use model::number::format_sprint;
 
-use super::buckets::all_buckets;
+use super::buckets::listed;
 
 /// `{count:20, sum:10, [-2,-1):2, (0.5,1]:1}`; empty buckets are left out.
 pub(crate) fn describe(h: &Histogram) -> String {
@@ -12,7 +12,7 @@ pub(crate) fn describe(h: &Histogram) -> String {
         format_sprint(h.count),
         format_sprint(h.sum)
     );
-    for b in all_buckets(h).iter().filter(|b| b.count != 0.0) {
+    for b in listed(h).iter().filter(|b| b.count != 0.0) {
         out.push_str(&format!(
             ", {}{},{}{}:{}",
             if b.lower_inclusive { '[' } else { '(' },

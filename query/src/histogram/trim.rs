@@ -44,6 +44,13 @@ pub(super) fn trim(h: &mut Histogram, bound: f64, upper: bool) {
         }
         left.count
     };
+    let new_pos: Indexed = pos
+        .iter()
+        .map(|(i, n)| {
+            let b = positive(h, *i, *n);
+            (*i, keep(b.lower, b.upper, *n, spread))
+        })
+        .collect();
     let new_neg: Indexed = neg
         .iter()
         .map(|(i, n)| {
@@ -58,16 +65,13 @@ pub(super) fn trim(h: &mut Histogram, bound: f64, upper: bool) {
         (true, false) => (-zero, 0.0),
         _ => (-zero, zero),
     };
-    let zero_count = keep(zero_lower, zero_upper, h.zero_count, Spread::Linear);
+    let zero_count = if h.zero_count > 0.0 {
+        keep(zero_lower, zero_upper, h.zero_count, Spread::Linear)
+    } else {
+        h.zero_count
+    };
     // Nothing is known to be on the right side of NaN; a share of the zero bucket would be.
     let unknown = bound.is_nan() && h.zero_count > 0.0;
-    let new_pos: Indexed = pos
-        .iter()
-        .map(|(i, n)| {
-            let b = positive(h, *i, *n);
-            (*i, keep(b.lower, b.upper, *n, spread))
-        })
-        .collect();
     if zero_count == h.zero_count && new_pos == pos && new_neg == neg {
         return;
     }

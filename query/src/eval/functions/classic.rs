@@ -141,6 +141,12 @@ impl Evaluator<'_> {
         out: &mut Vec<Series>,
     ) -> Result<(), EvalError> {
         let name = group.labels.metric_name();
+        // Upstream drops the name before it answers.
+        let known = if self.q.options.delayed_name_removal {
+            name
+        } else {
+            ""
+        };
         let mut buckets: Vec<(f64, Points<'_>)> = group
             .buckets
             .iter()
@@ -185,9 +191,11 @@ impl Evaluator<'_> {
                 (Some(h), true) => {
                     let note = |text: String| self.q.note(text, arg);
                     match question {
-                        Question::Quantile(q, _) => native::quantile(self.at(q, t), h, name, &note),
+                        Question::Quantile(q, _) => {
+                            native::quantile(self.at(q, t), h, known, &note)
+                        }
                         Question::Fraction(l, u) => {
-                            native::fraction(self.at(l, t), self.at(u, t), h, name, &note)
+                            native::fraction(self.at(l, t), self.at(u, t), h, known, &note)
                         }
                     }
                 }
@@ -204,7 +212,7 @@ impl Evaluator<'_> {
                                 last: t,
                                 count: 1,
                             };
-                            self.q.note_forced(name, forced);
+                            self.q.note_forced(known, forced);
                         }
                         answer
                     }

@@ -98,6 +98,7 @@ pub(super) fn quantile(q: f64, h: &Histogram, name: &str, note: &dyn Fn(String))
     if !forward {
         buckets.reverse();
     }
+    let mut buckets = buckets.into_iter();
     let mut rank = if forward { q } else { 1.0 - q } * h.count;
     let mut count = 0.0;
     // Counts without buckets fall back to this.
@@ -108,8 +109,8 @@ pub(super) fn quantile(q: f64, h: &Histogram, name: &str, note: &dyn Fn(String))
         upper_inclusive: false,
         count: 0.0,
     };
-    for next in &buckets {
-        b = *next;
+    for next in buckets.by_ref() {
+        b = next;
         count += b.count;
         if b.count != 0.0 && count >= rank {
             break;
@@ -135,15 +136,22 @@ pub(super) fn quantile(q: f64, h: &Histogram, name: &str, note: &dyn Fn(String))
         }
         return b.upper;
     }
-    // Infinities of both signs make the sum NaN too, but are all in buckets.
-    if has_nan && buckets.iter().map(|b| b.count).sum::<f64>() < h.count {
-        note(annotations::quantile_nan_skew(name));
-    }
     rank = if forward {
         rank - (count - b.count)
     } else {
         count - rank
     };
+    if has_nan {
+        // As upstream has it, the answer is then interpolated in the last bucket of all.
+        for next in buckets {
+            b = next;
+            count += b.count;
+        }
+        // Infinities of both signs make the sum NaN too, but are all in buckets.
+        if count < h.count {
+            note(annotations::quantile_nan_skew(name));
+        }
+    }
     let share = rank / b.count;
     if custom || (b.lower <= 0.0 && b.upper >= 0.0) {
         return b.lower + (b.upper - b.lower) * share;
@@ -179,39 +187,51 @@ pub(super) fn fraction(
     if counted < h.count {
         note(annotations::fraction_nan(name));
     }
+    let custom = histogram::is_custom(h);
     let rank_of = |v: f64| {
         let mut rank = 0.0;
         for b in &buckets {
             let mut b = *b;
+            // Custom buckets are positive ones: each that holds 0 is taken to begin there.
             let zero = b.lower <= 0.0 && b.upper >= 0.0;
-            clip_zero(h, &mut b);
-            let custom = histogram::is_custom(h);
-            if custom && b.lower == f64::NEG_INFINITY && b.upper > 0.0 {
-                b.lower = 0.0;
+            if zero {
+                match (h.negative_buckets.is_empty(), h.positive_buckets.is_empty()) {
+                    (true, false) => b.lower = 0.0,
+                    (false, true) => b.upper = 0.0,
+                    _ => {}
+                }
             }
             if b.lower >= v {
-                return rank;
+                return Some(rank);
             }
             if b.upper > v {
-                return rank + b.count * share_below(v, &b, custom || zero);
+                return Some(if custom || zero {
+                    linear_rank(v, rank, &b)
+                } else {
+                    rank + b.count * exponential_share(v, &b)
+                });
             }
             rank += b.count;
         }
-        counted
+        None
     };
-    (rank_of(upper).min(counted) - rank_of(lower).min(counted)) / h.count
+    // A rank that is NaN stays so.
+    let bounded = |rank: Option<f64>| match rank {
+        Some(rank) if rank > counted => counted,
+        Some(rank) => rank,
+        None => counted,
+    };
+    (bounded(rank_of(upper)) - bounded(rank_of(lower))) / h.count
 }
 
-fn share_below(v: f64, b: &Bucket, linear: bool) -> f64 {
+fn linear_rank(v: f64, rank: f64, b: &Bucket) -> f64 {
     if b.lower == f64::NEG_INFINITY {
-        return 1.0;
+        return b.count;
     }
-    if b.upper == f64::INFINITY {
-        return 0.0;
-    }
-    if linear {
-        return (v - b.lower) / (b.upper - b.lower);
-    }
+    rank + b.count * (v - b.lower) / (b.upper - b.lower)
+}
+
+fn exponential_share(v: f64, b: &Bucket) -> f64 {
     let (lower, upper, v_log) = (b.lower.abs().log2(), b.upper.abs().log2(), v.abs().log2());
     if v > 0.0 {
         (v_log - lower) / (upper - lower)
@@ -248,8 +268,8 @@ mod tests {
     #[test]
     fn infinities_of_both_signs_are_not_taken_for_nan_observations() {
         let h = histogram(4.0, f64::NAN, &[1.0, 2.0, 1.0]);
-        let (v, notes) = noted(|note| quantile(0.25, &h, "h", note));
-        assert_eq!((v, notes), (1.0, vec![]));
+        let (_, notes) = noted(|note| quantile(0.25, &h, "h", note));
+        assert_eq!(notes, Vec::<String>::new());
         let (v, notes) = noted(|note| fraction(0.0, 1.0, &h, "h", note));
         assert_eq!((v, notes), (0.25, vec![]));
         let nan = Histogram { count: 5.0, ..h };
@@ -278,5 +298,34 @@ mod tests {
         };
         let (v, notes) = noted(|note| quantile(1.0, &custom, "h", note));
         assert_eq!((v, notes), (2.0, vec![]));
+    }
+
+    #[test]
+    fn with_nan_in_the_sum_the_last_bucket_is_where_the_quantile_is_looked_for() {
+        // (0.5, 1], (1, 2], (2, 4]: rank 1 is all of the first bucket.
+        let h = histogram(5.0, f64::NAN, &[1.0, 2.0, 1.0]);
+        let (v, _) = noted(|note| quantile(0.2, &h, "h", note));
+        assert_eq!(v, 4.0);
+        let counted = Histogram { sum: 5.0, ..h };
+        let (v, _) = noted(|note| quantile(0.2, &counted, "h", note));
+        assert_eq!(v, 1.0);
+    }
+
+    #[test]
+    fn a_custom_bucket_that_holds_zero_begins_there() {
+        let h = Histogram {
+            schema: CUSTOM_BUCKETS_SCHEMA,
+            custom_values: vec![-4.0, -1.0, 3.0],
+            ..histogram(10.0, 1.0, &[1.0, 2.0, 3.0, 4.0])
+        };
+        let check = |lower: f64, upper: f64, expect: f64| {
+            let (v, _) = noted(|note| fraction(lower, upper, &h, "h", note));
+            assert_eq!(v, expect, "{lower} {upper}");
+        };
+        check(-0.5, 1.0, 0.1);
+        check(0.0, 3.0, 0.3);
+        check(-2.5, 0.0, 0.1);
+        check(f64::NEG_INFINITY, -5.0, 0.1);
+        check(f64::NEG_INFINITY, f64::INFINITY, 1.0);
     }
 }
