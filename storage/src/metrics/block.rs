@@ -182,6 +182,11 @@ impl Block {
         })
     }
 
+    /// Whether its samples were in no block before: it was flushed or imported.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.resolution_ms == 0 && self.replaces.is_empty()
+    }
+
     /// The range from its first sample to its end.
     pub(crate) fn range(&self) -> TimeRange {
         let last = self.end_t.saturating_sub(1);

@@ -27,6 +27,8 @@ pub(crate) struct BlockInfo {
     pub(crate) end_t: i64,
     /// 0 for raw samples.
     pub(crate) resolution_ms: i64,
+    /// Whether it replaces no others: it was flushed or imported.
+    pub(crate) is_fresh: bool,
 }
 
 /// When spans are over and how long they are.
@@ -85,6 +87,45 @@ pub(crate) fn choose(blocks: &[BlockInfo], schedule: &Schedule) -> Option<Vec<u6
     })
 }
 
+/// A roll-up that lacks samples, since those of a fresh block came after it was made: its number,
+/// first instant of its span and the one after its last. This goes before any merge, which would
+/// hide them in a block that is not fresh.
+pub(crate) fn choose_refresh(
+    blocks: &[BlockInfo],
+    resolution_ms: i64,
+    schedule: &Schedule,
+) -> Option<(u64, i64, i64)> {
+    let is_rollup = |b: &&BlockInfo| b.resolution_ms == resolution_ms;
+    blocks.iter().filter(is_rollup).find_map(|b| {
+        let start = b.start_t.div_euclid(schedule.span_ms) * schedule.span_ms;
+        let lacks = |raw: &BlockInfo| {
+            let touches = raw.start_t < b.end_t && raw.end_t > start;
+            raw.resolution_ms == 0 && raw.is_fresh && raw.number > b.number && touches
+        };
+        blocks
+            .iter()
+            .any(lacks)
+            .then_some((b.number, start, b.end_t))
+    })
+}
+
+/// Whether a roll-up of `resolution_ms` lacks samples of `block`: none was made of its span yet, or
+/// they came after it was.
+pub(crate) fn lacks(
+    block: &BlockInfo,
+    blocks: &[BlockInfo],
+    resolution_ms: i64,
+    span_ms: i64,
+) -> bool {
+    let start = block.start_t.div_euclid(span_ms) * span_ms;
+    let end = block.end_t.max(start.saturating_add(span_ms));
+    let touches =
+        |b: &&BlockInfo| b.resolution_ms == resolution_ms && b.start_t < end && b.end_t > start;
+    let mut made = blocks.iter().filter(touches).peekable();
+    block.resolution_ms == 0
+        && (made.peek().is_none() || made.any(|b| block.is_fresh && block.number > b.number))
+}
+
 /// The first span that is over, has raw samples in one block and no roll-up of `resolution_ms`
 /// yet: number of the block, first instant of the span and the one after its last.
 pub(crate) fn choose_rollup(
@@ -123,6 +164,7 @@ mod tests {
             start_t: start_h * HOUR,
             end_t: end_h * HOUR,
             resolution_ms: 0,
+            is_fresh: true,
         }
     }
 
@@ -173,5 +215,22 @@ mod tests {
         assert_eq!(choose(&blocks, 48), None);
         assert_eq!(choose(&blocks[..2], 40), Some((1, 0, 24 * HOUR)));
         assert_eq!(choose_rollup(&blocks, 300_000, 50 * HOUR, &at(60)), None);
+    }
+
+    #[test]
+    fn a_rollup_is_made_again_when_samples_came_after_it() {
+        let merged = |number| BlockInfo {
+            is_fresh: false,
+            ..raw(number, 0, 24)
+        };
+        let rollup = BlockInfo {
+            resolution_ms: 300_000,
+            ..raw(13, 1, 24)
+        };
+        let choose = |late| choose_refresh(&[merged(12), rollup, late], 300_000, &at(60));
+        assert_eq!(choose(raw(14, 0, 1)), Some((13, 0, 24 * HOUR)));
+        assert_eq!(choose(raw(11, 0, 1)), None);
+        assert_eq!(choose(raw(14, 24, 26)), None);
+        assert_eq!(choose(merged(14)), None);
     }
 }

@@ -8,13 +8,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use model::{Labels, ReadError, SampleCursor, Samples};
+use model::{FPoint, Labels, ReadError, SampleCursor, Samples};
 
 use super::block::{Block, BlockError, BlockSeries, GroupFrames};
 use super::block_frame::Kind;
 use super::block_writer::{BlockOptions, BlockWriter, SLICE_MS};
 use super::cursor::{Cursor, Feed, Source};
-use super::rollup::{is_counter, roll_up};
+use super::rollup::{Rolled, combine, is_counter, roll_up};
 use super::tombstone::Cuts;
 use crate::disk::Disk;
 use crate::health::Watch;
@@ -37,6 +37,23 @@ pub(crate) enum Output {
         resolution_ms: i64,
         range: (i64, i64),
     },
+    /// A roll-up in place of the one among the sources, with what was not there when that was
+    /// made.
+    Refreshed {
+        resolution_ms: i64,
+        range: (i64, i64),
+    },
+}
+
+impl Output {
+    /// Whether a source goes when this has been made.
+    pub(crate) fn replaces(self, source: &Block) -> bool {
+        match self {
+            Output::Merged => true,
+            Output::Rollup { .. } => false,
+            Output::Refreshed { .. } => source.resolution_ms > 0,
+        }
+    }
 }
 
 /// A merge under way.
@@ -81,7 +98,9 @@ impl Merge {
         let resolution_of_sources = blocks.first().map_or(0, |b| b.resolution_ms);
         let resolution_ms = match output {
             Output::Merged => resolution_of_sources,
-            Output::Rollup { resolution_ms, .. } => resolution_ms,
+            Output::Rollup { resolution_ms, .. } | Output::Refreshed { resolution_ms, .. } => {
+                resolution_ms
+            }
         };
         let options = BlockOptions {
             slice_ms: match resolution_ms {
@@ -90,14 +109,14 @@ impl Merge {
             },
             resolution_ms,
             level: LEVEL,
-            replaces: match output {
-                Output::Merged => blocks.iter().map(|b| b.number).collect(),
-                Output::Rollup { .. } => Vec::new(),
+            replaces: {
+                let replaced = blocks.iter().filter(|b| output.replaces(b));
+                replaced.map(|b| b.number).collect()
             },
         };
         let end_t = match output {
             Output::Merged => blocks.iter().map(|b| b.end_t).max().unwrap_or(0),
-            Output::Rollup { range, .. } => range.1,
+            Output::Rollup { range, .. } | Output::Refreshed { range, .. } => range.1,
         };
         let writer = BlockWriter::with_options(disk, &path.with_extension("tmp"), options)?;
         let scan = |block| Scan {
@@ -141,6 +160,10 @@ impl Merge {
             match self.output {
                 Output::Merged => self.merge(&labels, &sources)?,
                 Output::Rollup {
+                    resolution_ms,
+                    range,
+                }
+                | Output::Refreshed {
                     resolution_ms,
                     range,
                 } => {
@@ -284,28 +307,62 @@ impl Merge {
         resolution_ms: i64,
         range: (i64, i64),
     ) -> io::Result<()> {
-        let source = |(scan, series): &(usize, BlockSeries)| {
-            let block = Arc::clone(&self.scans[*scan].block);
-            let deleted = self.cuts.of(labels, block.number).into();
-            Source::Block {
-                block,
-                series: series.clone(),
-                kind: Kind::Floats,
-                deleted,
-            }
-        };
-        let sources = sources.iter().map(source).collect();
-        self.read(sources, (range.0, range.1 - 1))?;
+        let (raw, coarse): (Vec<_>, Vec<_>) = sources
+            .iter()
+            .partition(|(scan, _)| self.scans[*scan].block.resolution_ms == 0);
+        self.read(
+            self.sources_of(labels, &raw, Kind::Floats),
+            (range.0, range.1 - 1),
+        )?;
         let inside = |t: i64| range.0 <= t && t < range.1;
         self.samples.floats.retain(|p| inside(p.t));
         self.samples.histograms.retain(|p| inside(p.t));
-        let rolled = roll_up(&self.samples, resolution_ms, is_counter(labels));
+        let mut rolled = roll_up(&self.samples, resolution_ms, is_counter(labels));
+        if !coarse.is_empty() {
+            let mut numbers: [Vec<FPoint>; 4] = Default::default();
+            for (kind, points) in ROLLED.iter().zip(&mut numbers) {
+                let sources = self.sources_of(labels, &coarse, *kind);
+                self.read(sources, (i64::MIN, i64::MAX))?;
+                std::mem::swap(points, &mut self.samples.floats);
+            }
+            let sources = self.sources_of(labels, &coarse, Kind::Floats);
+            self.read(sources, (i64::MIN, i64::MAX))?;
+            let [sum, count, min, max] = numbers;
+            let before = Rolled {
+                last: std::mem::take(&mut self.samples),
+                sum,
+                count,
+                min,
+                max,
+            };
+            rolled = combine(before, rolled, resolution_ms);
+        }
         self.writer.add_samples(&rolled.last)?;
         let numbers = [&rolled.sum, &rolled.count, &rolled.min, &rolled.max];
         for (kind, points) in ROLLED.iter().zip(numbers) {
             self.writer.add_floats(*kind, points)?;
         }
         Ok(())
+    }
+
+    /// What one kind of a series is read from.
+    fn sources_of(
+        &self,
+        labels: &Labels,
+        places: &[&(usize, BlockSeries)],
+        kind: Kind,
+    ) -> Vec<Source> {
+        let source = |(scan, series): &&(usize, BlockSeries)| {
+            let block = Arc::clone(&self.scans[*scan].block);
+            let deleted = self.cuts.of(labels, block.number).into();
+            Source::Block {
+                block,
+                series: series.clone(),
+                kind,
+                deleted,
+            }
+        };
+        places.iter().map(source).collect()
     }
 
     /// A damaged piece is left out, reported, and its block set aside in the end instead of

@@ -15,7 +15,7 @@ use model::{Labels, Matcher, Samples, Selection, TimeRange, Timestamp};
 
 use super::MetricStore;
 use super::block::{Block, BlockError};
-use super::compact::{BlockInfo, Schedule, choose, choose_rollup, span_ms};
+use super::compact::{BlockInfo, Schedule, choose, choose_refresh, choose_rollup, lacks, span_ms};
 use super::compact_merge::{Merge, Output, Step};
 use super::directory::{block_path, remove_file};
 use super::tombstone::{Cuts, KeepRules, TOMBSTONES_MAX, Tombstone, tombstones_path, write};
@@ -95,14 +95,44 @@ pub struct Deleted {
     pub samples: u64,
 }
 
+fn info(b: &Arc<Block>) -> BlockInfo {
+    BlockInfo {
+        number: b.number,
+        start_t: b.start_t,
+        end_t: b.end_t,
+        resolution_ms: b.resolution_ms,
+        is_fresh: b.is_fresh(),
+    }
+}
+
 impl MetricStore {
-    /// What retention may choose from, with how long each is kept.
+    /// What retention may choose from, with how long each is kept: samples also until those
+    /// roll-ups have been made of them that are kept longer. An import may bring old ones.
     pub(crate) fn pieces_kept(&self, policy: &Policy) -> Vec<Piece> {
+        let compactor = self
+            .compactor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut pieces = self.pieces();
         let state = self.read();
+        let infos: Vec<BlockInfo> = state.blocks.iter().map(info).collect();
         for piece in &mut pieces {
-            let block = state.blocks.iter().find(|b| b.path == piece.path);
-            piece.keep = block.map(|b| policy.keep_of(b.resolution_ms));
+            let Some(block) = state.blocks.iter().find(|b| b.path == piece.path) else {
+                continue;
+            };
+            let mut keep = policy.keep_of(block.resolution_ms);
+            for rollup in &policy.rollups {
+                let resolution_ms = model::time::duration_millis(rollup.resolution);
+                let empty = Cause::Rollup(resolution_ms);
+                let span_ms = span_ms(policy.retention);
+                if resolution_ms > 0
+                    && !compactor.clean.contains(&(block.number, empty))
+                    && lacks(&info(block), &infos, resolution_ms, span_ms)
+                {
+                    keep = keep.max(rollup.retention);
+                }
+            }
+            piece.keep = Some(keep);
         }
         pieces
     }
@@ -202,12 +232,6 @@ impl MetricStore {
         compactor
             .clean
             .retain(|(number, _)| blocks.iter().any(|b| b.number == *number));
-        let info = |b: &Arc<Block>| BlockInfo {
-            number: b.number,
-            start_t: b.start_t,
-            end_t: b.end_t,
-            resolution_ms: b.resolution_ms,
-        };
         let infos: Vec<BlockInfo> = blocks.iter().map(info).collect();
         let schedule = Schedule {
             now: now.millis(),
@@ -230,6 +254,26 @@ impl MetricStore {
             let disk = self.disk.as_ref();
             Merge::begin(disk, &self.watch, path, sources, output, cuts).map(Some)
         };
+        let raw_within = |from: i64, to: i64| {
+            move |b: &&Arc<Block>| b.resolution_ms == 0 && b.start_t < to && b.end_t > from
+        };
+        for rollup in &policy.rollups {
+            let resolution_ms = model::time::duration_millis(rollup.resolution);
+            if resolution_ms > 0
+                && let Some((number, from, to)) = choose_refresh(&infos, resolution_ms, &schedule)
+            {
+                let before = blocks.iter().filter(|b| b.number == number);
+                let raw = blocks.iter().filter(raw_within(from, to));
+                let range = (from, to);
+                return begin(
+                    before.chain(raw).cloned().collect(),
+                    Output::Refreshed {
+                        resolution_ms,
+                        range,
+                    },
+                );
+            }
+        }
         if let Some(numbers) = choose(&infos, &schedule) {
             let chosen = blocks.iter().filter(|b| numbers.contains(&b.number));
             return begin(chosen.cloned().collect(), Output::Merged);
@@ -252,9 +296,8 @@ impl MetricStore {
                     choose_rollup(&wanted, resolution_ms, oldest, &schedule)
                 && to <= flushed_to
             {
-                let raw =
-                    |b: &&Arc<Block>| b.resolution_ms == 0 && b.start_t < to && b.end_t > from;
-                let sources = blocks.iter().filter(raw).cloned().collect();
+                let raw = blocks.iter().filter(raw_within(from, to));
+                let sources = raw.cloned().collect();
                 let range = (from, to);
                 return begin(
                     sources,
@@ -364,20 +407,18 @@ impl MetricStore {
                 );
             }
             let mut state = self.write();
-            if output == Output::Merged {
-                let gone = |b: &Arc<Block>| sources.iter().any(|(s, _)| s.number == b.number);
-                state.blocks.retain(|b| !gone(b));
-            }
+            let is_source = |b: &Arc<Block>| sources.iter().any(|(s, _)| s.number == b.number);
+            state
+                .blocks
+                .retain(|b| !(output.replaces(b) && is_source(b)));
             state.blocks.extend(block);
             state.blocks.sort_by_key(|b| (b.start_t, b.number));
         }
-        if output == Output::Merged {
-            for (source, damaged) in sources {
-                if *damaged {
-                    quarantine(self.disk.as_ref(), &source.path);
-                } else {
-                    remove_file(self.disk.as_ref(), &source.path);
-                }
+        for (source, damaged) in sources.iter().filter(|(s, _)| output.replaces(s)) {
+            if *damaged {
+                quarantine(self.disk.as_ref(), &source.path);
+            } else {
+                remove_file(self.disk.as_ref(), &source.path);
             }
         }
         Ok(())

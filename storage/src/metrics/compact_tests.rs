@@ -341,3 +341,114 @@ fn a_rollup_answers_where_the_samples_are_gone() {
         50 * HOUR - STEP
     );
 }
+
+#[test]
+fn samples_that_come_after_the_rollup_are_seen_at_once_and_get_into_it() {
+    let disk = FaultyDisk::default();
+    let config = crate::Config {
+        out_of_order_window: Duration::from_secs(48 * 3600),
+        ..crate::Config::default()
+    };
+    let store = MetricStore::open(
+        Arc::new(disk.clone()),
+        Watch::for_test(),
+        Path::new("/data"),
+        &config,
+    )
+    .unwrap();
+    fill(&store, 0..26);
+    let policy = Policy {
+        rollups: vec![Rollup {
+            resolution: Duration::from_secs(3600),
+            retention: Duration::from_secs(400 * 24 * 3600),
+        }],
+        ..policy()
+    };
+    settle(&store, 26 * HOUR, &policy);
+    let numbers = |is_rollup: bool| -> Vec<(u64, PathBuf)> {
+        let state = store.read();
+        let blocks = state.blocks.iter();
+        let blocks = blocks.filter(|b| (b.resolution_ms > 0) == is_rollup);
+        blocks.map(|b| (b.number, b.path.clone())).collect()
+    };
+    let coarse = || numbers(true);
+    let first = coarse();
+    assert_eq!(first.len(), 1);
+    let day = Selection {
+        range: TimeRange::new(at(0), at(DAY - 1)),
+        matchers: &[],
+        hints: Hints {
+            function: "max_over_time",
+            step_ms: HOUR,
+            window_ms: 4 * HOUR,
+            newest_only: false,
+        },
+    };
+    // The largest value of hour 3 of a series, and how many points answer for it.
+    let hour_3 = |i: i64| {
+        let mut found = store.select(&day).unwrap();
+        found.retain(|s| s.labels == labels(i));
+        let mut samples = Samples::default();
+        while found[0].cursor.next_run(&mut samples).unwrap() {}
+        let points = samples.floats.iter().filter(|p| p.t / HOUR == 3);
+        let values: Vec<f64> = points.map(|p| p.v).collect();
+        let highest = values.iter().copied().fold(f64::MIN, f64::max);
+        (values.len(), highest)
+    };
+    assert_eq!(hour_3(1).0, 1);
+    let late = Sample {
+        labels: labels(1),
+        at: at(3 * HOUR + 17),
+        value: 5000.0,
+    };
+    store.append(&vec![late].into(), at(26 * HOUR)).unwrap();
+    assert_eq!(hour_3(1), (61, 5000.0), "out of memory");
+    assert_eq!(hour_3(2).0, 1, "others stay with the roll-up");
+    store.flush_all().unwrap();
+    assert_eq!(hour_3(1), (61, 5000.0), "out of its block");
+    settle(&store, 26 * HOUR, &policy);
+    assert_eq!(hour_3(1), (1, 5000.0), "out of the roll-up");
+    let second = coarse();
+    assert_eq!(second.len(), 1);
+    assert_ne!(first, second);
+    for (_, path) in numbers(false) {
+        store.remove(&path);
+    }
+    assert_eq!(hour_3(1), (1, 5000.0));
+    settle(&store, 26 * HOUR, &policy);
+    assert_eq!(coarse(), second, "and that was all");
+}
+
+#[test]
+fn samples_older_than_they_are_kept_wait_until_they_are_rolled_up() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..26);
+    let policy = Policy {
+        rollups: [300, 3600]
+            .map(|seconds| Rollup {
+                resolution: Duration::from_secs(seconds),
+                retention: Duration::from_secs(400 * 24 * 3600),
+            })
+            .to_vec(),
+        ..policy()
+    };
+    let now = 100 * DAY;
+    store.maintain(at(now));
+    let due = || {
+        let mut pieces = store.pieces_kept(&policy);
+        pieces.retain(|p| {
+            let keep = p.keep.unwrap();
+            keep < policy.rollups[0].retention && p.end_ms + keep.as_millis() as i64 <= now
+        });
+        pieces.len()
+    };
+    assert_eq!(due(), 0);
+    settle(&store, now, &policy);
+    assert_eq!(due(), 2);
+    assert_eq!(
+        store.pieces_kept(&policy).len(),
+        2 + 2,
+        "a month is one roll-up"
+    );
+}

@@ -1,5 +1,7 @@
 //! One series made coarser. Semantics: `docs/formats/block.md`.
 
+use std::collections::BTreeMap;
+
 use model::{FPoint, HPoint, Labels, Samples, is_stale};
 
 /// A series of a roll-up. `last` are samples as they were; the others are one point for each
@@ -83,6 +85,69 @@ pub(crate) fn roll_up(samples: &Samples, resolution_ms: i64, counter: bool) -> R
     rolled
 }
 
+/// What two roll-ups have of one bucket.
+#[derive(Default)]
+struct Bucket {
+    floats: Vec<FPoint>,
+    /// Sum, number, smallest and largest; none where there is no float.
+    numbers: Option<[FPoint; 4]>,
+    histogram: Option<HPoint>,
+}
+
+impl Bucket {
+    fn count(&self) -> f64 {
+        self.numbers.map_or(0.0, |[_, count, ..]| count.v)
+    }
+}
+
+/// Of each bucket what was made of more samples, `after` of as many: raw samples that came late
+/// make a bucket fuller, and where they have gone, for their age, the roll-up before has more.
+pub(crate) fn combine(before: Rolled, after: Rolled, resolution_ms: i64) -> Rolled {
+    let mut all = buckets(before, resolution_ms);
+    for (at, bucket) in buckets(after, resolution_ms) {
+        let known = all.entry(at).or_default();
+        if bucket.count() >= known.count() {
+            known.floats = bucket.floats;
+            known.numbers = bucket.numbers;
+        }
+        let last = known.histogram.as_ref().map(|h| h.t);
+        if bucket.histogram.as_ref().map(|h| h.t) >= last {
+            known.histogram = bucket.histogram;
+        }
+    }
+    let mut rolled = Rolled::default();
+    for bucket in all.into_values() {
+        rolled.last.floats.extend(bucket.floats);
+        rolled.last.histograms.extend(bucket.histogram);
+        if let Some([sum, count, min, max]) = bucket.numbers {
+            rolled.sum.push(sum);
+            rolled.count.push(count);
+            rolled.min.push(min);
+            rolled.max.push(max);
+        }
+    }
+    rolled
+}
+
+fn buckets(rolled: Rolled, resolution_ms: i64) -> BTreeMap<i64, Bucket> {
+    let mut buckets: BTreeMap<i64, Bucket> = BTreeMap::new();
+    let bucket_of = |t: i64| t.div_euclid(resolution_ms);
+    for p in rolled.last.floats {
+        buckets.entry(bucket_of(p.t)).or_default().floats.push(p);
+    }
+    for p in rolled.last.histograms {
+        let bucket = buckets.entry(bucket_of(p.t)).or_default();
+        bucket.histogram = Some(p);
+    }
+    let numbers = rolled.sum.iter().zip(&rolled.count);
+    let numbers = numbers.zip(rolled.min.iter().zip(&rolled.max));
+    for ((sum, count), (min, max)) in numbers {
+        let bucket = buckets.entry(bucket_of(sum.t)).or_default();
+        bucket.numbers = Some([*sum, *count, *min, *max]);
+    }
+    buckets
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +224,23 @@ mod tests {
         let rolled = roll_up(&floats(&ended), 10, true);
         let times: Vec<i64> = rolled.last.floats.iter().map(|p| p.t).collect();
         assert_eq!(times, [1, 8, 12, 14]);
+    }
+
+    #[test]
+    fn of_two_rollups_the_one_of_more_samples_counts_bucket_by_bucket() {
+        let roll = |points: &[(i64, f64)]| roll_up(&floats(points), 10, false);
+        let before = roll(&[(1, 5.0), (9, 6.0), (12, 7.0), (13, 8.0)]);
+        let after = roll(&[(1, 5.0), (4, 9.0), (9, 6.0), (12, 1.0), (21, 2.0)]);
+        let expect = roll(&[
+            (1, 5.0),
+            (4, 9.0),
+            (9, 6.0),
+            (12, 7.0),
+            (13, 8.0),
+            (21, 2.0),
+        ]);
+        assert_eq!(combine(before.clone(), after, 10), expect);
+        assert_eq!(combine(before.clone(), Rolled::default(), 10), before);
     }
 
     #[test]

@@ -452,16 +452,19 @@ fn coarsest_ms(hints: &Hints) -> i64 {
     }
 }
 
-/// As [`merge`], when `coarser` answers instead of the others for the buckets that it has.
-fn merge_instead(mut found: Vec<Found>, coarser: Vec<Found>) -> Vec<Found> {
-    let places = coarser.iter().enumerate().map(|(i, (l, _))| (l, i));
-    let places: HashMap<&Labels, usize, RandomState> = places.collect();
+/// As [`merge`], when `coarser` answers instead of the others for the buckets that it has, unless
+/// it lacks some of the others' samples.
+fn merge_instead(mut found: Vec<Found>, mut coarser: Vec<Found>) -> Vec<Found> {
+    let places = coarser.iter().enumerate().map(|(i, (l, _))| (l.clone(), i));
+    let places: HashMap<Labels, usize, RandomState> = places.collect();
     for (labels, feeds) in &mut found {
         let Some(at) = places.get(labels) else {
             continue;
         };
+        let rolled = &mut coarser[*at].1;
+        rolled.retain(|feed| !feeds.iter().any(|raw| is_newer(&raw.source, &feed.source)));
         let mut covered: Vec<(i64, i64)> = Vec::new();
-        for feed in &coarser[*at].1 {
+        for feed in &*rolled {
             if let Source::Block { block, series, .. } = &feed.source {
                 let bucket = |t: i64| t.div_euclid(block.resolution_ms);
                 let first = bucket(series.first_t) * block.resolution_ms;
@@ -470,7 +473,28 @@ fn merge_instead(mut found: Vec<Found>, coarser: Vec<Found>) -> Vec<Found> {
         }
         cut(feeds, &covered);
     }
+    coarser.retain(|(_, feeds)| !feeds.is_empty());
     merge(coarser, found)
+}
+
+/// Whether raw samples came after a roll-up of their time was made.
+fn is_newer(raw: &Source, rollup: &Source) -> bool {
+    let Source::Block { block, series, .. } = rollup else {
+        return false;
+    };
+    let overlaps = |first_t, last_t| first_t <= series.last_t && last_t >= series.first_t;
+    match raw {
+        // What is rolled up has left the head, but for what came late.
+        Source::Head(chunks) => chunks.iter().any(|c| overlaps(c.first_t, c.last_t)),
+        Source::Block {
+            block: raw,
+            series: known,
+            ..
+        } => {
+            let is_later = raw.is_fresh() && raw.number > block.number;
+            is_later && overlaps(known.first_t, known.last_t)
+        }
+    }
 }
 
 /// Takes the samples in `ranges` (both ends inclusive) away.
@@ -485,7 +509,6 @@ fn cut(feeds: &mut Vec<Feed>, ranges: &[(i64, i64)]) {
             !is_gone(series, deleted)
         }
         Source::Head(chunks) => {
-            // What is rolled up has left the head, but for what came late.
             chunks.retain(|c| !ranges.iter().any(|r| r.0 <= c.first_t && c.last_t <= r.1));
             !chunks.is_empty()
         }
