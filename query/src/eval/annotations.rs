@@ -5,11 +5,27 @@ use std::collections::BTreeMap;
 use crate::Expr;
 use crate::promql::quote::go_quote;
 
-/// Collected texts, distinct by message; the position of the first is kept.
-#[derive(Debug, Default)]
+/// Collected texts, distinct by message; the place that is evaluated last is told.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Annotations {
-    found: BTreeMap<String, (usize, usize)>,
+    found: BTreeMap<String, Place>,
     forced: BTreeMap<String, ForcedMonotonicity>,
+}
+
+/// Where an expression is, in bytes and as line and column.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: usize,
+    end: usize,
+    position: (usize, usize),
+}
+
+impl Place {
+    /// Operands come before what is made of them, the left one before the right one; the order
+    /// in which threads and streams notice something does not matter.
+    fn is_later_than(self, other: Place) -> bool {
+        (self.end, other.start) > (other.end, self.start)
+    }
 }
 
 /// How far a classic histogram's buckets had to be raised, over all steps of one metric.
@@ -33,13 +49,48 @@ pub(crate) struct ForcedMonotonicity {
 
 impl Annotations {
     pub(crate) fn add(&mut self, message: String, at: &Expr) {
-        self.found.entry(message).or_insert_with(|| at.position());
+        if let Some(known) = self.found.get(&message)
+            && (known.start, known.end) == (at.span.start, at.span.end)
+        {
+            return;
+        }
+        self.put(
+            message,
+            Place {
+                start: at.span.start,
+                end: at.span.end,
+                position: at.position(),
+            },
+        );
+    }
+
+    fn put(&mut self, message: String, place: Place) {
+        let known = self.found.entry(message).or_insert(place);
+        if place.is_later_than(*known) {
+            *known = place;
+        }
+    }
+
+    /// The same notes of the same expression at its occurrence `at`, where they were made of one
+    /// that starts at `from`.
+    pub(crate) fn moved(mut self, from: usize, at: &Expr) -> Annotations {
+        let moved = |byte: usize| (byte + at.span.start).saturating_sub(from);
+        for place in self.found.values_mut() {
+            let (start, end) = (moved(place.start), moved(place.end));
+            let position = crate::promql::error::position(&at.text, start);
+            *place = Place {
+                start,
+                end,
+                position,
+            };
+        }
+        self
     }
 
     /// Adds what was noticed later, in another thread.
     pub(crate) fn adopt(&mut self, later: Annotations) {
-        for (message, position) in later.found {
-            self.found.entry(message).or_insert(position);
+        for (message, place) in later.found {
+            self.put(message, place);
         }
         for (metric, forced) in later.forced {
             self.forced_monotonicity(&metric, forced);
@@ -61,12 +112,15 @@ impl Annotations {
     }
 
     /// Warnings and infos, each with ` (line:col)`.
-    pub(crate) fn finish(mut self) -> (Vec<String>, Vec<String>) {
-        for (metric, f) in std::mem::take(&mut self.forced) {
-            self.found.insert(forced_text(&metric, &f), f.position);
+    pub(crate) fn finish(self) -> (Vec<String>, Vec<String>) {
+        let mut positions: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for (message, place) in self.found {
+            positions.insert(message, place.position);
         }
-        let texts = self
-            .found
+        for (metric, f) in self.forced {
+            positions.insert(forced_text(&metric, &f), f.position);
+        }
+        let texts = positions
             .into_iter()
             .map(|(m, (line, column))| format!("{m} ({line}:{column})"));
         texts.partition(|m| m.starts_with(WARNING))
@@ -109,7 +163,7 @@ fn two_digits(v: f64) -> String {
 }
 
 fn rfc3339(millis: i64) -> String {
-    jiff::Timestamp::from_second(millis.div_euclid(1000))
+    jiff::Timestamp::from_second(millis / 1000)
         .map_or_else(|_| millis.to_string(), |t| t.to_string())
 }
 

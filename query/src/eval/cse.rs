@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+use super::annotations::Annotations;
 use super::evaluator::Val;
 use super::query::Queried;
 use super::series::FastMap;
@@ -12,12 +13,22 @@ use crate::promql::ast::{Expr, ExprKind};
 /// milliseconds, and whether only count and sum of histograms were wanted.
 type Key = (String, i64, i64, usize, bool);
 
+/// What an expression gave.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub(crate) value: Val,
+    /// The samples that were queried for it.
+    pub(crate) queried: Queried,
+    /// What was noticed, and where the occurrence that was evaluated starts.
+    pub(crate) notes: (Annotations, usize),
+}
+
 /// Results of expressions that occur again. Only small results are worth keeping: those of
 /// aggregations, and of anything at a single step.
 #[derive(Default)]
 pub(crate) struct Repeated {
     texts: HashSet<String>,
-    known: RefCell<FastMap<Key, (Val, Queried)>>,
+    known: RefCell<FastMap<Key, Known>>,
 }
 
 impl Repeated {
@@ -48,14 +59,12 @@ impl Repeated {
             .then(|| (text.to_owned(), start, step, steps, stats_only))
     }
 
-    /// The value, and the samples that were queried for it.
-    pub(crate) fn get(&self, key: &Key) -> Option<(Val, Queried)> {
+    pub(crate) fn get(&self, key: &Key) -> Option<Known> {
         self.known.borrow().get(key).cloned()
     }
 
     /// Keeps a value until the end of the query.
-    pub(crate) fn put(&self, key: Key, value: &Val, queried: Queried) {
-        let known = (value.clone(), queried);
+    pub(crate) fn put(&self, key: Key, known: Known) {
         self.known.borrow_mut().insert(key, known);
     }
 }

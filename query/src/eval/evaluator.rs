@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use foldhash::fast::RandomState;
 use model::{FPoint, HPoint, Labels, Samples, Timestamp};
 
+use super::cse::Known;
 use super::query::Query;
 use super::series::{Series, is_metadata, merge_same_labels, same_labelset, without_metadata};
 use super::stream::Stream;
@@ -119,14 +120,16 @@ impl<'a> Evaluator<'a> {
         self.q.check_cancel()?;
         let when = (self.start, self.step, self.steps);
         let key = self.q.repeated.key(expr, when, self.stats_only);
-        if let Some(value) = key.as_ref().and_then(|k| self.q.repeated.get(k)) {
-            let (value, queried) = value;
+        if let Some(known) = key.as_ref().and_then(|k| self.q.repeated.get(k)) {
             if self.counts {
-                self.q.add_queried(&queried);
+                self.q.add_queried(&known.queried);
             }
-            return Ok(value);
+            let (notes, from) = known.notes;
+            self.q.add_notes(notes.moved(from, expr));
+            return Ok(known.value);
         }
         let before = self.q.take_queried();
+        let noted = key.is_some().then(|| self.q.take_notes());
         let held = self.q.held();
         let value = if self.is_the_same_at_every_step(expr) {
             let once = Evaluator { steps: 1, ..*self };
@@ -143,7 +146,15 @@ impl<'a> Evaluator<'a> {
         self.q.charge_bytes(value.other_bytes())?;
         if let Some(key) = key {
             self.q.keep(value.samples())?;
-            self.q.repeated.put(key, &value, self.q.queried());
+            let known = Known {
+                value: value.clone(),
+                queried: self.q.queried(),
+                notes: (self.q.notes(), expr.span.start),
+            };
+            self.q.repeated.put(key, known);
+        }
+        if let Some(noted) = noted {
+            self.q.add_notes(noted);
         }
         self.q.add_queried(&before);
         Ok(value)

@@ -178,6 +178,21 @@ impl<'a> Query<'a> {
         self.queried.take()
     }
 
+    /// Takes away what was noticed by now, as [`Query::take_queried`] does.
+    pub(crate) fn take_notes(&self) -> Annotations {
+        self.annotations.take()
+    }
+
+    /// What was noticed by now.
+    pub(crate) fn notes(&self) -> Annotations {
+        self.annotations.borrow().clone()
+    }
+
+    /// Adds what was noticed elsewhere.
+    pub(crate) fn add_notes(&self, notes: Annotations) {
+        self.annotations.borrow_mut().adopt(notes);
+    }
+
     /// Counts once more what was counted elsewhere.
     pub(crate) fn add_queried(&self, queried: &Queried) {
         self.queried.borrow_mut().add(queried);

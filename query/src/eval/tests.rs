@@ -71,6 +71,27 @@ fn check(text: &str, expect: &str) {
 }
 
 #[test]
+fn a_note_tells_of_the_place_that_is_evaluated_last() {
+    let check = |text: &str, expect: &[&str]| {
+        let expr = crate::parse(text).unwrap();
+        let at = Timestamp::from_millis(180_000);
+        let found = Engine::default()
+            .instant(&expr, &reader(&DATA), at, &Limits::default())
+            .unwrap();
+        let places: Vec<&str> = found
+            .infos
+            .iter()
+            .map(|i| i.rsplit(' ').next().unwrap())
+            .collect();
+        assert_eq!(places, expect, "{text}");
+    };
+    check("rate(up[5m]) + rate(up[5m])", &["(1:21)"]);
+    check("rate(up[5m]) * rate(up[4m])", &["(1:21)"]);
+    check("sum(rate(up[5m])) /\nsum(rate(up[5m]))", &["(2:10)"]);
+    check("rate(requests_total[5m])", &[]);
+}
+
+#[test]
 fn ambiguous_partners_are_an_error_only_where_somebody_could_meet_them() {
     check("nosuch + on () up", "");
     check("up * on () group_right nosuch", "");

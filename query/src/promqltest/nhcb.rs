@@ -49,7 +49,6 @@ pub(super) fn convert(series: &[(Labels, Vec<Item>)]) -> Vec<(Labels, Vec<Item>)
     }
     found
         .into_iter()
-        .filter(|(_, steps)| steps.values().any(|p| !p.buckets.is_empty()))
         .map(|(labels, steps)| {
             let len = steps.keys().last().map_or(0, |i| i + 1);
             let mut items = vec![Item::Gap; len];
@@ -69,7 +68,7 @@ fn native(mut parts: Parts) -> Option<Histogram> {
     }
     parts.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
     let highest = parts.buckets.last().map(|(_, n)| *n);
-    let count = parts.count.or(highest)?;
+    let count = parts.count.or(highest).unwrap_or(0.0);
     if parts.buckets.last().is_none_or(|b| b.0 != f64::INFINITY) {
         parts.buckets.push((f64::INFINITY, count));
     }
