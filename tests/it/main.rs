@@ -16,6 +16,7 @@ mod disk_full;
 mod other_tools;
 mod promql_differential;
 mod restart;
+mod rollups;
 mod scrape_to_notification;
 mod tsdb_tools;
 mod wire;
