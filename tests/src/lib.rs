@@ -8,6 +8,7 @@
     reason = "a harness fails loudly; it is no product code"
 )]
 
+pub mod cargo;
 pub mod crash;
 pub mod docker;
 pub mod http;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::{eventually, http};
+use crate::{cargo, eventually, http};
 
 /// The binary, built once per test run so that a test never runs yesterday's, or the one that
 /// `STACKWATCH_BINARY` names.
@@ -20,7 +20,7 @@ pub fn binary() -> &'static Path {
         if let Some(given) = std::env::var_os("STACKWATCH_BINARY") {
             return PathBuf::from(given);
         }
-        let built = Command::new(env!("CARGO"))
+        let built = cargo::command()
             .args(["build", "--quiet", "--package", "stackwatch"])
             .status();
         assert!(

@@ -1,11 +1,9 @@
 //! `cargo xtask crash [KILLS [SEED]]`: the crash harness against the release binary.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
-use stackwatch_tests::crash;
+use stackwatch_tests::{cargo, crash};
 
 const KILLS_DEFAULT: u32 = 200;
 
@@ -15,22 +13,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let seed = args.get(1).map_or(Ok(now.as_secs()), |a| a.parse());
     let seed = seed.context("SEED is a number")?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    let root = root.context("workspace root")?;
-    let mut build = Command::new("cargo");
-    build
-        .args(["build", "--release", "--package", "stackwatch"])
-        .current_dir(root);
-    if !build.status()?.success() {
-        bail!("the release build failed");
-    }
     let dir = tempfile::tempdir()?;
-    let report = crash::run(
-        &root.join("target/release/stackwatch"),
-        dir.path(),
-        kills,
-        seed,
-    );
+    let report = crash::run(&cargo::release_binary()?, dir.path(), kills, seed);
     if report.refused > 0 {
         bail!("{} requests within the bounds were refused", report.refused);
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use stackwatch_tests::cargo;
 
 /// How long CI runs each target: long enough to replay the seeds and try some thousand mutations.
 const SECONDS_DEFAULT: u64 = 5;
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         bail!("no such target: {unknown} (targets: {})", all.join(" "));
     }
     let triple = host_triple()?;
-    let mut build = Command::new("cargo");
+    let mut build = cargo::command();
     build
         .args(["build", "--locked", "--release", "--manifest-path"])
         .arg(root.join("fuzz/Cargo.toml"))

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use stackwatch_tests::cargo;
 use stackwatch_tests::docker::{self, Container};
 use stackwatch_tests::http;
 use stackwatch_tests::sink::Sink;
@@ -28,15 +29,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if !docker::available() {
         bail!("no Docker engine answers");
     }
-    let built = Command::new("cargo")
-        .args(["build", "--release", "--package", "stackwatch"])
-        .status()?;
-    if !built.success() {
-        bail!("the release build failed");
-    }
-    let binary = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/release/stackwatch")
-        .canonicalize()?;
+    let binary = cargo::release_binary()?;
     let binary_bytes = std::fs::metadata(&binary)?.len();
 
     let containers: Vec<Container> = (0..CONTAINERS)

@@ -1,8 +1,7 @@
 //! `cargo xtask test`: the machine is set up, then everything is checked, cheap first.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, bail};
+use stackwatch_tests::cargo;
 
 use crate::{machine, tidy};
 
@@ -72,7 +71,7 @@ fn integration() -> Result<()> {
 
 /// Licences, sources and banned crates always; advisories where their database can be fetched.
 fn deny() -> Result<()> {
-    let installed = Command::new("cargo")
+    let installed = cargo::command()
         .args(["deny", "--version"])
         .output()
         .is_ok_and(|o| o.status.success());
@@ -100,7 +99,7 @@ fn deny() -> Result<()> {
         "bans",
         "sources",
     ])?;
-    let fetched = Command::new("cargo")
+    let fetched = cargo::command()
         .args(["deny", "--log-level", "off", "fetch", "db"])
         .output()?;
     if !fetched.status.success() {
@@ -118,7 +117,7 @@ fn deny() -> Result<()> {
 }
 
 fn cargo(args: &[&str]) -> Result<()> {
-    let status = Command::new("cargo")
+    let status = cargo::command()
         .args(args)
         .status()
         .context("starting cargo")?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use stackwatch_tests::cargo;
 
 /// Which of our crates each crate may import: the table of ARCHITECTURE.md.
 const MAY_IMPORT: [(&str, &[&str]); 10] = [
@@ -76,7 +77,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// Cargo enforces that an import has a manifest line; this compares the manifest lines with the table.
 fn imports(root: &Path, findings: &mut Vec<String>) -> Result<()> {
-    let out = Command::new("cargo")
+    let out = cargo::command()
         .args(["metadata", "--locked", "--no-deps", "--format-version", "1"])
         .current_dir(root)
         .output()?;

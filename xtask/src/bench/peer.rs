@@ -106,12 +106,10 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// `None` when it is not installed.
-    pub(crate) fn find(kind: Kind, root: &Path, dir: &Path, hours: i64) -> Option<Peer> {
+    /// `None` when it is not installed; `own` is our binary.
+    pub(crate) fn find(kind: Kind, own: Option<&Path>, dir: &Path, hours: i64) -> Option<Peer> {
         let program = match kind {
-            Kind::Stackwatch => {
-                Some(root.join("target/release/stackwatch")).filter(|p| p.is_file())
-            }
+            Kind::Stackwatch => own.map(Path::to_owned),
             other => machine::find(other.name()),
         };
         Some(Peer {
@@ -211,7 +209,11 @@ impl Peer {
     pub(crate) fn disk_bytes(&self) -> Vec<(String, u64)> {
         let data = self.dir.join("data");
         let mut parts: Vec<(String, u64)> = Vec::new();
-        for entry in std::fs::read_dir(&data).into_iter().flatten().flatten() {
+        let metrics = data.join("metrics");
+        let inner = std::fs::read_dir(&metrics).into_iter().flatten();
+        let outer = std::fs::read_dir(&data).into_iter().flatten();
+        let outer = outer.filter(|e| e.as_ref().is_ok_and(|e| e.path() != metrics));
+        for entry in outer.chain(inner).flatten() {
             let mut name = entry.file_name().to_string_lossy().into_owned();
             if self.kind == Kind::Prometheus && name.len() == 26 {
                 "blocks".clone_into(&mut name);

@@ -10,13 +10,12 @@
 mod data;
 mod subject;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
-use stackwatch_tests::http;
+use anyhow::{Context, Result, ensure};
 use stackwatch_tests::remote_write::Sender;
+use stackwatch_tests::{cargo, http};
 
 use self::subject::{Kind, Measured, Subject};
 
@@ -64,7 +63,7 @@ pub(super) fn run(args: &[String]) -> Result<()> {
         .map_or(Ok(5), |a| a.parse())
         .context("RUNS is a number")?;
     ensure!(runs > 0, "RUNS is at least 1");
-    let stackwatch = release_binary()?;
+    let stackwatch = cargo::release_binary()?;
     let dir = tempfile::tempdir()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() as i64;
     let span = data::Span::before(now);
@@ -127,22 +126,6 @@ pub(super) fn run(args: &[String]) -> Result<()> {
         mean(1)
     );
     Ok(())
-}
-
-/// The binary that `STACKWATCH_BINARY` names, or a fresh release build.
-fn release_binary() -> Result<PathBuf> {
-    if let Some(given) = std::env::var_os("STACKWATCH_BINARY") {
-        return Ok(PathBuf::from(given));
-    }
-    let built = Command::new("cargo")
-        .args(["build", "--release", "--package", "stackwatch"])
-        .status()?;
-    if !built.success() {
-        bail!("the release build failed");
-    }
-    Ok(Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/release/stackwatch")
-        .canonicalize()?)
 }
 
 fn paths(query: &str, span: data::Span) -> [(&'static str, String); 2] {

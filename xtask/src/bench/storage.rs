@@ -4,13 +4,12 @@
 //! minutes, so memory while feeding is that of a much faster stream than the simulated one.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use stackwatch_tests::http;
 use stackwatch_tests::remote_write::{Sender, WriteRequest};
+use stackwatch_tests::{cargo, http};
 
 use super::peer::{ALL, Kind, Peer};
 use super::player::{Player, STEP_MS};
@@ -69,15 +68,10 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         let named = |o: &String| kind.name().starts_with(o.as_str());
         options.only.is_empty() || options.only.iter().any(named)
     };
-    if wanted(Kind::Stackwatch) {
-        let mut build = Command::new("cargo");
-        build
-            .args(["build", "--release", "--package", "stackwatch"])
-            .current_dir(root);
-        if !build.status()?.success() {
-            bail!("the release build failed");
-        }
-    }
+    let stackwatch = match wanted(Kind::Stackwatch) {
+        true => Some(cargo::release_binary()?),
+        false => None,
+    };
     let recordings = recording::load(root)?;
     for r in &recordings {
         println!("recorded {}: {} series", r.job, r.series.len());
@@ -89,7 +83,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
                 continue;
             }
             let dir = tempfile::tempdir()?;
-            let Some(mut peer) = Peer::find(kind, root, dir.path(), options.hours) else {
+            let Some(mut peer) = Peer::find(kind, stackwatch.as_deref(), dir.path(), options.hours)
+            else {
                 println!("SKIPPED {}: not installed", kind.name());
                 continue;
             };
