@@ -13,10 +13,10 @@ use model::labels::METRIC_NAME;
 use super::EvalError;
 use super::evaluator::Evaluator;
 use super::series::{FastMap, Series};
-use crate::promql::ast::{Aggregate, AggregateOp};
+use crate::promql::ast::{Aggregate, AggregateOp, Expr};
 
 impl Evaluator<'_> {
-    pub(crate) fn aggregate(&self, a: &Aggregate) -> Result<Vec<Series>, EvalError> {
+    pub(crate) fn aggregate(&self, expr: &Expr, a: &Aggregate) -> Result<Vec<Series>, EvalError> {
         match a.op {
             AggregateOp::CountValues => {
                 let param = a.param.as_ref();
@@ -32,7 +32,7 @@ impl Evaluator<'_> {
             | AggregateOp::Limitk
             | AggregateOp::LimitRatio => {
                 let param = self.parameter(a)?;
-                self.choose(a, &param)
+                self.choose(expr, a, &param)
             }
             AggregateOp::Quantile => {
                 let param = self.parameter(a)?;

@@ -234,7 +234,7 @@ impl<'a> Evaluator<'a> {
             ExprKind::Unary(u) => self.unary(u),
             ExprKind::Binary(b) => self.binary(b),
             ExprKind::Call(c) => self.call(expr, c),
-            ExprKind::Aggregate(a) => self.aggregate(a).map(Val::Vector),
+            ExprKind::Aggregate(a) => self.aggregate(expr, a).map(Val::Vector),
             ExprKind::Range(_) | ExprKind::Subquery(_) => Err(EvalError::Failed(
                 "a range vector has no value at an instant".to_owned(),
             )),

@@ -92,6 +92,22 @@ fn a_note_tells_of_the_place_that_is_evaluated_last() {
 }
 
 #[test]
+fn sorting_has_no_effect_where_there_is_more_than_one_step() {
+    let check = |text: &str, steps: u32, expect: usize| {
+        let expr = crate::parse(text).unwrap();
+        let (start, step) = (Timestamp::from_millis(60_000), Duration::from_secs(60));
+        let end = start.plus(step * (steps - 1));
+        let limits = Limits::default();
+        let found = Engine::default().range(&expr, &reader(&DATA), start, end, step, &limits);
+        assert_eq!(found.unwrap().warnings.len(), expect, "{text} {steps}");
+    };
+    check("sort(up)", 3, 1);
+    check("sort(up)", 1, 0);
+    check("sort(up @ 60)", 3, 0);
+    check("last_over_time(sort_by_label(up, 'job')[3m:1m])", 1, 1);
+}
+
+#[test]
 fn ambiguous_partners_are_an_error_only_where_somebody_could_meet_them() {
     check("nosuch + on () up", "");
     check("up * on () group_right nosuch", "");

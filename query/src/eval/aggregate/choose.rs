@@ -9,7 +9,7 @@ use crate::eval::evaluator::Evaluator;
 use crate::eval::hash::labels_hash;
 use crate::eval::series::{FastMap, Point, Points, Series};
 use crate::eval::{EvalError, annotations};
-use crate::promql::ast::{Aggregate, AggregateOp};
+use crate::promql::ast::{Aggregate, AggregateOp, Expr};
 
 /// Up to this many of a group are chosen while the series come by; more would cost more memory
 /// than the series themselves when groups are small.
@@ -20,12 +20,17 @@ const INT64_MAX: f64 = 9_223_372_036_854_774_784.0;
 const POINTS_BETWEEN_CHECKS: usize = 1 << 18;
 
 impl Evaluator<'_> {
-    pub(super) fn choose(&self, a: &Aggregate, param: &[f64]) -> Result<Vec<Series>, EvalError> {
+    pub(super) fn choose(
+        &self,
+        expr: &Expr,
+        a: &Aggregate,
+        param: &[f64],
+    ) -> Result<Vec<Series>, EvalError> {
         self.check_parameter(a, param)?;
         let ranked = matches!(a.op, AggregateOp::Topk | AggregateOp::Bottomk);
         let most = param.iter().fold(0, |most, k| count(*k).max(most));
         if ranked && most <= STREAMED_MAX {
-            return self.choose_streamed(a, param, most);
+            return self.choose_streamed(expr, a, param, most);
         }
         let input = &self.vector(&a.expr)?;
         let groups = self.groups(a, input.iter().map(|s| &s.labels));
@@ -58,7 +63,7 @@ impl Evaluator<'_> {
                         candidates.push((*i, p));
                     }
                 }
-                self.pick(a, *k, &hashes, &mut candidates);
+                self.pick((expr, a), *k, &hashes, &mut candidates);
                 for (i, point) in &candidates {
                     match point {
                         Point::Float(v) => {
@@ -87,6 +92,7 @@ impl Evaluator<'_> {
     /// Keeps only the best of each group at each step while the series come by.
     fn choose_streamed(
         &self,
+        expr: &Expr,
         a: &Aggregate,
         param: &[f64],
         most: usize,
@@ -119,7 +125,7 @@ impl Evaluator<'_> {
         })?;
         if ignored && most > 0 {
             let text = annotations::histogram_ignored_in_aggregation(a.op.as_str());
-            self.q.note(text, &a.expr);
+            self.q.note(text, expr);
         }
         let mut chosen: FastMap<u32, Series> = FastMap::default();
         let mut order: Vec<u32> = Vec::new();
@@ -178,7 +184,7 @@ impl Evaluator<'_> {
     /// Leaves the chosen candidates, in order.
     fn pick(
         &self,
-        a: &Aggregate,
+        (expr, a): (&Expr, &Aggregate),
         k: f64,
         hashes: &[u64],
         candidates: &mut Vec<(usize, Point<'_>)>,
@@ -199,7 +205,7 @@ impl Evaluator<'_> {
                 candidates.retain(|(_, p)| matches!(p, Point::Float(_)));
                 if candidates.len() < before {
                     let text = annotations::histogram_ignored_in_aggregation(a.op.as_str());
-                    self.q.note(text, &a.expr);
+                    self.q.note(text, expr);
                 }
                 candidates.sort_by(|(_, x), (_, y)| rank(a.op, *x, *y));
                 candidates.truncate(count);

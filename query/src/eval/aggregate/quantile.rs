@@ -10,7 +10,11 @@ use crate::promql::ast::Aggregate;
 impl Evaluator<'_> {
     pub(super) fn quantile(&self, a: &Aggregate, param: &[f64]) -> Result<Vec<Series>, EvalError> {
         let at = a.param.as_ref().unwrap_or(&a.expr);
-        let (mut wrong, numbers): (Vec<f64>, Vec<f64>) = param.iter().partition(|q| q.is_nan());
+        // The extremes are Go's: beside NaN only infinities count.
+        let (mut wrong, mut numbers): (Vec<f64>, Vec<f64>) = param.iter().partition(|q| q.is_nan());
+        if !wrong.is_empty() {
+            numbers.retain(|q| q.is_infinite());
+        }
         if let Some((least, most)) = super::least_and_most(&numbers) {
             wrong.extend([least, most]);
         }

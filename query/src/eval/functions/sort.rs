@@ -9,7 +9,7 @@ use crate::promql::ast::{Call, Expr};
 impl Evaluator<'_> {
     pub(super) fn sort(&self, expr: &Expr, c: &Call) -> Result<Val, EvalError> {
         let mut series = self.vector(&c.args[0])?;
-        if self.q.step > 0 {
+        if self.steps > 1 {
             self.q.note(annotations::sort_in_range(), expr);
         }
         series.iter_mut().for_each(|s| s.histograms.clear());
@@ -32,7 +32,7 @@ impl Evaluator<'_> {
 
     pub(super) fn sort_by_label(&self, expr: &Expr, c: &Call) -> Result<Val, EvalError> {
         let series = self.vector(&c.args[0])?;
-        if self.q.step > 0 {
+        if self.steps > 1 {
             self.q.note(annotations::sort_in_range(), expr);
         }
         let mut names = Vec::new();
