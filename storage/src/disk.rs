@@ -10,7 +10,7 @@ pub(crate) mod faulty;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) bytes: u64,
     /// Whether it is a directory.
     pub(crate) is_dir: bool,
+    /// When it was last written to, in milliseconds since the epoch; 0 when not known.
+    pub(crate) modified_ms: i64,
 }
 
 /// Room on the file system.
@@ -156,6 +158,7 @@ impl Disk for RealDisk {
                 name: entry.file_name().to_string_lossy().into_owned(),
                 bytes: if about.is_dir() { 0 } else { about.len() },
                 is_dir: about.is_dir(),
+                modified_ms: about.mtime().saturating_mul(1000),
             });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));

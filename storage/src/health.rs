@@ -30,6 +30,7 @@ struct State {
     /// When topics were solved, for [`RELAPSE`].
     solved: BTreeMap<&'static str, Instant>,
     notices: VecDeque<String>,
+    warnings: BTreeMap<&'static str, String>,
 }
 
 struct Problem {
@@ -128,6 +129,28 @@ impl Watch {
         state.problems.contains_key(topic)
     }
 
+    /// Something about `topic` is for a person to look at; `None`: no longer.
+    pub(crate) fn warn(&self, topic: &'static str, text: Option<String>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match text.clone() {
+            Some(text) => state.warnings.insert(topic, text),
+            None => state.warnings.remove(topic),
+        };
+        drop(state);
+        if let Some(text) = text
+            && before.is_none()
+        {
+            tracing::warn!(topic, "{text}");
+        }
+    }
+
+    /// A file of ours is gone, and not by us.
+    pub(crate) fn vanished(&self, path: &Path) {
+        if self.notice(format!("{} was removed by somebody else", path.display())) {
+            tracing::error!(path = %path.display(), "a file was removed by somebody else");
+        }
+    }
+
     /// Bytes of an unfinished write were found at the end of a file and ignored.
     pub(crate) fn torn(&self, kind: FileKind, path: &Path, bytes: u64) {
         let labels = KindLabels { kind };
@@ -173,6 +196,7 @@ impl Watch {
                 .iter()
                 .map(|(topic, problem)| format!("{topic}: {}", problem.text))
                 .collect(),
+            warnings: state.warnings.values().cloned().collect(),
             notices: state.notices.iter().cloned().collect(),
         }
     }

@@ -25,6 +25,7 @@ mod logs;
 mod metrics;
 mod report;
 mod retention;
+mod set_aside;
 mod store;
 mod telemetry;
 mod wal;

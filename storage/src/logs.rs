@@ -444,6 +444,31 @@ impl LogStore {
         }
     }
 
+    /// As `MetricStore::drop_vanished`, of files of frames.
+    pub(crate) fn drop_vanished(&self) {
+        let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        cutter.distrust |= state.wal.drop_vanished();
+        // The names in each directory, unless it cannot be read.
+        let mut there: HashMap<PathBuf, Option<HashSet<PathBuf>>> = HashMap::new();
+        state.files.retain(|f| {
+            let path = &f.file.path;
+            let dir = path.parent().unwrap_or(&self.dir);
+            let names = there
+                .entry(dir.to_owned())
+                .or_insert_with(|| match self.disk.list(dir) {
+                    Ok(entries) => Some(entries.iter().map(|e| dir.join(&e.name)).collect()),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => Some(HashSet::new()),
+                    Err(_) => None,
+                });
+            let is_there = names.as_ref().is_none_or(|names| names.contains(path));
+            if !is_there {
+                self.watch.vanished(path);
+            }
+            is_there
+        });
+    }
+
     /// Hands the files as they are to `visit`, while no frame is written and none goes. Files of
     /// past days hardly ever grow, and what is in them stays; that of today is copied.
     pub(crate) fn freeze(

@@ -59,6 +59,7 @@ mod wal_value;
 mod window_edges;
 mod xor;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -405,6 +406,34 @@ impl MetricStore {
     pub(crate) fn remove(&self, path: &Path) {
         self.write().blocks.retain(|b| b.path != path);
         remove_file(self.disk.as_ref(), path);
+    }
+
+    /// Lets go of blocks whose files somebody else has removed: held open they could be read, and
+    /// would take room, until the next start and no longer. What vanished with a segment of the log
+    /// goes to a block with the next maintenance.
+    pub(crate) fn drop_vanished(&self) {
+        if self.lock_writer().wal.drop_vanished() {
+            self.syncs_failed.fetch_add(1, Ordering::AcqRel);
+        }
+        let known = self.read().blocks.clone();
+        let made = self.disk.create_dir(&self.blocks_dir);
+        let Ok(there) = made.and_then(|()| self.disk.list(&self.blocks_dir)) else {
+            return;
+        };
+        let there: HashSet<&str> = there.iter().map(|e| e.name.as_str()).collect();
+        let is_there = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| there.contains(name))
+        };
+        for block in known.iter().filter(|b| !is_there(&b.path)) {
+            let mut state = self.write();
+            let before = state.blocks.len();
+            state.blocks.retain(|b| b.number != block.number);
+            // Else it went meanwhile, for its age or into another one.
+            if state.blocks.len() < before {
+                self.watch.vanished(&block.path);
+            }
+        }
     }
 
     /// Series, head bytes, blocks, most series.

@@ -34,6 +34,8 @@ pub struct Health {
     pub ok: bool,
     /// What is wrong now; empty when `ok`.
     pub problems: Vec<String>,
+    /// What is no failure, and for a person to look at.
+    pub warnings: Vec<String>,
     /// What went wrong since the start and was dealt with: torn tails cut, files set aside.
     /// The newest 20.
     pub notices: Vec<String>,

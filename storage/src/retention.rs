@@ -16,6 +16,8 @@ const FREE_SPACE_KEEPS: Duration = Duration::from_secs(2 * 3600);
 pub(crate) enum PieceKind {
     Block,
     Frames,
+    /// A damaged file that was set aside.
+    SetAside,
 }
 
 /// A file that can be removed as a whole.
@@ -56,14 +58,14 @@ pub(crate) struct Choice {
     pub(crate) reason: Reason,
 }
 
-/// The pieces to remove, oldest first.
+/// The pieces to remove: damaged ones, which answer nothing, first, then the oldest first.
 pub(crate) fn choose(
     mut pieces: Vec<Piece>,
     now: Timestamp,
     limits: &Limits,
     usage: Usage,
 ) -> Vec<Choice> {
-    pieces.sort_by_key(|p| p.end_ms);
+    pieces.sort_by_key(|p| (p.kind != PieceKind::SetAside, p.end_ms));
     let mut bytes = usage.bytes;
     let mut free = usage.free;
     let recent = now.minus(FREE_SPACE_KEEPS).millis();
@@ -72,12 +74,15 @@ pub(crate) fn choose(
         let age_max = piece.keep.unwrap_or(match piece.kind {
             PieceKind::Block => limits.age_metrics,
             PieceKind::Frames => limits.age_logs,
+            PieceKind::SetAside => limits.age_metrics.max(limits.age_logs),
         });
         let reason = if piece.end_ms <= now.minus(age_max).millis() {
             Reason::Age
         } else if bytes > limits.bytes_max {
             Reason::Size
-        } else if free < limits.free_min && piece.end_ms <= recent {
+        } else if free < limits.free_min
+            && (piece.kind == PieceKind::SetAside || piece.end_ms <= recent)
+        {
             Reason::FreeSpace
         } else {
             continue;
@@ -92,7 +97,7 @@ pub(crate) fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use PieceKind::{Block, Frames};
+    use PieceKind::{Block, Frames, SetAside};
 
     const HOUR: i64 = 3_600_000;
     const NOW: i64 = 1000 * HOUR;
@@ -178,6 +183,21 @@ mod tests {
             &[(1, Reason::FreeSpace), (2, Reason::FreeSpace)],
         );
         check(&[(Block, 10, 1)], (50, 0), &[]);
+    }
+
+    #[test]
+    fn what_was_set_aside_goes_before_what_answers() {
+        let pieces = [(Block, 100, 9), (SetAside, 100, 1), (SetAside, 100, 3)];
+        let sized = |bytes, expect: &[(usize, Reason)]| check(&pieces, (bytes, 99), expect);
+        sized(1100, &[(2, Reason::Size)]);
+        sized(1101, &[(2, Reason::Size), (1, Reason::Size)]);
+        sized(
+            1201,
+            &[(2, Reason::Size), (1, Reason::Size), (0, Reason::Size)],
+        );
+        check(&pieces[1..], (50, 0), &[(1, Reason::FreeSpace)]);
+        check(&[(SetAside, 1, 199)], (50, 99), &[]);
+        check(&[(SetAside, 1, 200)], (50, 99), &[(0, Reason::Age)]);
     }
 
     #[test]

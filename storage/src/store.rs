@@ -1,5 +1,6 @@
 //! The handle everyone holds.
 
+mod room;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -21,20 +22,17 @@ use scrub::LogBatch;
 use crate::analyze::{self, Analysis};
 use crate::backup::{self, BackupError, SnapshotReport};
 use crate::control::Control;
-use crate::disk::{Disk, RealDisk, bytes_under};
+use crate::disk::{Disk, RealDisk};
 use crate::health::Watch;
 use crate::import::Import;
 use crate::lock::{self, DirLock};
 use crate::logs::LogStore;
 use crate::metrics::{Deleted, MetricStore, Policy};
-use crate::retention::{self, Limits, PieceKind, Usage};
-use crate::telemetry::{FileKind, KindLabels, RemovalLabels, Telemetry};
+use crate::telemetry::Telemetry;
 use crate::{AppendReport, Config, Health, OpenError, Stats, WriteError};
 
 /// Longest time between two syncs, whatever the configuration says.
 const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(1);
-/// The free-space reserve never asks for more than this part of the file system.
-const FREE_PART_MAX: u64 = 20;
 
 /// The store. Cloning shares it; the last clone to go stops the sync thread.
 #[derive(Clone)]
@@ -380,13 +378,16 @@ impl Inner {
     }
 
     fn maintain(&self, now: Timestamp) {
-        // First make room: a full disk lets nothing else succeed.
+        if self.check_place() {
+            self.metrics.drop_vanished();
+            self.logs.drop_vanished();
+        }
+        // Then make room: a full disk lets nothing else succeed.
         self.retain(now);
         self.metrics.maintain(now);
         self.metrics.maintain_blocks(now, &self.policy());
         self.logs.maintain(now);
         self.control.maintain();
-        self.check_place();
         self.watch.settle();
     }
 
@@ -399,9 +400,11 @@ impl Inner {
         }
     }
 
-    fn check_place(&self) {
+    /// Whether the data directory is where it was.
+    fn check_place(&self) -> bool {
         const TOPIC: &str = "data directory";
-        if self.lock.is_in_place() {
+        let is_in_place = self.lock.is_in_place();
+        if is_in_place {
             self.watch.solved(TOPIC);
         } else {
             let dir = self.config.dir.display();
@@ -410,96 +413,8 @@ impl Inner {
             );
             self.watch.failed(TOPIC, &text);
         }
+        is_in_place
     }
-
-    fn retain(&self, now: Timestamp) {
-        let usage = self.measure();
-        let limits = Limits {
-            age_metrics: self.config.retention_metrics,
-            age_logs: self.config.retention_logs,
-            bytes_max: self.config.size_bytes_max,
-            free_min: self.config.free_bytes_min.min(usage.total / FREE_PART_MAX),
-        };
-        let mut pieces = self.metrics.pieces_kept(&self.policy());
-        pieces.extend(self.logs.pieces());
-        for choice in retention::choose(pieces, now, &limits, usage.usage) {
-            let kind = match choice.piece.kind {
-                PieceKind::Block => {
-                    self.metrics.remove(&choice.piece.path);
-                    FileKind::Block
-                }
-                PieceKind::Frames => {
-                    self.logs.remove(&choice.piece.path);
-                    FileKind::Frames
-                }
-            };
-            let reason = choice.reason;
-            let labels = RemovalLabels { kind, reason };
-            self.watch.telemetry.removed.get_or_create(&labels).inc();
-            tracing::info!(
-                path = %choice.piece.path.display(),
-                bytes = choice.piece.bytes,
-                reason = reason.as_str(),
-                "retention removed a file"
-            );
-        }
-    }
-
-    /// Adds up what lies on disk.
-    fn measure(&self) -> Measured {
-        let dir = &self.config.dir;
-        let under = |part: &str| bytes_under(self.disk.as_ref(), &dir.join(part));
-        // A snapshot that was kept takes room only once its files are no longer ours.
-        let all = bytes_under(self.disk.as_ref(), dir).saturating_sub(backup::shared_bytes(dir));
-        let files = self.disk.list(dir).unwrap_or_default();
-        let control = files
-            .iter()
-            .filter(|e| e.name.starts_with("control."))
-            .map(|e| e.bytes)
-            .sum();
-        let (metric_wal, blocks) = (under("metrics/wal"), under("metrics/blocks"));
-        let log_wal = under("logs/wal");
-        let frames = under("logs").saturating_sub(log_wal);
-        let telemetry = &self.watch.telemetry;
-        let known = metric_wal + blocks + log_wal + frames + control;
-        for (kind, bytes) in [
-            (FileKind::MetricWal, metric_wal),
-            (FileKind::Block, blocks),
-            (FileKind::LogWal, log_wal),
-            (FileKind::Frames, frames),
-            (FileKind::Control, control),
-            (FileKind::Other, all.saturating_sub(known)),
-        ] {
-            let labels = KindLabels { kind };
-            let gauge = telemetry.disk_bytes.get_or_create(&labels);
-            gauge.set(bytes as i64);
-        }
-        *self
-            .disk_bytes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = all;
-        // When the system does not tell, nothing is removed for lack of space.
-        let space = self.disk.space(dir).unwrap_or(crate::disk::Space {
-            free: u64::MAX,
-            total: u64::MAX,
-        });
-        telemetry
-            .free_bytes
-            .set(i64::try_from(space.free).unwrap_or(i64::MAX));
-        Measured {
-            usage: Usage {
-                bytes: all,
-                free: space.free,
-            },
-            total: space.total,
-        }
-    }
-}
-
-struct Measured {
-    usage: Usage,
-    /// Size of the file system.
-    total: u64,
 }
 
 impl SeriesReader for Storage {

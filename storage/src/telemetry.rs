@@ -127,6 +127,7 @@ pub(crate) struct Telemetry {
     pub(crate) corruptions: Family<KindLabels, Counter>,
     pub(crate) torn_bytes: Family<KindLabels, Counter>,
     pub(crate) disk_bytes: Family<KindLabels, Gauge>,
+    pub(crate) set_aside: Gauge,
     pub(crate) free_bytes: Gauge,
     pub(crate) removed: Family<RemovalLabels, Counter>,
     pub(crate) flush_seconds: Histogram,
@@ -148,6 +149,7 @@ impl Telemetry {
             corruptions: Family::default(),
             torn_bytes: Family::default(),
             disk_bytes: Family::default(),
+            set_aside: Gauge::default(),
             free_bytes: Gauge::default(),
             removed: Family::default(),
             flush_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 7)),
@@ -221,6 +223,11 @@ impl Telemetry {
             "Bytes on disk, by kind of file",
             Unit::Bytes,
             t.disk_bytes.clone(),
+        );
+        r.register(
+            "files_set_aside",
+            "Damaged files that were set aside and are still there",
+            t.set_aside.clone(),
         );
         r.register_with_unit(
             "disk_free",

@@ -403,6 +403,31 @@ impl Wal {
         files.collect()
     }
 
+    /// Forgets segments whose files somebody else has removed, and returns whether there were any.
+    /// What was in them is in memory and nowhere else then, and the next segment is a new one.
+    pub(crate) fn drop_vanished(&mut self) -> bool {
+        // The directory may be gone with them.
+        let made = self.disk.create_dir(&self.dir);
+        let there = made.and_then(|()| segment_numbers(self.disk.as_ref(), &self.dir));
+        let Ok(there) = there else {
+            return false;
+        };
+        let before = self.segments.len();
+        let watch = &self.watch;
+        self.segments.retain(|s| {
+            let is_there = there.binary_search(&s.number).is_ok();
+            if !is_there {
+                watch.vanished(&s.path);
+            }
+            is_there
+        });
+        let any = self.segments.len() < before;
+        if any {
+            self.close_segment();
+        }
+        any
+    }
+
     /// The next record starts a new segment.
     pub(crate) fn close_segment(&mut self) {
         self.writable = false;
@@ -441,7 +466,9 @@ impl Wal {
                 return;
             }
             let path = &self.segments[at].path;
-            if let Err(error) = self.disk.remove(path) {
+            if let Err(error) = self.disk.remove(path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
                 tracing::warn!(path = %path.display(), %error, "cannot remove a segment");
                 return;
             }

@@ -43,7 +43,11 @@ fn of_storage(storage: &Storage) -> Component {
     if !health.ok && problems.is_empty() {
         problems.push("does not store".to_owned());
     }
-    Component::failing(problems).with_details(json!({
+    let component = match health.ok {
+        true => Component::warning(health.warnings),
+        false => Component::failing([problems, health.warnings].concat()),
+    };
+    component.with_details(json!({
         "series": stats.series,
         "series_max": stats.series_max,
         "head_bytes": stats.head_bytes,

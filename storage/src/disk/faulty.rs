@@ -479,11 +479,13 @@ impl Disk for FaultyDisk {
                 name: name(p),
                 bytes: inode.lock().data.len() as u64,
                 is_dir: false,
+                modified_ms: 0,
             })
             .chain(dirs.map(|p| Entry {
                 name: name(p),
                 bytes: 0,
                 is_dir: true,
+                modified_ms: 0,
             }))
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));

@@ -268,3 +268,97 @@ fn a_directory_removed_while_running_shows_in_health() {
     let told = |text: &String| text.contains("was removed or replaced while running");
     assert!(problems.iter().any(told), "{problems:?}");
 }
+
+fn append(storage: &Storage, t: i64) {
+    let report = storage.append_samples(&samples(t, 3, 1.5), at(t)).unwrap();
+    assert_eq!(report.appended, 3);
+}
+
+/// Files under a directory with this ending.
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
+    paths.retain(|p| p.to_string_lossy().ends_with(ending));
+    paths
+}
+
+#[test]
+fn what_was_set_aside_is_told_after_a_restart_and_goes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = dir.path().join("metrics/blocks");
+    let storage = open(dir.path());
+    append(&storage, NOW);
+    storage.metrics().flush_all().unwrap();
+    append(&storage, NOW + 60_000);
+    storage.metrics().flush_all().unwrap();
+    drop(storage);
+    let paths = files(&blocks, ".blk");
+    assert_eq!(paths.len(), 2);
+    std::fs::write(&paths[0], vec![b'x'; 100_000]).unwrap();
+    for _ in 0..2 {
+        let storage = open(dir.path());
+        let health = storage.health();
+        assert!(health.ok && health.warnings.len() == 1, "{health:?}");
+        assert!(health.warnings[0].contains("1 damaged file (100000 bytes) was set aside"));
+        assert!(health.warnings[0].contains("blk.corrupt"));
+        assert_eq!(all_points(&storage).len(), 3);
+    }
+    let bytes = open(dir.path()).stats().disk_bytes;
+    let short = Config {
+        size_bytes_max: bytes - 50_000,
+        ..config(dir.path())
+    };
+    let storage = Storage::open(short, at(NOW), &mut Registry::default()).unwrap();
+    storage.maintain(at(NOW));
+    assert!(files(&blocks, ".corrupt").is_empty());
+    assert_eq!(storage.health().warnings, Vec::<String>::new());
+    assert_eq!(all_points(&storage).len(), 3, "and nothing else went");
+}
+
+#[test]
+fn files_removed_by_hand_are_noticed_and_what_is_still_in_memory_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |part: &str| dir.path().join(part);
+    let storage = open(dir.path());
+    append(&storage, NOW);
+    storage.metrics().flush_all().unwrap();
+    append(&storage, NOW + 60_000);
+    storage
+        .append_logs(&lines(NOW * 1_000_000, "a line", 7))
+        .unwrap();
+    for file in [
+        files(&path("metrics/blocks"), ".blk"),
+        files(&path("metrics/wal"), ".wal"),
+        files(&path("logs/wal"), ".wal"),
+    ]
+    .concat()
+    {
+        std::fs::remove_file(file).unwrap();
+    }
+    storage.maintain(at(NOW + 60_000));
+    let health = storage.health();
+    let told = health.notices.iter();
+    let told = told.filter(|n| n.contains("was removed by somebody else"));
+    assert!(told.count() >= 3, "{health:?}");
+    assert_eq!(all_points(&storage).len(), 3);
+    append(&storage, NOW + 120_000);
+    storage.maintain(at(NOW + 120_000));
+    assert!(storage.health().ok, "{:?}", storage.health());
+    drop(storage);
+    let storage = open(dir.path());
+    assert_eq!(all_points(&storage).len(), 6);
+    assert_eq!(line_count(&storage), 1);
+    for part in ["logs", "metrics"] {
+        std::fs::remove_dir_all(path(part)).unwrap();
+    }
+    storage.maintain(at(NOW));
+    append(&storage, NOW + 180_000);
+    storage
+        .append_logs(&lines(NOW * 1_000_000, "a line", 7))
+        .unwrap();
+    storage.maintain(at(NOW));
+    assert!(storage.health().ok, "{:?}", storage.health());
+    drop(storage);
+    let storage = open(dir.path());
+    assert_eq!((all_points(&storage).len(), line_count(&storage)), (6, 1));
+}
