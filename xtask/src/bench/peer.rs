@@ -101,13 +101,14 @@ pub(crate) struct Peer {
     program: PathBuf,
     pub(crate) address: String,
     dir: PathBuf,
-    hours: i64,
+    /// How late samples may come, in hours; 0 for its own default.
+    pub(crate) late_hours: i64,
     process: Option<Running>,
 }
 
 impl Peer {
     /// `None` when it is not installed; `own` is our binary.
-    pub(crate) fn find(kind: Kind, own: Option<&Path>, dir: &Path, hours: i64) -> Option<Peer> {
+    pub(crate) fn find(kind: Kind, own: Option<&Path>, dir: &Path) -> Option<Peer> {
         let program = match kind {
             Kind::Stackwatch => own.map(Path::to_owned),
             other => machine::find(other.name()),
@@ -117,7 +118,7 @@ impl Peer {
             program: program?,
             address: free_address(),
             dir: dir.to_owned(),
-            hours,
+            late_hours: 0,
             process: None,
         })
     }
@@ -125,12 +126,15 @@ impl Peer {
     /// Starts it and waits until it takes requests; how long that took.
     pub(crate) fn start(&mut self) -> Result<Duration> {
         let mut command = Command::new(&self.program);
-        let window = self.hours + 3;
+        let window = match self.late_hours {
+            0 => String::new(),
+            hours => format!("storage: {{ out_of_order_window: {hours}h }}\n"),
+        };
         match self.kind {
             Kind::Stackwatch => {
                 let config = format!(
                     "server: {{ remote_write_receiver: true }}\n\
-                     storage: {{ out_of_order_window: {window}h }}\n\
+                     {window}\
                      collect: {{ interval: 1h, host: false, docker: false }}\n\
                      logs: {{ docker: false }}\nrules: {{ packs: [] }}\n"
                 );

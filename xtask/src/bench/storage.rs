@@ -1,7 +1,9 @@
 //! `cargo xtask bench storage`: the same remote-write stream to each store, one after another.
 //!
-//! Timestamps lie in the past and ascend, as after a day of real time; only that day passes in
-//! minutes, so memory while feeding is that of a much faster stream than the simulated one.
+//! Timestamps lie in the past and ascend, as in real time; only that a day passes in minutes, so
+//! memory while feeding is that of a much faster stream than the simulated one. The stream ends
+//! at the last midnight (UTC) that is some hours old, so that every store compacts what it would
+//! have compacted in real time.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -19,6 +21,9 @@ use super::recording::{self, Recording};
 const STEPS_PER_REQUEST: usize = 4;
 /// Requests made in advance: the generator runs beside the store.
 const REQUESTS_AHEAD: usize = 16;
+/// The stream ended at least this long ago: longer than a store waits before it compacts a day.
+const OLD_MS: i64 = 4 * 3_600_000;
+const DAY_MS: i64 = 24 * 3_600_000;
 /// Longest wait for compaction after the stream has ended.
 const SETTLE_MAX: Duration = Duration::from_secs(240);
 /// The data directory has settled when it stays the same for so long.
@@ -83,8 +88,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
                 continue;
             }
             let dir = tempfile::tempdir()?;
-            let Some(mut peer) = Peer::find(kind, stackwatch.as_deref(), dir.path(), options.hours)
-            else {
+            let Some(mut peer) = Peer::find(kind, stackwatch.as_deref(), dir.path()) else {
                 println!("SKIPPED {}: not installed", kind.name());
                 continue;
             };
@@ -118,7 +122,10 @@ fn measure(
         .duration_since(SystemTime::UNIX_EPOCH)?
         .as_millis() as i64;
     let span = options.hours * 3_600_000;
-    let start = (now - span) / STEP_MS * STEP_MS - STEP_MS * STEPS_PER_REQUEST as i64;
+    let end = (now - OLD_MS) / DAY_MS * DAY_MS;
+    let start = end - span;
+    // While it is fed this is data that comes late; afterwards it is data of yesterday.
+    peer.late_hours = (now - start) / 3_600_000 + 1;
     println!(
         "\n{}: {hosts} hosts, {series} series, {} h",
         peer.kind.name(),
@@ -144,9 +151,9 @@ fn measure(
     peer.flush();
     let steady = settle(peer)?;
     let settled = peer.cost()?;
-    let disk = peer.disk_bytes();
-    let bytes: u64 = disk.iter().map(|(_, b)| b).sum();
+    let bytes_fed: u64 = peer.disk_bytes().iter().map(|(_, b)| b).sum();
     peer.kill();
+    peer.late_hours = 0;
     let started = Instant::now();
     let ready = peer.start()?;
     let count = format!(
@@ -159,9 +166,16 @@ fn measure(
     let restarted = peer.cost()?;
     let (scan, scan_answer) = median(peer, &scan_query(fed.end_ms))?;
     let (rate, rate_answer) = median(peer, &rate_query(start, fed.end_ms))?;
+    peer.flush();
+    settle(peer)?;
+    let compacted = peer.cost()?;
+    let written_mb = settled.written_mb + compacted.written_mb;
+    let cpu_compacted = compacted.cpu_seconds - restarted.cpu_seconds;
+    let disk = peer.disk_bytes();
+    let bytes: u64 = disk.iter().map(|(_, b)| b).sum();
+    let cpu_all = settled.cpu_seconds - idle.cpu_seconds + cpu_compacted;
     let samples = fed.samples as f64;
     let cpu_feed = after_feed.cpu_seconds - idle.cpu_seconds;
-    let cpu_all = settled.cpu_seconds - idle.cpu_seconds;
     Ok(Outcome {
         kind: peer.kind,
         figures: vec![
@@ -183,12 +197,17 @@ fn measure(
                 steady * 1e6 / series as f64,
             ),
             (
-                "bytes per sample on disk, all files",
-                bytes as f64 / samples,
+                "bytes per sample on disk, all files, when fed",
+                bytes_fed as f64 / samples,
             ),
             (
+                "bytes per sample on disk, all files, compacted",
+                bytes as f64 / samples,
+            ),
+            ("bytes written per sample", written_mb * 1e6 / samples),
+            (
                 "bytes written per byte kept",
-                settled.written_mb * 1e6 / bytes as f64,
+                written_mb * 1e6 / bytes as f64,
             ),
             ("s from kill -9 to ready", ready.as_secs_f64()),
             ("s from kill -9 to the first answer", answered.as_secs_f64()),
