@@ -44,7 +44,7 @@ enum OpenFailure {
     /// What is in it is wrong.
     Damaged(String),
     /// The disk is full, or does not let us: the file may be good.
-    Unavailable(String),
+    Unavailable(std::io::Error),
 }
 
 impl Control {
@@ -58,7 +58,8 @@ impl Control {
             suspect: AtomicBool::new(true),
             changed: AtomicBool::new(true),
         };
-        control.reopen();
+        // What goes wrong is in health, and tried again by whoever needs it.
+        let _ = control.reopen();
         control
     }
 
@@ -66,7 +67,7 @@ impl Control {
     /// and to write when that failed before.
     pub(crate) fn maintain(&self) {
         if self.suspect.load(Ordering::Acquire) {
-            self.reopen();
+            let _ = self.reopen();
         }
         if self.watch.is_failing("control") {
             // Whoever failed may not come back; what comes of it is in health.
@@ -90,14 +91,14 @@ impl Control {
         }
     }
 
-    fn reopen(&self) {
+    fn reopen(&self) -> Result<(), WriteError> {
         let mut slot = self
             .database
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         if !self.suspect.load(Ordering::Acquire) {
             // Somebody else was faster.
-            return;
+            return Ok(());
         }
         // redb locks its file: the old handle goes first.
         *slot = None;
@@ -119,6 +120,10 @@ impl Control {
             opened = open_checked(&self.path);
             from_copy = true;
         }
+        if from_copy && opened.is_err() {
+            // What there is of a new file is no content, and would be taken for a damaged one.
+            let _ = fs::remove_file(&self.path);
+        }
         match opened {
             Ok(database) => {
                 if from_copy {
@@ -129,12 +134,17 @@ impl Control {
                 // A disk that is full lets a file be opened: whether writing works shows at
                 // the next commit.
                 self.watch.solved("control file");
+                Ok(())
             }
-            Err(OpenFailure::Damaged(what) | OpenFailure::Unavailable(what)) => {
-                let e = std::io::Error::other(what);
+            Err(failure) => {
+                let e = match failure {
+                    OpenFailure::Damaged(what) => std::io::Error::other(what),
+                    OpenFailure::Unavailable(e) => e,
+                };
                 let error = WriteError::from_io("open", &self.path, e);
                 self.watch
                     .write_failed("control file", FileKind::Control, &error);
+                Err(error)
             }
         }
     }
@@ -182,7 +192,7 @@ impl Control {
         let mut is_second = false;
         loop {
             if self.suspect.load(Ordering::Acquire) {
-                self.reopen();
+                self.reopen()?;
             }
             let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
             let Some(database) = guard.as_ref() else {
@@ -296,10 +306,10 @@ fn open_checked(path: &Path) -> Result<Database, OpenFailure> {
         Ok(Err(redb::Error::Io(e)))
             if !matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
         {
-            Err(OpenFailure::Unavailable(e.to_string()))
+            Err(OpenFailure::Unavailable(e))
         }
         Ok(Err(e @ redb::Error::DatabaseAlreadyOpen)) => {
-            Err(OpenFailure::Unavailable(e.to_string()))
+            Err(OpenFailure::Unavailable(std::io::Error::other(e)))
         }
         Ok(Err(e)) => Err(OpenFailure::Damaged(e.to_string())),
         Err(_) => Err(OpenFailure::Damaged("page damaged".to_owned())),

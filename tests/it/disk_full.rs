@@ -5,8 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use stackwatch_tests::sink::Sink;
-use stackwatch_tests::stackwatch::Stackwatch;
+use stackwatch_tests::stackwatch::{Stackwatch, binary, free_address};
 use stackwatch_tests::{eventually, skipped};
+
+use crate::backup::text;
 
 /// A small file system of its own; unmounted on drop.
 pub(crate) struct SmallDisk(PathBuf);
@@ -94,4 +96,32 @@ fn a_full_disk_is_reported_and_collection_goes_on_when_there_is_room() {
         "what was stored after the trouble is durable"
     );
     stackwatch.kill();
+}
+
+#[test]
+fn a_first_start_on_a_full_disk_says_so_and_leaves_nothing_broken() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir.path().join("disk")) else {
+        return skipped("mounting a small file system takes root");
+    };
+    let hog = disk.fill();
+    std::os::unix::fs::symlink("disk/data", dir.path().join("data")).unwrap();
+    std::fs::create_dir(disk.path().join("data")).unwrap();
+    let config = "collect: { host: false, docker: false }\nlogs: { docker: false }\n";
+    std::fs::write(dir.path().join("stackwatch.yml"), config).unwrap();
+    let first = Command::new(binary())
+        .args(["--config", "stackwatch.yml", "--data-dir", "data"])
+        .args(["--listen", &free_address()])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(!first.status.success());
+    let said = text(&first);
+    assert!(said.contains("disk full"), "{said}");
+    assert!(!said.contains("damaged"), "{said}");
+    std::fs::remove_file(hog).unwrap();
+    let stackwatch = Stackwatch::start(dir.path(), config);
+    assert!(!stackwatch.log().contains("damaged"));
+    let health = stackwatch.get("/health");
+    assert_eq!(health.status, 200, "{}", health.body);
 }
