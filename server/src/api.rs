@@ -21,6 +21,7 @@ mod receive;
 mod reload;
 mod remote_read;
 mod remote_write;
+mod routing;
 mod serve;
 mod snapshot;
 mod workshop;
@@ -238,7 +239,7 @@ pub fn router(api: Api) -> Router {
         .merge(metrics::routes())
         .merge(federate::routes())
         .layer(middleware::from_fn_with_state(api.clone(), require_ready));
-    Router::new()
+    let all = Router::new()
         .merge(pages::routes())
         .merge(health::routes())
         .merge(reload::routes())
@@ -254,7 +255,10 @@ pub fn router(api: Api) -> Router {
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn_with_state(api.clone(), measure))
-        .with_state(api)
+        .with_state(api);
+    Router::new()
+        .fallback_service(all)
+        .layer(middleware::from_fn(routing::as_prometheus))
 }
 
 /// Go's words: Grafana reads them to tell a Prometheus from a Mimir.

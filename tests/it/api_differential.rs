@@ -47,9 +47,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("/query/?", "2.42 redirects to a page it does not have"),
     ("labels/", "2.42 redirects to a page it does not have"),
     ("values/", "2.42 redirects to a page it does not have"),
-    ("label//", "2.42 redirects to a page it does not have"),
-    ("//api", "2.42 redirects; our paths are exact"),
-    ("healthy/", "2.42 redirects; our paths are exact"),
 ];
 
 /// Expressions; `%T` in a request is the end of the data.
@@ -189,12 +186,22 @@ const OTHERS: &[&str] = &[
     "/api/v2/query?query=up",
     "//api/v1/labels",
     "/-/healthy/",
+    "/federate/",
+    "/api/v1//query?query=up&time=%T",
 ];
 
 /// Method and path of requests that are not of the kind that is served there.
 const METHODS: &[(&str, &str)] = &[
     ("HEAD", "/-/healthy"),
     ("HEAD", "/-/ready"),
+    ("HEAD", "/api/v1/query?query=up&time=%T"),
+    ("HEAD", "/api/v1/labels"),
+    ("HEAD", "/federate"),
+    ("HEAD", "/metrics"),
+    ("HEAD", "/api/v1/nothing"),
+    ("OPTIONS", "/federate"),
+    ("OPTIONS", "/-/healthy"),
+    ("POST", "/-/healthy"),
     ("PATCH", "/api/v1/query?query=up&time=%T"),
     ("PUT", "/api/v1/labels"),
     ("DELETE", "/api/v1/labels"),

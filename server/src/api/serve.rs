@@ -49,9 +49,12 @@ const PUSHES: [&str; 2] = ["/api/v1/write", "/api/v1/otlp/v1/metrics"];
 /// few hundred kilobytes; vmagent up to 8 MiB before compression; OpenTelemetry's collector
 /// takes requests of up to 20 MiB by default, and passes on what it takes, compressed.
 const PUSH_BYTES_MAX: usize = 16 << 20;
-/// Bytes of all request bodies held at once; further ones wait.
-const BODIES_BYTES_MAX: usize = 32 << 20;
-const _: () = assert!(BODY_BYTES_MAX <= PUSH_BYTES_MAX && PUSH_BYTES_MAX <= BODIES_BYTES_MAX);
+/// Bytes of request bodies held at once, besides one body; further ones wait.
+const BODIES_BYTES_MAX: usize = 16 << 20;
+/// Bodies that may grow to their end without a share of [`BODIES_BYTES_MAX`]: with none, bodies
+/// that each hold a part would wait for each other. All bodies together are 32 MiB at most.
+const BODIES_BEYOND: usize = 1;
+const _: () = assert!(BODY_BYTES_MAX <= PUSH_BYTES_MAX && BODIES_BEYOND > 0);
 /// How long a client may leave an answer unread.
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// A connection keeps its seat at least this long, so that its request has time to arrive.
@@ -70,6 +73,7 @@ pub async fn serve(
     let hall = Arc::new(Hall {
         seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+        beyond: Arc::new(Semaphore::new(BODIES_BEYOND)),
         idle: Mutex::default(),
         evicted,
     });
@@ -198,6 +202,8 @@ struct Hall {
     seats: Arc<Semaphore>,
     /// A permit per byte of a request's body.
     bodies: Arc<Semaphore>,
+    /// A permit per body that needs no more of them.
+    beyond: Arc<Semaphore>,
     /// Connections that wait for their client, the longest first.
     idle: Mutex<BTreeMap<(Instant, u64), Arc<Visit>>>,
     evicted: Counter,
@@ -234,18 +240,14 @@ impl Hall {
         IDLE_MIN
     }
 
-    /// A whole body, and its claim on [`BODIES_BYTES_MAX`].
-    async fn read(
-        &self,
-        body: Incoming,
-        bytes_max: usize,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), StatusCode> {
+    /// A whole body, and its claim.
+    async fn read(&self, body: Incoming, bytes_max: usize) -> Result<(Bytes, Claim), StatusCode> {
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         let mut body = pin!(body);
         let mut read = Vec::new();
-        let mut held: Option<OwnedSemaphorePermit> = None;
+        let mut held = Claim::default();
         while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
             // Trailers say nothing to us.
@@ -255,21 +257,48 @@ impl Hall {
             if read.len() + piece.len() > bytes_max {
                 return Err(StatusCode::PAYLOAD_TOO_LARGE);
             }
-            let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
-            let claim = Arc::clone(&self.bodies).acquire_many_owned(bytes).await;
-            let claim = claim.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-            match &mut held {
-                Some(held) => held.merge(claim),
-                None => held = Some(claim),
-            }
+            self.claim(&mut held, piece.len()).await?;
             read.extend_from_slice(&piece);
         }
         Ok((read.into(), held))
     }
 
+    /// Adds `bytes` to what a body holds.
+    async fn claim(&self, held: &mut Claim, bytes: usize) -> Result<(), StatusCode> {
+        if held.beyond.is_some() {
+            return Ok(());
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.bodies).acquire_many_owned(bytes);
+        let beyond = Arc::clone(&self.beyond).acquire_owned();
+        tokio::select! {
+            biased;
+            more = more => {
+                let more = more.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+                match &mut held.bytes {
+                    Some(held) => held.merge(more),
+                    None => held.bytes = Some(more),
+                }
+            }
+            beyond = beyond => {
+                held.beyond = Some(beyond.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?);
+            }
+        }
+        Ok(())
+    }
+
     fn idle(&self) -> MutexGuard<'_, BTreeMap<(Instant, u64), Arc<Visit>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a body holds, until its request is answered.
+#[derive(Default)]
+struct Claim {
+    /// Of [`BODIES_BYTES_MAX`].
+    bytes: Option<OwnedSemaphorePermit>,
+    /// Of [`BODIES_BEYOND`].
+    beyond: Option<OwnedSemaphorePermit>,
 }
 
 /// One connection, as the hall sees it.
@@ -413,7 +442,12 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route("/", get(|| async { "here" }))
-            .route("/", post(|body: String| async move { body }));
+            .route("/", post(|body: String| async move { body }))
+            .route(
+                "/api/v1/write",
+                post(|body: Bytes| async move { body.len().to_string() }),
+            )
+            .layer(axum::extract::DefaultBodyLimit::disable());
         let evicted = Counter::default();
         let counted = evicted.clone();
         tokio::spawn(serve(listener, router, counted, std::future::pending()));
@@ -506,5 +540,37 @@ mod tests {
         let chunked = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
         let refused = ask(address, chunked).await;
         assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn large_bodies_do_not_wait_for_each_other() {
+        const BODIES: usize = 6;
+        let (address, _) = started().await;
+        let mut senders = JoinSet::new();
+        // Whoever is ahead waits for the others, so that each body holds a part of the room.
+        let halfway = Arc::new(tokio::sync::Barrier::new(2));
+        for n in 0..BODIES {
+            let halfway = Arc::clone(&halfway);
+            senders.spawn(async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let head = format!(
+                    "POST /api/v1/write HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {PUSH_BYTES_MAX}\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).await.unwrap();
+                let half = vec![b' '; PUSH_BYTES_MAX / 2];
+                stream.write_all(&half).await.unwrap();
+                if n < 2 {
+                    halfway.wait().await;
+                }
+                stream.write_all(&half).await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                answer
+            });
+        }
+        while let Some(answer) = senders.join_next().await {
+            let answer = answer.unwrap();
+            assert!(answer.ends_with(&PUSH_BYTES_MAX.to_string()), "{answer}");
+        }
     }
 }
