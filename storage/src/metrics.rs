@@ -27,6 +27,7 @@ mod freeze;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod head;
+mod head_late;
 mod head_others;
 mod head_series;
 mod head_times;

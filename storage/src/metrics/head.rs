@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use model::{FPoint, HPoint, Histogram, Labels, Matcher, Samples, TimeRange, Timestamp};
 
 use super::chunk::Chunk;
+use super::head_late::LateSamples;
 use super::head_others::Others;
 use super::head_series::HeadSeries;
 use super::head_times::{SharedTimes, TimesCopies};
@@ -43,9 +44,7 @@ pub(crate) struct Head {
     times: SharedTimes,
     /// Histograms.
     histograms: HashMap<u32, Others, RandomState>,
-    /// Samples that came late, and those that are on their way to a block.
-    late: HashMap<u32, Others, RandomState>,
-    late_leaving: HashMap<u32, Others, RandomState>,
+    pub(crate) late: LateSamples,
     /// Samples before this instant count as late.
     floor_t: Option<i64>,
     /// Samples before this instant are in blocks.
@@ -56,7 +55,6 @@ pub(crate) struct Head {
     newest_t: Option<i64>,
     bytes: usize,
     samples: usize,
-    late_bytes: usize,
 }
 
 /// Passes a hash through.
@@ -168,12 +166,7 @@ impl Head {
 
     /// Estimated memory.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes + self.postings.bytes() + self.times.bytes()
-    }
-
-    /// Estimated memory of late samples.
-    pub(crate) fn late_bytes(&self) -> usize {
-        self.late_bytes
+        self.bytes + self.late.bytes() + self.postings.bytes() + self.times.bytes()
     }
 
     /// Samples that are not in blocks, late ones aside.
@@ -189,7 +182,7 @@ impl Head {
     /// Where a flush of all that is in memory ends; `None` when there is nothing.
     pub(crate) fn end_of_all(&self) -> Option<i64> {
         let late = || {
-            let any = !self.late.is_empty() || !self.late_leaving.is_empty();
+            let any = !self.late.is_empty();
             any.then(|| self.flushed_t.unwrap_or(i64::MIN))
         };
         let in_order = self.bounds.map(|(_, max_t)| max_t.saturating_add(1));
@@ -297,9 +290,7 @@ impl Head {
     fn late_others(&mut self, id: u32, insert: impl FnOnce(&mut Others) -> usize) {
         if let Some(series) = self.get_mut(id) {
             series.has_others = true;
-            let bytes = insert(self.late.entry(id).or_default());
-            self.bytes += bytes;
-            self.late_bytes += bytes;
+            self.late.insert(id, insert);
         }
     }
 
@@ -321,7 +312,7 @@ impl Head {
     pub(crate) fn chunks(&self, id: u32, range: TimeRange, copies: &mut TimesCopies) -> Vec<Chunk> {
         let mut chunks = self.in_order_chunks(id, range, copies);
         if self.get(id).is_some_and(|s| s.has_others) {
-            self.late_chunks(id, range, &mut chunks);
+            self.late.chunks(id, range, &mut chunks);
         }
         chunks
     }
@@ -396,29 +387,6 @@ impl Head {
         self.series.iter().flatten().any(|s| s.last_t < t)
     }
 
-    /// The days, each `day_ms` long, of the late samples that are setting out.
-    pub(crate) fn leaving_days(&self, day_ms: i64) -> Vec<i64> {
-        let mut days = std::collections::BTreeSet::new();
-        for others in self.late_leaving.values() {
-            others.days(day_ms, &mut days);
-        }
-        days.into_iter().collect()
-    }
-
-    /// Behind the last late sample that is setting out.
-    pub(crate) fn leaving_end(&self) -> Option<i64> {
-        let bounds = self.late_leaving.values().filter_map(Others::bounds);
-        bounds.map(|(_, last)| last.saturating_add(1)).max()
-    }
-
-    fn late_chunks(&self, id: u32, range: TimeRange, into: &mut Vec<Chunk>) {
-        for late in [&self.late_leaving, &self.late] {
-            if let Some(others) = late.get(&id) {
-                others.chunks(range, into);
-            }
-        }
-    }
-
     /// Numbers of the series for which all matchers hold, in no particular order.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
         let Candidates { ids, open } = self.postings.candidates(matchers);
@@ -456,34 +424,9 @@ impl Head {
 
     /// Late samples set out for a block; gives their series in the order of the labels.
     pub(crate) fn late_sets_out(&mut self) -> Vec<u32> {
-        for (id, others) in std::mem::take(&mut self.late) {
-            match self.late_leaving.entry(id) {
-                std::collections::hash_map::Entry::Vacant(v) => {
-                    v.insert(others);
-                }
-                std::collections::hash_map::Entry::Occupied(mut o) => o.get_mut().merge(others),
-            }
-        }
-        let mut ids: Vec<u32> = self.late_leaving.keys().copied().collect();
+        let mut ids = self.late.set_out();
         self.sort_by_labels(&mut ids);
         ids
-    }
-
-    /// The late samples of a series that are setting out.
-    pub(crate) fn leaving(&self, id: u32, range: TimeRange) -> Vec<Chunk> {
-        let mut chunks = Vec::new();
-        if let Some(others) = self.late_leaving.get(&id) {
-            others.chunks(range, &mut chunks);
-        }
-        chunks
-    }
-
-    /// The late samples that set out are in blocks.
-    pub(crate) fn late_arrived(&mut self) {
-        let bytes: usize = self.late_leaving.values().map(Others::bytes).sum();
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.late_bytes = self.late_bytes.saturating_sub(bytes);
-        self.late_leaving = HashMap::default();
     }
 
     /// Samples before `t` are in blocks: forgets them as far as whole chunks go, and series
@@ -519,9 +462,7 @@ impl Head {
             let mut others = None;
             if series.has_others {
                 others = self.histograms.get(&id).and_then(Others::bounds);
-                series.has_others = others.is_some()
-                    || self.late.contains_key(&id)
-                    || self.late_leaving.contains_key(&id);
+                series.has_others = others.is_some() || self.late.has(id);
             }
             for (first, last) in series.bounds(&self.times).into_iter().chain(others) {
                 let first = first.max(t);
@@ -564,21 +505,16 @@ impl Head {
         let mut ids: Vec<u32> = sets.iter().flat_map(|m| self.select(m)).collect();
         ids.sort_unstable();
         ids.dedup();
-        for id in ids {
-            self.delete_in_order(id, range);
-            for others in [&mut self.histograms, &mut self.late, &mut self.late_leaving] {
-                if let Some(others) = others.get_mut(&id) {
-                    let was = others.bytes();
-                    others.delete(range);
-                    self.bytes = (self.bytes + others.bytes()).saturating_sub(was);
-                }
+        for id in &ids {
+            self.delete_in_order(*id, range);
+            if let Some(others) = self.histograms.get_mut(id) {
+                let was = others.bytes();
+                others.delete(range);
+                self.bytes = (self.bytes + others.bytes()).saturating_sub(was);
             }
         }
-        for others in [&mut self.histograms, &mut self.late, &mut self.late_leaving] {
-            others.retain(|_, o| !o.is_empty());
-        }
-        let late = self.late.values().chain(self.late_leaving.values());
-        self.late_bytes = late.map(Others::bytes).sum();
+        self.histograms.retain(|_, others| !others.is_empty());
+        self.late.delete(&ids, range);
         self.forget_empty();
     }
 

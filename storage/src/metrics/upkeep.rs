@@ -192,7 +192,7 @@ impl MetricStore {
 
     /// Where a flush ends that is for late samples only.
     fn late_due(&self, head: &Head) -> Option<i64> {
-        let many = head.late_bytes() > self.head_bytes_max / LATE_PART;
+        let many = head.late.bytes() > self.head_bytes_max / LATE_PART;
         many.then(|| head.flushed_t().unwrap_or(i64::MIN))
     }
 
@@ -229,18 +229,18 @@ impl MetricStore {
         let mut blocks = Vec::new();
         let before = TimeRange::new(Timestamp::MIN, Timestamp::from_millis(to.saturating_sub(1)));
         let mut copies = TimesCopies::default();
-        let late_end = self.read().head.leaving_end().filter(|_| distrust);
+        let late_end = self.read().head.late.leaving_end().filter(|_| distrust);
         let end = late_end.map_or(to, |late| late.max(to));
         let mut written = self.write_blocks(flusher, ids, end, &mut blocks, &mut |head, id| {
             let mut chunks = head.in_order_chunks(id, before, &mut copies);
             if distrust {
-                chunks.extend(head.leaving(id, TimeRange::ALL));
+                chunks.extend(head.late.leaving(id, TimeRange::ALL));
             }
             chunks
         });
         let days = match distrust {
             true => Vec::new(),
-            false => self.read().head.leaving_days(DAY_MS),
+            false => self.read().head.late.leaving_days(DAY_MS),
         };
         for day in days {
             let (start, end) = (day * DAY_MS, (day + 1).saturating_mul(DAY_MS));
@@ -251,7 +251,7 @@ impl MetricStore {
             let late = late.clone();
             written = written
                 && self.write_blocks(flusher, late, end, &mut blocks, &mut |head, id| {
-                    head.leaving(id, range)
+                    head.late.leaving(id, range)
                 });
         }
         if !written {
@@ -264,7 +264,7 @@ impl MetricStore {
         {
             let mut state = self.write();
             state.add_blocks(blocks);
-            state.head.late_arrived();
+            state.head.late.arrived();
             state.head.drop_before(to);
             state.in_blocks_t = state.head.flushed_t();
         }
