@@ -1,4 +1,4 @@
-//! A run of samples copied out of the head: what a reader holds and decodes later.
+//! A run of samples of the head as a reader holds it and decodes later: closed ones are shared.
 
 use std::sync::Arc;
 
@@ -41,7 +41,40 @@ pub(super) enum ChunkTimes {
     /// Deltas of deltas, see `xor.rs`.
     Bits(Box<[u8]>),
     /// See `column.rs`.
-    Column(Box<[u8]>),
+    Column(Part),
+}
+
+/// Some of the bytes that a series' closed chunks have together: the head shares them, rather
+/// than copy them for each reader. When it closes another chunk or flushes, readers keep the
+/// old ones alive, until they are done.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    all: Arc<[u8]>,
+    start: u32,
+    end: u32,
+}
+
+impl Part {
+    /// The first byte, and the one behind the last; nothing where there are not so many.
+    pub(super) fn new(all: &Arc<[u8]>, start: usize, end: usize) -> Part {
+        Part {
+            all: Arc::clone(all),
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+            end: u32::try_from(end).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// All of `bytes`.
+    pub(super) fn whole(bytes: Vec<u8>) -> Part {
+        let all: Arc<[u8]> = bytes.into();
+        Part::new(&all, 0, all.len())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.all
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +87,7 @@ pub(super) enum ChunkValues {
         last: f64,
     },
     /// See `column.rs`.
-    Column(Box<[u8]>),
+    Column(Part),
 }
 
 impl Chunk {
@@ -130,30 +163,48 @@ impl Chunk {
         }
     }
 
-    /// Bytes of a list of chunks on the heap, those shared with other chunks left out.
+    /// Bytes of a list of chunks on the heap, those shared with the head or other chunks left out.
     pub(crate) fn bytes_of(chunks: &Vec<Chunk>) -> usize {
         let data: usize = chunks.iter().map(Chunk::heap_bytes).sum();
         chunks.capacity() * size_of::<Chunk>() + data
     }
 
-    /// Bytes on the heap, those shared with other chunks left out.
+    /// Bytes on the heap, those shared with the head or other chunks left out.
     pub(super) fn heap_bytes(&self) -> usize {
         match &self.data {
-            Data::Histograms(bytes) => bytes.len(),
-            Data::Points(_) | Data::Float(_) => 0,
+            Data::Histograms(_) | Data::Points(_) | Data::Float(_) => 0,
             Data::Floats { times, values, .. } => {
                 let times = match times {
-                    ChunkTimes::Shared { .. } => 0,
-                    ChunkTimes::Bits(bytes) | ChunkTimes::Column(bytes) => bytes.len(),
+                    ChunkTimes::Shared { .. } | ChunkTimes::Column(_) => 0,
+                    ChunkTimes::Bits(bytes) => bytes.len(),
                 };
-                times
-                    + match values {
-                        ChunkValues::Open { bits: bytes, .. } | ChunkValues::Column(bytes) => {
-                            bytes.len()
-                        }
-                    }
+                let values = match values {
+                    ChunkValues::Column(_) => 0,
+                    ChunkValues::Open { bits, .. } => bits.len(),
+                };
+                times + values
             }
         }
+    }
+
+    /// Bytes of what a series keeps for good: the columns and histograms too.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.heap_bytes()
+            + match &self.data {
+                Data::Histograms(bytes) => bytes.len(),
+                Data::Floats { times, values, .. } => {
+                    let times = match times {
+                        ChunkTimes::Column(part) => part.bytes().len(),
+                        _ => 0,
+                    };
+                    let values = match values {
+                        ChunkValues::Column(part) => part.bytes().len(),
+                        ChunkValues::Open { .. } => 0,
+                    };
+                    times + values
+                }
+                Data::Points(_) | Data::Float(_) => 0,
+            }
     }
 }
 
@@ -173,13 +224,13 @@ fn decode_floats(
             }
             &own
         }
-        ChunkTimes::Column(bytes) => {
-            decode_times(&mut Reader::new(bytes), count, &mut own)?;
+        ChunkTimes::Column(part) => {
+            decode_times(&mut Reader::new(part.bytes()), count, &mut own)?;
             &own
         }
     };
     match values {
-        ChunkValues::Column(bytes) => decode_values(bytes, times, into),
+        ChunkValues::Column(part) => decode_values(part.bytes(), times, into),
         ChunkValues::Open {
             bits,
             repeats,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::{FPoint, HPoint, Samples, TimeRange};
 
-use super::chunk::{Chunk, ChunkTimes, ChunkValues, Data};
+use super::chunk::{Chunk, ChunkTimes, ChunkValues, Data, Part};
 use super::column::{encode_times, encode_values};
 use super::wal_histogram::{heap_bytes, pack};
 
@@ -99,8 +99,8 @@ impl Others {
                 first_t: first.t,
                 last_t: last.t,
                 data: Data::Floats {
-                    times: ChunkTimes::Column(times_column.into()),
-                    values: ChunkValues::Column(values_column.into()),
+                    times: ChunkTimes::Column(Part::whole(times_column)),
+                    values: ChunkValues::Column(Part::whole(values_column)),
                     count: times.len(),
                 },
             });
@@ -121,7 +121,7 @@ impl Others {
         all.reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
     }
 
-    /// Appends copies of the chunks that share an instant with `range`.
+    /// Appends the chunks that share an instant with `range`; what they hold is shared.
     pub(crate) fn chunks(&self, range: TimeRange, into: &mut Vec<Chunk>) {
         let (start, end) = (range.start.millis(), range.end.millis());
         let open = open_bounds(&self.open).map(|(first_t, last_t)| Chunk {
@@ -222,5 +222,5 @@ fn open_bounds(open: &Samples) -> Option<(i64, i64)> {
 }
 
 fn chunk_bytes(chunk: &Chunk) -> usize {
-    size_of::<Chunk>() + chunk.heap_bytes()
+    size_of::<Chunk>() + chunk.kept_bytes()
 }

@@ -1,10 +1,12 @@
 //! The float samples of one series in the head: closed chunks as columns, one open chunk as
 //! bits, instants shared with the other series of the scrape.
 
+use std::sync::Arc;
+
 use model::{FPoint, TimeRange};
 
 use super::bits::BitWriter;
-use super::chunk::{Chunk, ChunkTimes, ChunkValues, Data, decode_open};
+use super::chunk::{Chunk, ChunkTimes, ChunkValues, Data, Part, decode_open};
 use super::column::{encode_times, encode_values};
 use super::head_times::{Place, SharedTimes, TimesCopies};
 use super::xor::{Times, Values};
@@ -20,8 +22,8 @@ const OWN: u32 = u32::MAX;
 pub(crate) struct HeadSeries {
     /// Numbers of its labels in the index, in the order of their names.
     pub(crate) labels: Box<[u32]>,
-    /// Closed chunks back to back, see [`ClosedChunk`].
-    closed: Box<[u8]>,
+    /// Closed chunks back to back, see [`ClosedChunk`]; readers share them.
+    closed: Arc<[u8]>,
     bits: BitWriter,
     /// Instants of the open chunk when `place.list` is [`OWN`].
     own: Option<Box<OwnTimes>>,
@@ -82,7 +84,7 @@ impl HeadSeries {
     pub(crate) fn new(id: u32, labels: Box<[u32]>) -> HeadSeries {
         HeadSeries {
             labels,
-            closed: Box::default(),
+            closed: Arc::default(),
             bits: BitWriter::default(),
             own: None,
             last_t: i64::MIN,
@@ -162,7 +164,6 @@ impl HeadSeries {
         let mut column = Vec::with_capacity(2 * count);
         encode_values(&values, &mut column);
         let values = column;
-        let mut closed = std::mem::take(&mut self.closed).into_vec();
         let column = self.own.take().map(|own| {
             let bits = own.bits.to_bytes();
             let mut reader = super::bits::BitReader::new(&bits);
@@ -175,7 +176,9 @@ impl HeadSeries {
             (own.first_t, own.last_t, column)
         });
         let own_bytes = column.as_ref().map_or(2, |(_, _, c)| 18 + c.len());
-        closed.reserve_exact(7 + own_bytes + values.len());
+        let more = 7 + own_bytes + values.len();
+        let mut closed = Vec::with_capacity(self.closed.len() + more);
+        closed.extend_from_slice(&self.closed);
         match column {
             None => {
                 // The chunk goes on using its list.
@@ -194,7 +197,7 @@ impl HeadSeries {
         }
         closed.extend_from_slice(&(values.len() as u16).to_le_bytes());
         closed.extend_from_slice(&values);
-        self.closed = closed.into_boxed_slice();
+        self.closed = closed.into();
         self.forget_open();
         self.limit = CHUNK_SAMPLES;
     }
@@ -217,7 +220,11 @@ impl HeadSeries {
             size_of::<OwnTimes>() + ALLOCATION_BYTES + o.bits.capacity()
         });
         let allocated = |bytes: usize| bytes + ALLOCATION_BYTES * usize::from(bytes > 0);
-        own + allocated(self.closed.len()) + allocated(self.bits.capacity())
+        let closed = match self.closed.len() {
+            0 => 0,
+            bytes => bytes + SHARED_BYTES,
+        };
+        own + allocated(closed) + allocated(self.bits.capacity())
     }
 
     /// Whether there are no floats.
@@ -297,7 +304,10 @@ impl HeadSeries {
                     times.release(place);
                 }
             }
-            self.closed = self.closed[kept..].into();
+            self.closed = match &self.closed[kept..] {
+                [] => Arc::default(),
+                rest => rest.into(),
+            };
         }
         if self.open_bounds(times).is_some_and(|(_, last)| last < t) {
             self.release_open(times);
@@ -307,7 +317,7 @@ impl HeadSeries {
     /// Forgets all floats.
     pub(crate) fn clear(&mut self, times: &mut SharedTimes) {
         self.drop_before(times, i64::MAX);
-        self.closed = Box::default();
+        self.closed = Arc::default();
         self.release_open(times);
     }
 
@@ -318,8 +328,8 @@ impl HeadSeries {
         self.forget_open();
     }
 
-    /// Appends copies of the chunks that share an instant with `range`, oldest first, without
-    /// samples before `from`.
+    /// Appends the chunks that share an instant with `range`, oldest first; closed ones are shared,
+    /// the open one is copied.
     pub(crate) fn chunks(
         &self,
         times: &SharedTimes,
@@ -339,17 +349,24 @@ impl HeadSeries {
                 });
             }
         };
+        let mut read = 0;
         for chunk in self.closed_chunks() {
             let count = chunk.count;
+            read += chunk.bytes;
+            // The values are the end of it, and the instants are before their length.
+            let values = read - chunk.values.len();
             add(chunk.times.bounds(times, count), &mut || Data::Floats {
                 times: match chunk.times {
-                    ClosedTimes::Own(_, _, column) => ChunkTimes::Column(column.into()),
+                    ClosedTimes::Own(_, _, column) => {
+                        let end = values - LENGTH_BYTES;
+                        ChunkTimes::Column(Part::new(&self.closed, end - column.len(), end))
+                    }
                     ClosedTimes::Shared(place) => ChunkTimes::Shared {
                         list: times.copy(copies, place, count),
                         start: place.start.into(),
                     },
                 },
-                values: ChunkValues::Column(chunk.values.into()),
+                values: ChunkValues::Column(Part::new(&self.closed, values, read)),
                 count,
             });
         }
@@ -371,11 +388,17 @@ impl HeadSeries {
                 count,
             });
         }
+        // Readers hold many short lists: what these have to spare adds up.
+        into.shrink_to_fit();
     }
 }
 
 /// What the allocator adds to a small allocation, on average.
 const ALLOCATION_BYTES: usize = 12;
+/// The two counters in front of what is shared.
+const SHARED_BYTES: usize = 16;
+/// A length in front of a column.
+const LENGTH_BYTES: usize = 2;
 
 impl<'a> ClosedChunk<'a> {
     fn read(rest: &mut Reader<'a>) -> Result<ClosedChunk<'a>, Malformed> {
@@ -471,5 +494,40 @@ mod tests {
             b.clear(&mut times);
             prop_assert!(a.is_empty() && times.is_unused());
         }
+    }
+
+    #[test]
+    fn readers_share_closed_chunks_and_keep_them_when_the_head_goes_on() {
+        let mut times = SharedTimes::default();
+        let mut series = HeadSeries::new(0, Box::default());
+        let point = |i: i64| FPoint {
+            t: 15_000 * i,
+            v: 0.1 * i as f64,
+        };
+        let mut pushed = 0;
+        let mut push_until = |series: &mut HeadSeries, end: i64| {
+            for i in pushed..end {
+                series.push(&mut times, point(i).t, point(i).v);
+            }
+            pushed = end;
+            let (mut chunks, all) = (Vec::new(), TimeRange::ALL);
+            series.chunks(&times, &mut TimesCopies::default(), all, &mut chunks);
+            chunks
+        };
+        // As many as the first chunk and the second one take, and one more.
+        let closed = i64::from(CHUNK_SAMPLES / 2 + CHUNK_SAMPLES);
+        let chunks = push_until(&mut series, closed + 1);
+        assert_eq!(chunks.len(), 3);
+        assert_eq!(chunks[..2].iter().map(Chunk::heap_bytes).sum::<usize>(), 0);
+        // Instants and values of both are read from it.
+        assert_eq!(Arc::strong_count(&series.closed), 1 + 4);
+        push_until(&mut series, 3 * closed);
+        assert_eq!(Arc::strong_count(&series.closed), 1);
+        let mut samples = Samples::default();
+        for chunk in chunks {
+            chunk.decode(&mut samples).unwrap();
+        }
+        let expect: Vec<FPoint> = (0..=closed).map(point).collect();
+        assert_eq!(bits_of(&samples.floats), bits_of(&expect));
     }
 }
