@@ -31,6 +31,8 @@ struct State {
     solved: BTreeMap<&'static str, Instant>,
     notices: VecDeque<String>,
     warnings: BTreeMap<&'static str, String>,
+    /// Files that could not be read at the start; bounded as notices are.
+    unreadable: Vec<String>,
 }
 
 struct Problem {
@@ -144,6 +146,22 @@ impl Watch {
         }
     }
 
+    /// A file cannot be read and is left where it is: what is in it is missing until the next
+    /// start.
+    pub(crate) fn unreadable(&self, kind: FileKind, path: &Path, error: &std::io::Error) {
+        let text = format!("cannot read {}: {error}", path.display());
+        tracing::error!(path = %path.display(), %error, "cannot read a file");
+        let labels = KindLabels { kind };
+        self.telemetry.corruptions.get_or_create(&labels).inc();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.unreadable.len() < NOTICES_MAX {
+            let text = format!(
+                "{text}; what is in it is missing until it can be and stackwatch is started again"
+            );
+            state.unreadable.push(text);
+        }
+    }
+
     /// A file of ours is gone, and not by us.
     pub(crate) fn vanished(&self, path: &Path) {
         if self.notice(format!("{} was removed by somebody else", path.display())) {
@@ -196,7 +214,10 @@ impl Watch {
                 .iter()
                 .map(|(topic, problem)| format!("{topic}: {}", problem.text))
                 .collect(),
-            warnings: state.warnings.values().cloned().collect(),
+            warnings: {
+                let warnings = state.warnings.values().chain(&state.unreadable);
+                warnings.cloned().collect()
+            },
             notices: state.notices.iter().cloned().collect(),
         }
     }

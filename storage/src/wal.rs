@@ -502,7 +502,7 @@ impl Wal {
             Ok(opened) => opened,
             Err(e) => {
                 // Left where it is: it may be readable the next time.
-                self.watch.corrupt(self.kind, &path, e);
+                self.watch.unreadable(self.kind, &path, &e);
                 return Ok(());
             }
         };

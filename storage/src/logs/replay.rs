@@ -101,7 +101,7 @@ pub(super) fn open_files(
         let entries = match disk.list(&day_dir) {
             Ok(entries) => entries,
             Err(e) => {
-                watch.corrupt(FileKind::Frames, &day_dir, e);
+                watch.unreadable(FileKind::Frames, &day_dir, &e);
                 continue;
             }
         };
@@ -120,7 +120,7 @@ pub(super) fn open_files(
             let (file, holds) = match opened {
                 Ok(opened) => opened,
                 Err(e) => {
-                    watch.corrupt(FileKind::Frames, &day_dir.join(&entry.name), e);
+                    watch.unreadable(FileKind::Frames, &day_dir.join(&entry.name), &e);
                     continue;
                 }
             };

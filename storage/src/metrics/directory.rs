@@ -23,11 +23,12 @@ pub(super) fn open_blocks(
     let mut next_number = 1;
     for entry in disk.list(dir)? {
         let path = dir.join(&entry.name);
-        if entry.name.ends_with(".tmp") {
+        let number = number_in(&entry.name);
+        let is_ours = number.is_some() || entry.name == "tombstones.tmp";
+        if is_ours && entry.name.ends_with(".tmp") {
             remove_file(disk, &path);
             continue;
         }
-        let number = number_in(&entry.name);
         next_number = next_number.max(number.map_or(0, |n| n + 1));
         if number.is_none() || !entry.name.ends_with(".blk") {
             continue;
@@ -42,7 +43,7 @@ pub(super) fn open_blocks(
                 watch.corrupt(FileKind::Block, &path, what);
                 quarantine(disk, &path);
             }
-            Err(BlockError::Io(e)) => watch.corrupt(FileKind::Block, &path, e),
+            Err(BlockError::Io(e)) => watch.unreadable(FileKind::Block, &path, &e),
         }
     }
     // A crash between a block and the removal of those it replaces leaves these behind.
@@ -75,7 +76,7 @@ pub(super) fn open_tombstones(
             Vec::new()
         }
         Err(e) => {
-            watch.corrupt(FileKind::Block, &path, e);
+            watch.unreadable(FileKind::Block, &path, &e);
             Vec::new()
         }
     };

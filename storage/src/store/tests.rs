@@ -362,3 +362,41 @@ fn files_removed_by_hand_are_noticed_and_what_is_still_in_memory_is_written_anew
     let storage = open(dir.path());
     assert_eq!((all_points(&storage).len(), line_count(&storage)), (6, 1));
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_left_there_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = dir.path().join("metrics/blocks");
+    let storage = open(dir.path());
+    append(&storage, NOW);
+    storage.metrics().flush_all().unwrap();
+    drop(storage);
+    let block = files(&blocks, ".blk").remove(0);
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::rename(&block, &elsewhere).unwrap();
+    // A name that opens as nothing readable, for root too.
+    std::fs::create_dir(&block).unwrap();
+    for foreign in ["notes.tmp", "0000000077.txt"] {
+        std::fs::write(blocks.join(foreign), "mine").unwrap();
+    }
+    let storage = open(dir.path());
+    let health = storage.health();
+    assert!(health.ok && health.warnings.len() == 1, "{health:?}");
+    assert!(health.warnings[0].contains("cannot read") && health.warnings[0].contains(".blk"));
+    drop(storage);
+    std::fs::remove_dir(&block).unwrap();
+    std::fs::rename(&elsewhere, &block).unwrap();
+    let storage = open(dir.path());
+    assert_eq!(all_points(&storage).len(), 3);
+    assert_eq!(storage.health().warnings, Vec::<String>::new());
+    for foreign in ["notes.tmp", "0000000077.txt"] {
+        assert!(blocks.join(foreign).exists(), "{foreign} is somebody's");
+    }
+    drop(storage);
+    std::fs::remove_dir_all(dir.path().join("metrics/wal")).unwrap();
+    std::fs::write(dir.path().join("metrics/wal"), "").unwrap();
+    let Err(refused) = Storage::open(config(dir.path()), at(NOW), &mut Registry::default()) else {
+        panic!("there is no place for the log");
+    };
+    assert!(format!("{refused}").contains("metrics/wal"), "{refused}");
+}
