@@ -38,7 +38,7 @@ pub use metrics::Deleted;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use metrics::fuzzing;
-pub use report::{AppendReport, Health, Stats};
+pub use report::{AppendReport, BlockFigures, Health, Stats};
 pub use store::Storage;
 
 /// How far ahead of the clock a sample may be. More would let one wrong clock close the

@@ -65,3 +65,24 @@ pub struct Stats {
     /// All bytes under the data directory, as of the last `maintain`.
     pub disk_bytes: u64,
 }
+
+/// What a block of samples says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockFigures {
+    /// Its number, which no other block of the directory has.
+    pub number: u64,
+    /// Instant of the first sample, in milliseconds.
+    pub start_ms: i64,
+    /// All samples are before it, in milliseconds.
+    pub end_ms: i64,
+    /// Length of a roll-up's buckets in milliseconds; 0 for samples as they came.
+    pub resolution_ms: i64,
+    /// Series.
+    pub series: u64,
+    /// Samples; of a roll-up, buckets.
+    pub samples: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Whether it was made of other blocks.
+    pub is_compacted: bool,
+}

@@ -29,7 +29,7 @@ use crate::lock::{self, DirLock};
 use crate::logs::LogStore;
 use crate::metrics::{Deleted, MetricStore, Policy};
 use crate::telemetry::Telemetry;
-use crate::{AppendReport, Config, Health, OpenError, Stats, WriteError};
+use crate::{AppendReport, BlockFigures, Config, Health, OpenError, Stats, WriteError};
 
 /// Longest time between two syncs, whatever the configuration says.
 const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -276,6 +276,12 @@ impl Storage {
         bounds: &ReadBounds,
     ) -> Result<(usize, Option<(i64, i64)>), ReadError> {
         self.shared.inner.metrics.head_figures(bounds)
+    }
+
+    /// The blocks of samples, oldest first.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<BlockFigures> {
+        self.shared.inner.metrics.block_figures()
     }
 
     /// Which metrics and labels take how much within `range`; lists of at most `limit`. Reads the

@@ -63,6 +63,7 @@ pub(super) fn routes() -> Router<Api> {
         .merge(admin::routes())
         .route("/status/tsdb/analysis", get(analysis::analysis))
         .route("/status/tsdb", get(tsdb::tsdb))
+        .route("/status/tsdb/blocks", get(tsdb::blocks))
         .route("/features", get(features::features))
         .route("/notifications", get(features::notifications))
         .route("/notifications/live", get(features::notifications_live))

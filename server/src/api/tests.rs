@@ -602,6 +602,7 @@ async fn the_small_endpoints_answer() {
             "/api/v1/status/walreplay",
             r#"{"current":0,"max":0,"min":0}"#,
         ),
+        ("/api/v1/status/tsdb/blocks", r#"{"blocks":[]}"#),
         ("/api/v1/format_query?query=1%2B1", r#""1 + 1""#),
         (
             "/api/v1/parse_query?query=1",

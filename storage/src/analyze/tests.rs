@@ -36,6 +36,11 @@ fn series_samples_churn_and_values_are_counted_over_blocks_and_head() {
     storage.maintain(Timestamp::from_millis(NOW));
     assert!(storage.stats().blocks > 0);
 
+    let blocks = storage.blocks();
+    assert_eq!(blocks.len() as u64, storage.stats().blocks);
+    assert!(blocks.iter().all(|b| b.start_ms < b.end_ms && b.bytes > 0));
+    assert!(blocks.iter().all(|b| b.series <= 10 && b.samples > 0));
+
     let none = ReadBounds::default();
     let (pieces, head) = storage.head_figures(&none).unwrap();
     let (first_t, last_t) = head.unwrap();

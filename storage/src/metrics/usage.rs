@@ -7,6 +7,7 @@ use model::{Labels, ReadBounds, ReadError, Samples, TimeRange};
 use super::MetricStore;
 use super::block::{Block, BlockError};
 use super::chunk::Chunk;
+use crate::report::BlockFigures;
 use crate::telemetry::FileKind;
 
 /// What one source has of one series within a range.
@@ -51,6 +52,23 @@ impl MetricStore {
         drop(state);
         bounds.check(held_bytes(&head))?;
         Ok((head.iter().map(|(_, chunks)| chunks.len()).sum(), range))
+    }
+
+    /// The blocks, oldest first, the finer before the coarser.
+    pub(crate) fn block_figures(&self) -> Vec<BlockFigures> {
+        let of = |b: &Arc<Block>| BlockFigures {
+            number: b.number,
+            start_ms: b.start_t,
+            end_ms: b.end_t,
+            resolution_ms: b.resolution_ms,
+            series: b.series,
+            samples: b.samples,
+            bytes: b.bytes,
+            is_compacted: !b.replaces.is_empty(),
+        };
+        let mut figures: Vec<BlockFigures> = self.read().blocks.iter().map(of).collect();
+        figures.sort_by_key(|b| (b.start_ms, b.resolution_ms, b.number));
+        figures
     }
 
     /// Hands what each block and the head has of each series in `range` to `visit`: a series

@@ -161,6 +161,38 @@ fn top<'a>(counts: impl Iterator<Item = ((&'a str, &'a str), u64)>, limit: usize
         .collect()
 }
 
+/// The blocks of samples as they came, in Prometheus' words; roll-ups are not told, it has none.
+pub(super) async fn blocks(State(api): State<Api>) -> Answer {
+    let parts = api.parts()?;
+    let blocks = parts.storage.as_ref().map(storage::Storage::blocks);
+    let mut blocks = blocks.unwrap_or_default();
+    blocks.retain(|b| b.resolution_ms == 0);
+    let shown: Vec<Value> = blocks.iter().map(block).collect();
+    Ok(Success::from_value(&json!({ "blocks": shown })))
+}
+
+fn block(b: &storage::BlockFigures) -> Value {
+    let id = ulid(b.start_ms, b.number);
+    json!({
+        "ulid": id,
+        "minTime": b.start_ms,
+        "maxTime": b.end_ms,
+        "stats": { "numSamples": b.samples, "numSeries": b.series },
+        "compaction": { "level": if b.is_compacted { 2 } else { 1 }, "sources": [id] },
+        "version": 1,
+    })
+}
+
+/// A block's number in the shape of Prometheus' names: 48 bits of time and 80 bits, of which the
+/// number fills the last 64. The time is that of the first sample.
+fn ulid(start_ms: i64, number: u64) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let time = u128::from(start_ms.max(0).unsigned_abs() & ((1 << 48) - 1));
+    let bits = time << 80 | u128::from(number);
+    let digit = |i: u32| char::from(DIGITS[(bits >> (5 * i) & 31) as usize]);
+    (0..26).rev().map(digit).collect()
+}
+
 /// The write-ahead log is replayed before the listener hands requests on; there is no part of
 /// it to tell.
 pub(in crate::api) async fn walreplay() -> Answer {
@@ -172,6 +204,31 @@ pub(in crate::api) async fn walreplay() -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_has_the_name_and_the_figures_prometheus_would_tell() {
+        let figures = storage::BlockFigures {
+            number: 33,
+            start_ms: 1_469_918_176_385,
+            end_ms: 1_469_925_376_385,
+            resolution_ms: 0,
+            series: 2,
+            samples: 960,
+            bytes: 4096,
+            is_compacted: true,
+        };
+        assert_eq!(
+            block(&figures),
+            json!({
+                "ulid": "01ARYZ6S410000000000000011",
+                "minTime": 1_469_918_176_385_i64,
+                "maxTime": 1_469_925_376_385_i64,
+                "stats": { "numSamples": 960, "numSeries": 2 },
+                "compaction": { "level": 2, "sources": ["01ARYZ6S410000000000000011"] },
+                "version": 1,
+            })
+        );
+    }
 
     #[test]
     fn the_most_frequent_come_first() {
