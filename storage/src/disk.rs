@@ -133,7 +133,7 @@ impl Disk for RealDisk {
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let new: Vec<&Path> = path.ancestors().take_while(|p| !p.is_dir()).collect();
-        fs::create_dir_all(path).map_err(|e| naming(path, e))?;
+        fs::create_dir_all(path).map_err(|e| naming(path, &e))?;
         // What is synced in a directory is lost with its name.
         for parent in new.iter().filter_map(|dir| dir.parent()) {
             let here = parent.as_os_str().is_empty();
@@ -148,7 +148,7 @@ impl Disk for RealDisk {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(dir).map_err(|e| naming(dir, e))? {
+        for entry in fs::read_dir(dir).map_err(|e| naming(dir, &e))? {
             let entry = entry?;
             // A name may vanish between the listing and the look at it.
             let Ok(about) = entry.metadata() else {
@@ -179,7 +179,7 @@ impl Disk for RealDisk {
 }
 
 /// An error that says where: who reports it may know the directory above only.
-fn naming(path: &Path, e: io::Error) -> io::Error {
+fn naming(path: &Path, e: &io::Error) -> io::Error {
     io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }
 

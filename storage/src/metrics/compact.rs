@@ -109,46 +109,58 @@ pub(crate) fn choose_refresh(
     })
 }
 
-/// Whether a roll-up of `resolution_ms` lacks samples of `block`: none was made of its span yet, or
-/// they came after it was.
+/// The spans that a block reaches into: more than one when it was imported, or made while
+/// retention was longer. First instant of each and the one after its last.
+fn spans(block: &BlockInfo, span_ms: i64) -> impl Iterator<Item = (i64, i64)> {
+    let first = block.start_t.div_euclid(span_ms);
+    let last = block.end_t.saturating_sub(1).div_euclid(span_ms);
+    (first..=last.max(first)).map(move |at| {
+        let start = at.saturating_mul(span_ms);
+        (start, start.saturating_add(span_ms))
+    })
+}
+
+/// Whether a roll-up of `resolution_ms` lacks samples of `block`: none was made of a span of it
+/// yet, or they came after it was. Spans of which `is_empty` says that nothing came of them are
+/// done.
 pub(crate) fn lacks(
     block: &BlockInfo,
     blocks: &[BlockInfo],
     resolution_ms: i64,
     span_ms: i64,
+    is_empty: &dyn Fn(u64, i64) -> bool,
 ) -> bool {
-    let start = block.start_t.div_euclid(span_ms) * span_ms;
-    let end = block.end_t.max(start.saturating_add(span_ms));
-    let touches =
-        |b: &&BlockInfo| b.resolution_ms == resolution_ms && b.start_t < end && b.end_t > start;
-    let mut made = blocks.iter().filter(touches).peekable();
-    block.resolution_ms == 0
-        && (made.peek().is_none() || made.any(|b| block.is_fresh && block.number > b.number))
+    let is_missing = |(start, end): (i64, i64)| {
+        let touches =
+            |b: &&BlockInfo| b.resolution_ms == resolution_ms && b.start_t < end && b.end_t > start;
+        let mut made = blocks.iter().filter(touches).peekable();
+        match made.peek() {
+            None => !is_empty(block.number, start),
+            Some(_) => made.any(|b| block.is_fresh && block.number > b.number),
+        }
+    };
+    block.resolution_ms == 0 && spans(block, span_ms).any(is_missing)
 }
 
-/// The first span that is over, has raw samples in one block and no roll-up of `resolution_ms`
-/// yet: number of the block, first instant of the span and the one after its last.
+/// The first span that is over, has raw samples and no roll-up of `resolution_ms` yet: number of
+/// the block, first instant of the span and the one after its last.
 pub(crate) fn choose_rollup(
     blocks: &[BlockInfo],
     resolution_ms: i64,
     oldest_t: i64,
     schedule: &Schedule,
+    is_empty: &dyn Fn(u64, i64) -> bool,
 ) -> Option<(u64, i64, i64)> {
-    let span = schedule.span_ms;
-    blocks
-        .iter()
-        .filter(|b| b.resolution_ms == 0)
-        .find_map(|b| {
-            let start = b.start_t.div_euclid(span) * span;
-            let end = start.saturating_add(span);
-            let touches = |other: &&BlockInfo| other.start_t < end && other.end_t > start;
-            let done = blocks
-                .iter()
-                .filter(|other| other.resolution_ms == resolution_ms)
-                .any(|other| touches(&other));
-            let wanted = !done && schedule.is_over(end) && end > oldest_t;
-            wanted.then_some((b.number, start, end))
-        })
+    let is_wanted = |number: u64, (start, end): (i64, i64)| {
+        let touches =
+            |b: &BlockInfo| b.resolution_ms == resolution_ms && b.start_t < end && b.end_t > start;
+        let is_due = schedule.is_over(end) && end > oldest_t;
+        is_due && !is_empty(number, start) && !blocks.iter().any(touches)
+    };
+    let raw = blocks.iter().filter(|b| b.resolution_ms == 0);
+    let mut all = raw.flat_map(|b| spans(b, schedule.span_ms).map(|span| (b.number, span)));
+    let found = all.find(|(number, span)| is_wanted(*number, *span));
+    found.map(|(number, (start, end))| (number, start, end))
 }
 
 #[cfg(test)]
@@ -210,11 +222,14 @@ mod tests {
             ..raw(number, start_h, end_h)
         };
         let blocks = [raw(1, 0, 24), raw(2, 24, 48), five(3, 0, 24)];
-        let choose = |blocks: &[BlockInfo], hours| choose_rollup(blocks, 300_000, 0, &at(hours));
+        let none = |_, _| false;
+        let choose =
+            |blocks: &[BlockInfo], hours| choose_rollup(blocks, 300_000, 0, &at(hours), &none);
         assert_eq!(choose(&blocks, 60), Some((2, 24 * HOUR, 48 * HOUR)));
         assert_eq!(choose(&blocks, 48), None);
         assert_eq!(choose(&blocks[..2], 40), Some((1, 0, 24 * HOUR)));
-        assert_eq!(choose_rollup(&blocks, 300_000, 50 * HOUR, &at(60)), None);
+        let late = choose_rollup(&blocks, 300_000, 50 * HOUR, &at(60), &none);
+        assert_eq!(late, None);
     }
 
     #[test]
@@ -232,5 +247,34 @@ mod tests {
         assert_eq!(choose(raw(11, 0, 1)), None);
         assert_eq!(choose(raw(14, 24, 26)), None);
         assert_eq!(choose(merged(14)), None);
+    }
+
+    #[test]
+    fn each_span_of_a_longer_block_gets_its_rollup() {
+        let short = Schedule {
+            span_ms: 8 * HOUR,
+            ..at(60)
+        };
+        let five = |number, start_h, end_h| BlockInfo {
+            resolution_ms: 300_000,
+            ..raw(number, start_h, end_h)
+        };
+        let mut blocks = vec![raw(1, 1, 24), five(2, 1, 8), five(3, 16, 24)];
+        let choose = |blocks: &[BlockInfo], empty: bool| {
+            choose_rollup(blocks, 300_000, 0, &short, &|_, start| {
+                empty && start == 8 * HOUR
+            })
+        };
+        let missing = |blocks: &[BlockInfo], empty: bool| {
+            lacks(&blocks[0], blocks, 300_000, 8 * HOUR, &|_, start| {
+                empty && start == 8 * HOUR
+            })
+        };
+        assert_eq!(choose(&blocks, false), Some((1, 8 * HOUR, 16 * HOUR)));
+        assert!(missing(&blocks, false) && !missing(&blocks, true));
+        assert_eq!(choose(&blocks, true), None);
+        blocks.push(five(4, 8, 16));
+        assert_eq!(choose(&blocks, false), None);
+        assert!(!missing(&blocks, false));
     }
 }

@@ -82,8 +82,8 @@ enum Cause {
     Tombstone(u64),
     /// The rule at this place; `None` stands for the series that no rule matches.
     Rule(Option<usize>),
-    /// A roll-up of this resolution, which would be empty.
-    Rollup(i64),
+    /// A roll-up of this resolution and of the span from this instant on, which would be empty.
+    Rollup(i64, i64),
 }
 
 /// What a deletion deleted.
@@ -123,11 +123,13 @@ impl MetricStore {
             let mut keep = policy.keep_of(block.resolution_ms);
             for rollup in &policy.rollups {
                 let resolution_ms = model::time::duration_millis(rollup.resolution);
-                let empty = Cause::Rollup(resolution_ms);
                 let span_ms = span_ms(policy.retention);
+                let is_empty = |number, start| {
+                    let cause = Cause::Rollup(resolution_ms, start);
+                    compactor.clean.contains(&(number, cause))
+                };
                 if resolution_ms > 0
-                    && !compactor.clean.contains(&(block.number, empty))
-                    && lacks(&info(block), &infos, resolution_ms, span_ms)
+                    && lacks(&info(block), &infos, resolution_ms, span_ms, &is_empty)
                 {
                     keep = keep.max(rollup.retention);
                 }
@@ -178,10 +180,13 @@ impl MetricStore {
             }
             Ok(Step::Done(made, sources)) => {
                 if made.is_none()
-                    && let Output::Rollup { resolution_ms, .. } = output
+                    && let Output::Rollup {
+                        resolution_ms,
+                        range,
+                    } = output
                 {
                     let numbers = sources.iter().map(|(b, _)| b.number);
-                    let causes = numbers.map(|n| (n, Cause::Rollup(resolution_ms)));
+                    let causes = numbers.map(|n| (n, Cause::Rollup(resolution_ms, range.0)));
                     compactor.clean.extend(causes);
                 }
                 let installed = self.install(&path, made.is_some(), output, &sources);
@@ -285,15 +290,14 @@ impl MetricStore {
         }
         for rollup in &policy.rollups {
             let resolution_ms = model::time::duration_millis(rollup.resolution);
-            let empty = Cause::Rollup(resolution_ms);
-            let wanted = infos
-                .iter()
-                .filter(|b| !compactor.clean.contains(&(b.number, empty)));
-            let wanted: Vec<BlockInfo> = wanted.copied().collect();
+            let is_empty = |number, start| {
+                let cause = Cause::Rollup(resolution_ms, start);
+                compactor.clean.contains(&(number, cause))
+            };
             let oldest = now.minus(rollup.retention).millis();
             if resolution_ms > 0
                 && let Some((_, from, to)) =
-                    choose_rollup(&wanted, resolution_ms, oldest, &schedule)
+                    choose_rollup(&infos, resolution_ms, oldest, &schedule, &is_empty)
                 && to <= flushed_to
             {
                 let raw = blocks.iter().filter(raw_within(from, to));

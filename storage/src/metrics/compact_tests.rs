@@ -452,3 +452,31 @@ fn samples_older_than_they_are_kept_wait_until_they_are_rolled_up() {
         "a month is one roll-up"
     );
 }
+
+#[test]
+fn a_block_from_a_time_of_longer_retention_is_rolled_up_as_a_whole() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..26);
+    settle(&store, 26 * HOUR, &policy());
+    let policy = Policy {
+        retention: Duration::from_secs(2 * 24 * 3600),
+        rollups: vec![Rollup {
+            resolution: Duration::from_secs(3600),
+            retention: Duration::from_secs(400 * 24 * 3600),
+        }],
+        ..policy()
+    };
+    let now = 100 * DAY;
+    store.maintain(at(now));
+    settle(&store, now, &policy);
+    let raw: Vec<PathBuf> = {
+        let state = store.read();
+        let raw = state.blocks.iter().filter(|b| b.resolution_ms == 0);
+        raw.map(|b| b.path.clone()).collect()
+    };
+    raw.iter().for_each(|path| store.remove(path));
+    let points = &everything(&store)[&labels(1).to_string()];
+    let hours: Vec<i64> = points.iter().map(|p| p.0 / HOUR).collect();
+    assert_eq!(hours, (0..26).collect::<Vec<i64>>());
+}
