@@ -92,6 +92,26 @@ fn a_note_tells_of_the_place_that_is_evaluated_last() {
 }
 
 #[test]
+fn aggregations_note_what_they_ignore_where_upstream_does() {
+    let data = ["h {{schema:0 count:1 sum:1 buckets:[1]}}x3", "f 1 1 NaN 1"];
+    let check = |text: &str, expect: &str| {
+        let expr = crate::parse(text).unwrap();
+        let at = Timestamp::from_millis(180_000);
+        let found = Engine::default().instant(&expr, &reader(&data), at, &Limits::default());
+        let found = found.unwrap();
+        assert_eq!([found.infos, found.warnings].concat(), [expect], "{text}");
+    };
+    let ignored = |op: &str, place: &str| {
+        format!("PromQL info: ignored histogram in {op} aggregation ({place})")
+    };
+    check("topk(1, h)", &ignored("topk", "1:1"));
+    check("bottomk(30, h)", &ignored("bottomk", "1:1"));
+    check("max(h)", &ignored("max", "1:5"));
+    let wrong = "PromQL warning: quantile value should be between 0 and 1, got NaN (1:10)";
+    check("quantile(scalar(nosuch), f)", wrong);
+}
+
+#[test]
 fn sorting_has_no_effect_where_there_is_more_than_one_step() {
     let check = |text: &str, steps: u32, expect: usize| {
         let expr = crate::parse(text).unwrap();

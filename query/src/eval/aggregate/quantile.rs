@@ -15,7 +15,9 @@ impl Evaluator<'_> {
         if !wrong.is_empty() {
             numbers.retain(|q| q.is_infinite());
         }
-        if let Some((least, most)) = super::least_and_most(&numbers) {
+        if !numbers.is_empty()
+            && let Some((least, most)) = super::least_and_most(&numbers)
+        {
             wrong.extend([least, most]);
         }
         for q in wrong.into_iter().filter(|q| !(0.0..=1.0).contains(q)) {
