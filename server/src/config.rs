@@ -110,8 +110,8 @@ pub struct QueryConfig {
     /// Samples one query may hold in memory. Default 5 million; `bytes_max` is usually reached
     /// before.
     pub samples_max: usize,
-    /// Memory of one query. Default: half of what the memory budget leaves for queries, which is
-    /// 24 MB of 128.
+    /// Memory of one query. Default: three quarters of what the memory budget leaves for queries, which is
+    /// 36 MB of 128.
     pub bytes_max: Option<Bytes>,
 }
 
@@ -191,7 +191,7 @@ impl Config {
         let bytes = self
             .query
             .bytes_max
-            .map_or(self.memory.queries / 2, |b| b.0);
+            .map_or(self.memory.queries / 4 * 3, |b| b.0);
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 

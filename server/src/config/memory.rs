@@ -29,7 +29,7 @@ pub struct MemoryBudget {
     pub total: u64,
     /// Samples that are not in a block yet: a half, unless `storage.memory` says otherwise.
     pub head: u64,
-    /// Evaluations: three eighths. One query may take a half of it unless `query.bytes_max`
+    /// Evaluations: three eighths. One query may take three quarters unless `query.bytes_max`
     /// says otherwise.
     pub queries: u64,
     /// Log lines that are not in a frame yet, and what is kept of blocks: the rest.
