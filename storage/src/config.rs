@@ -14,7 +14,7 @@ pub struct Config {
     pub retention_metrics: Duration,
     /// Other times for some series, by selector; the first that matches decides. Shorter ones
     /// free their space when the block that ends before is rewritten, within a day; longer ones
-    /// keep those series beyond `retention_metrics`. Default none.
+    /// keep those series beyond `retention_metrics`. Roll-ups have all series. Default none.
     pub retention_rules: Vec<(Vec<Matcher>, Duration)>,
     /// Coarser copies that outlive the samples. Default none.
     pub rollups: Vec<Rollup>,

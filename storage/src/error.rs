@@ -13,6 +13,12 @@ pub enum OpenError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// There is something else of that name.
+    #[error("data directory {} is not a directory", dir.display())]
+    NotADirectory {
+        /// What was named.
+        dir: PathBuf,
+    },
     /// A restore into it was interrupted: what is there is not all of the backup.
     #[error(
         "a restore into {} was interrupted: run it again, or remove what it left there",

@@ -37,6 +37,10 @@ pub(crate) fn acquire(dir: &Path) -> Result<DirLock, OpenError> {
             source,
         }
     };
+    if fs::metadata(dir).is_ok_and(|about| !about.is_dir()) {
+        let dir = dir.to_owned();
+        return Err(OpenError::NotADirectory { dir });
+    }
     fs::create_dir_all(dir).map_err(failed("create", dir))?;
     fs::read_dir(dir).map_err(failed("read", dir))?;
     let path = dir.join("LOCK");

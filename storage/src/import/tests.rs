@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use model::{Sample, SampleBatch, Samples, Timestamp};
+use model::{Sample, SampleBatch, Samples, SeriesReader as _, Timestamp};
 
 use super::*;
 use crate::Storage;
@@ -124,4 +125,77 @@ fn an_import_that_is_given_up_leaves_nothing() {
     assert!(read(&storage).is_empty());
     let blocks = std::fs::read_dir(dir.path().join("metrics/blocks")).unwrap();
     assert_eq!(blocks.count(), 0);
+}
+
+/// 26 hours that end now, a sample a minute, of a gauge, a counter and one that `rules` speak of.
+fn a_day_rolled_up_after_one_restart(
+    before_now: i64,
+    metrics: Duration,
+    rules: Vec<(Vec<model::Matcher>, Duration)>,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let mut import = storage.import(Timestamp::from_millis(NOW)).unwrap();
+    let start = NOW - before_now;
+    let times = || (0..26 * 60).map(|i| start + i * 60_000);
+    for name in ["debug", "gauge", "x_total"] {
+        import.add(&labels(name), &floats(times())).unwrap();
+    }
+    import.finish().unwrap();
+    storage.close().unwrap();
+    let config = crate::Config {
+        dir: dir.path().to_owned(),
+        retention_metrics: metrics,
+        retention_rules: rules,
+        rollups: vec![crate::Rollup {
+            resolution: Duration::from_secs(300),
+            retention: Duration::from_secs(90 * 24 * 3600),
+        }],
+        ..crate::Config::default()
+    };
+    let at = |t| Timestamp::from_millis(t);
+    let registry = &mut prometheus_client::registry::Registry::default();
+    let storage = Storage::open(config, at(NOW), registry).unwrap();
+    // Until nothing but roll-ups is left.
+    for hours in 0..4 * 24 {
+        storage.maintain(at(NOW + hours * 3_600_000));
+    }
+    assert!(storage.blocks().iter().all(|b| b.resolution_ms > 0));
+    for (function, expect) in [
+        ("sum_over_time", times().map(|t| t as f64).sum::<f64>()),
+        ("count_over_time", times().count() as f64),
+    ] {
+        let selection = model::Selection {
+            range: model::TimeRange::ALL,
+            matchers: &[],
+            hints: model::Hints {
+                function,
+                ..model::Hints::default()
+            },
+        };
+        let mut names = Vec::new();
+        for mut series in storage.select(&selection).unwrap() {
+            let mut samples = Samples::default();
+            while series.cursor.next_run(&mut samples).unwrap() {}
+            let found = match function {
+                // As many points as there were samples.
+                "count_over_time" => samples.floats.len() as f64,
+                _ => samples.floats.iter().map(|p| p.v).sum(),
+            };
+            assert_eq!(found, expect, "{function} {}", series.labels);
+            names.push(series.labels.metric_name().to_owned());
+        }
+        assert_eq!(names, ["debug", "gauge", "x_total"]);
+    }
+}
+
+#[test]
+fn what_a_shorter_retention_removes_has_been_rolled_up_before() {
+    let hours = |h: u64| Duration::from_secs(h * 3600);
+    let debug = |keep| vec![(vec![model::Matcher::equal("__name__", "debug")], keep)];
+    for age in [26, 1000] {
+        a_day_rolled_up_after_one_restart(age * 3_600_000, hours(6), Vec::new());
+        a_day_rolled_up_after_one_restart(age * 3_600_000, hours(6), debug(hours(1)));
+        a_day_rolled_up_after_one_restart(age * 3_600_000, hours(6), debug(hours(48)));
+    }
 }

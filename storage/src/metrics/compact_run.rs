@@ -75,6 +75,28 @@ pub(crate) struct Compactor {
     clean: HashSet<(u64, Cause)>,
 }
 
+impl Compactor {
+    /// The longest time that a roll-up is kept which samples of `block` are not in yet.
+    fn waits_for(
+        &self,
+        block: &BlockInfo,
+        blocks: &[BlockInfo],
+        policy: &Policy,
+    ) -> Option<Duration> {
+        let lacks = |rollup: &&Rollup| {
+            let resolution_ms = model::time::duration_millis(rollup.resolution);
+            let is_empty = |number, start| {
+                let cause = Cause::Rollup(resolution_ms, start);
+                self.clean.contains(&(number, cause))
+            };
+            let span_ms = span_ms(policy.retention);
+            resolution_ms > 0 && lacks(block, blocks, resolution_ms, span_ms, &is_empty)
+        };
+        let lacking = policy.rollups.iter().filter(lacks);
+        lacking.map(|rollup| rollup.retention).max()
+    }
+}
+
 /// Why a block may have to be rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Cause {
@@ -120,21 +142,9 @@ impl MetricStore {
             let Some(block) = state.blocks.iter().find(|b| b.path == piece.path) else {
                 continue;
             };
-            let mut keep = policy.keep_of(block.resolution_ms);
-            for rollup in &policy.rollups {
-                let resolution_ms = model::time::duration_millis(rollup.resolution);
-                let span_ms = span_ms(policy.retention);
-                let is_empty = |number, start| {
-                    let cause = Cause::Rollup(resolution_ms, start);
-                    compactor.clean.contains(&(number, cause))
-                };
-                if resolution_ms > 0
-                    && lacks(&info(block), &infos, resolution_ms, span_ms, &is_empty)
-                {
-                    keep = keep.max(rollup.retention);
-                }
-            }
-            piece.keep = Some(keep);
+            let keep = policy.keep_of(block.resolution_ms);
+            let waits = compactor.waits_for(&info(block), &infos, policy);
+            piece.keep = Some(waits.map_or(keep, |waits| waits.max(keep)));
         }
         pieces
     }
@@ -243,11 +253,24 @@ impl MetricStore {
             late_ms: model::time::duration_millis(policy.late),
             span_ms: span_ms(policy.retention),
         };
+        // Series whose time is over stay until they are rolled up, and roll-ups have them.
+        let waiting: HashSet<u64> = {
+            let waits = |b: &&BlockInfo| {
+                let keep = compactor.waits_for(b, &infos, policy);
+                keep.is_some_and(|keep| b.end_t > now.minus(keep).millis())
+            };
+            infos.iter().filter(waits).map(|b| b.number).collect()
+        };
         let begin = |sources: Vec<Arc<Block>>, output: Output| {
             let resolution_ms = sources.first().map_or(0, |b| b.resolution_ms);
+            let is_final = matches!(output, Output::Merged)
+                && !sources.iter().any(|b| waiting.contains(&b.number));
             let cuts = Cuts {
                 tombstones: tombstones.to_vec(),
-                keep: policy.keep_rules(resolution_ms),
+                keep: match is_final {
+                    true => policy.keep_rules(resolution_ms),
+                    false => KeepRules::default(),
+                },
                 now,
             };
             let number = {
@@ -284,7 +307,11 @@ impl MetricStore {
             return begin(chosen.cloned().collect(), Output::Merged);
         }
         for block in &blocks {
-            if self.needs_rewrite(compactor, block, &tombstones, now, policy)? {
+            let keep = match waiting.contains(&block.number) {
+                true => KeepRules::default(),
+                false => policy.keep_rules(block.resolution_ms),
+            };
+            if self.needs_rewrite(compactor, block, &tombstones, now, &keep)? {
                 return begin(vec![Arc::clone(block)], Output::Merged);
             }
         }
@@ -322,7 +349,7 @@ impl MetricStore {
         block: &Block,
         tombstones: &[Tombstone],
         now: Timestamp,
-        policy: &Policy,
+        keep: &KeepRules,
     ) -> io::Result<bool> {
         let concerned = tombstones
             .iter()
@@ -338,7 +365,6 @@ impl MetricStore {
                 compactor.clean.insert(cause);
             }
         }
-        let keep = policy.keep_rules(block.resolution_ms);
         let rules = keep.rules.iter().enumerate();
         let rules = rules.map(|(i, (matchers, keep))| (Some(i), &matchers[..], *keep));
         let otherwise = keep.otherwise.map(|keep| (None, &[][..], keep));

@@ -109,7 +109,7 @@ impl Tombstone {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeepRules {
     pub(crate) rules: Vec<(Vec<Matcher>, Duration)>,
-    /// For everything else. `None` in roll-ups, whose age alone decides.
+    /// For everything else. `None` where the age of the block alone decides.
     pub(crate) otherwise: Option<Duration>,
 }
 
