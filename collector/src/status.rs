@@ -49,6 +49,8 @@ pub struct TargetStatus {
     pub health: TargetHealth,
     /// Why it failed; empty when it did not.
     pub last_error: String,
+    /// What is left out although it works, and what would mend that; empty when nothing is.
+    pub note: String,
     /// When it started.
     pub last_scrape: Option<Timestamp>,
     /// How long it took.
@@ -203,6 +205,15 @@ impl Status {
             if target.last_error != error.unwrap_or_default() {
                 target.last_error = error.unwrap_or_default().to_owned();
             }
+        }
+    }
+
+    pub(crate) fn set_note(&self, pool: &str, labels: &Labels, url: &str, note: &str) {
+        let key = (pool.to_owned(), target_key(labels, url));
+        if let Some(target) = self.lock().targets.get_mut(&key)
+            && target.note != note
+        {
+            note.clone_into(&mut target.note);
         }
     }
 

@@ -151,6 +151,7 @@ impl Target {
             url: url.to_owned(),
             health: TargetHealth::Unknown,
             last_error: String::new(),
+            note: String::new(),
             last_scrape: None,
             last_duration: Duration::ZERO,
             interval,
@@ -173,6 +174,12 @@ impl Target {
             reported: false,
             expected: 0,
         }
+    }
+
+    /// Says in the status what is left out although the target works; empty text takes it back.
+    pub(crate) fn set_note(&self, note: &str) {
+        self.status
+            .set_note(&self.pool, &self.labels, &self.url, note);
     }
 
     /// Goes on with another's series: what it had and this one has not will vanish properly.
@@ -351,5 +358,23 @@ impl<'t> Pass<'t> {
             duplicates: self.duplicates,
             problem: None,
         }
+    }
+}
+
+/// Samples as text, for tests: `name{label=value} 1`.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Lines(pub(crate) Vec<String>);
+
+#[cfg(test)]
+impl Sink for Lines {
+    fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels = labels.iter().filter(|(_, v)| !v.is_empty());
+        let labels: Vec<String> = labels.map(|(k, v)| format!("{k}={v}")).collect();
+        let labels = match &labels[..] {
+            [] => String::new(),
+            some => format!("{{{}}}", some.join(",")),
+        };
+        self.0.push(format!("{name}{labels} {value}"));
     }
 }
