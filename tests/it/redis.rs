@@ -286,6 +286,9 @@ fn parse(text: &str) -> Families {
         {
             let (key, value) = pair.split_once("=\"").unwrap();
             let value = value.trim_end_matches('"');
+            // As Prometheus 3 stores it.
+            let whole = key == "quantile" && !value.contains('.');
+            let value = &format!("{value}{}", if whole { ".0" } else { "" });
             if !value.is_empty() {
                 labels.insert(key.to_owned(), value.to_owned());
             }
@@ -460,14 +463,18 @@ fn nine_commands_are_enough_and_less_is_told_with_the_line_that_mends_it() {
     assert_eq!(target(&stackwatch, "nine").get("note"), None);
     // Refused once each, not at every collection.
     let refusals = || {
-        let log = redis.cli(&["ACL", "LOG"]);
-        log.matches("latency|latest").count()
+        let stats = redis.cli(&["INFO", "commandstats"]);
+        let line = stats
+            .lines()
+            .find(|l| l.starts_with("cmdstat_latency|latest:"));
+        let rest = line?.split_once("rejected_calls=")?.1;
+        rest.split(',').next()?.parse::<u32>().ok()
     };
     wait_for(
         &stackwatch,
         "redis_exporter_scrapes_total{instance=\"less\"} >= 4",
     );
-    assert_eq!(refusals(), 1);
+    assert_eq!(refusals(), Some(1));
 
     // The line does what it says; a restart stands for the ten minutes until the next attempt.
     let note = target(&stackwatch, "less")["note"]
