@@ -156,7 +156,7 @@ impl Redis {
         }
         if self.config.export_client_list {
             self.asking = CLIENTS.name;
-            let answers = self.ask(connection, &[&CLIENTS]).await?;
+            let answers = self.ask(connection, &[(&CLIENTS, true)]).await?;
             let list = answers.into_iter().flatten().next();
             out.clients = list.and_then(|l| Some(l.text()?.into_owned()));
         }
@@ -236,9 +236,14 @@ impl Redis {
             out.settings = Settings::from_answers(&answers);
         }
         self.asking = "LATENCY, SLOWLOG or CLUSTER INFO";
-        let parts = [&SPIKES, &HISTOGRAMS, &SLOWLOG_LENGTH, &SLOWLOG, &CLUSTER];
-        let parts = if is_cluster { &parts[..] } else { &parts[..4] };
-        let mut answers = self.ask(connection, parts).await?.into_iter();
+        let parts = [
+            (&SPIKES, true),
+            (&HISTOGRAMS, !self.config.exclude_latency_histogram_metrics),
+            (&SLOWLOG_LENGTH, true),
+            (&SLOWLOG, true),
+            (&CLUSTER, is_cluster),
+        ];
+        let mut answers = self.ask(connection, &parts).await?.into_iter();
         let mut next = || answers.next().flatten();
         out.spikes = next();
         out.histograms = next();
@@ -248,21 +253,24 @@ impl Redis {
         Ok(())
     }
 
-    /// Asks for several parts at once; `None` of what is refused.
+    /// Asks at once for those parts that are wanted; `None` of the others and of what is refused.
     async fn ask(
         &mut self,
         connection: &mut Connection,
-        parts: &[&Part],
+        parts: &[(&Part, bool)],
     ) -> Result<Vec<Option<Value>>, RedisError> {
-        let wanted: Vec<bool> = parts.iter().map(|part| self.may(part.rules)).collect();
+        let asked: Vec<bool> = parts
+            .iter()
+            .map(|(part, wanted)| *wanted && self.may(part.rules))
+            .collect();
         let mut batch = Batch::default();
-        for (part, _) in parts.iter().zip(&wanted).filter(|(_, wanted)| **wanted) {
+        for ((part, _), _) in parts.iter().zip(&asked).filter(|(_, asked)| **asked) {
             batch.add(part.words);
         }
         let mut answers = connection.ask(&batch).await?.into_iter();
         let mut out = Vec::with_capacity(parts.len());
-        for (part, wanted) in parts.iter().zip(wanted) {
-            let answer = if wanted { answers.next() } else { None };
+        for ((part, _), asked) in parts.iter().zip(asked) {
+            let answer = if asked { answers.next() } else { None };
             out.push(match answer {
                 Some(Value::Error(words)) => {
                     self.heard(part.rules, &words);
@@ -363,10 +371,10 @@ impl Redis {
     }
 
     /// What redis_exporter tells about itself.
-    fn put_own(&self, took: Duration, error: &str, pass: &mut Pass<'_>) {
-        let failed = f64::from(u8::from(!error.is_empty()));
+    fn put_own(&self, took: Duration, reason: &str, pass: &mut Pass<'_>) {
+        let failed = f64::from(u8::from(!reason.is_empty()));
         pass.put("redis_up", &[], 1.0 - failed);
-        let last_error = [("err", error)];
+        let last_error = [("err", reason)];
         pass.put("redis_exporter_last_scrape_error", &last_error, failed);
         for (name, value) in [
             (
@@ -415,7 +423,9 @@ impl Source for Redis {
         if let Ok(gathered) = &gathered {
             self.put(gathered, at, &mut pass);
         }
-        self.put_own(took, error.as_deref().unwrap_or_default(), &mut pass);
+        // The words may tell times or numbers that differ each time: too many for a label.
+        let reason = gathered.as_ref().err().map_or("", RedisError::reason);
+        self.put_own(took, reason, &mut pass);
         let mut collected = pass.done();
         collected.problem = error;
         target.finish(at, started.elapsed(), Ok(collected))

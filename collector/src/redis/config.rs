@@ -48,6 +48,10 @@ pub struct RedisConfig {
     /// Patterns of keys that are only counted.
     #[serde(default)]
     pub count_keys: Vec<KeyPattern>,
+    /// Whether the histograms of LATENCY HISTOGRAM, some ten series for each command in use, are
+    /// left out.
+    #[serde(default)]
+    pub exclude_latency_histogram_metrics: bool,
     /// Whether each connected client has series of its own.
     #[serde(default)]
     pub export_client_list: bool,

@@ -11,9 +11,12 @@ use super::resp::{Batch, Value};
 /// Keys told at each collection, and streams: a pattern that matches more is cut off.
 const KEYS_MAX: usize = 1000;
 const STREAMS_MAX: usize = 200;
-/// Groups told of a stream, each with its consumers.
+/// Groups asked about of a stream.
 const GROUPS_MAX: usize = 50;
-const CONSUMERS_MAX: usize = 200;
+/// Groups and consumers told of all streams together.
+const MEMBERS_MAX: usize = 5000;
+/// A longer key is left out: it would become a label.
+const KEY_BYTES_MAX: usize = 1024;
 /// Keys asked about at once.
 const BATCH_KEYS: usize = 100;
 /// Keys a step of SCAN looks at; the server does nothing else meanwhile.
@@ -124,7 +127,7 @@ impl Asking<'_> {
         let mut keys: BTreeSet<Key> = named.take(limit).collect();
         for pattern in patterns {
             let more = |key: &[u8]| {
-                if keys.len() < limit {
+                if keys.len() < limit && key.len() <= KEY_BYTES_MAX {
                     keys.insert((pattern.db, key.to_vec()));
                 }
                 keys.len() < limit
@@ -309,7 +312,10 @@ impl Found {
             let labels = [("db", db.as_str()), ("key", &pattern.key)];
             sink.put("redis_keys_count", &labels, *count as f64);
         }
-        self.streams.iter().for_each(|stream| stream.put(sink));
+        let mut members_left = MEMBERS_MAX;
+        for stream in &self.streams {
+            stream.put(&mut members_left, sink);
+        }
     }
 }
 
@@ -319,7 +325,7 @@ fn names((db, key): &Key) -> (String, String) {
 }
 
 impl Stream {
-    fn put(&self, sink: &mut impl Sink) {
+    fn put(&self, members_left: &mut usize, sink: &mut impl Sink) {
         let (db, stream) = names(&self.key);
         let labels = [("db", db.as_str()), ("stream", stream.as_str())];
         for (key, metric) in [
@@ -346,7 +352,15 @@ impl Stream {
                 sink.put(metric, &labels, milliseconds(id));
             }
         }
+        let mut may = || {
+            let more = *members_left > 0;
+            *members_left = members_left.saturating_sub(1);
+            more
+        };
         for (group, consumers) in &self.groups {
+            if !may() {
+                return;
+            }
             let name = text(group, "name");
             let labels = [("db", db.as_str()), ("group", &name), ("stream", &stream)];
             for (key, metric) in [
@@ -370,7 +384,7 @@ impl Stream {
             if let Some(lag) = group.field("lag").and_then(Value::number) {
                 sink.put("redis_stream_group_lag", &labels, lag);
             }
-            for consumer in consumers.items().iter().take(CONSUMERS_MAX) {
+            for consumer in consumers.items().iter().take_while(|_| may()) {
                 let own = text(consumer, "name");
                 let labels = [("consumer", own.as_str()), labels[0], labels[1], labels[2]];
                 if let Some(pending) = consumer.field("pending").and_then(Value::number) {
@@ -435,7 +449,8 @@ mod tests {
             groups: vec![(group, array([array(consumer.map(text))]))],
         };
         let mut lines = Lines::default();
-        stream.put(&mut lines);
+        let mut members_left = 2;
+        stream.put(&mut members_left, &mut lines);
         assert_eq!(
             lines.0,
             [
@@ -449,6 +464,13 @@ mod tests {
                 "redis_stream_group_consumer_messages_pending{consumer=c,db=db3,group=g,stream=s} 2",
                 "redis_stream_group_consumer_idle_seconds{consumer=c,db=db3,group=g,stream=s} 1.5",
             ]
+        );
+        let mut lines = Lines::default();
+        stream.put(&mut 1, &mut lines);
+        assert!(
+            !lines.0.iter().any(|l| l.contains("consumer=")),
+            "{lines:#?}",
+            lines = lines.0
         );
     }
 }

@@ -6,9 +6,14 @@ use crate::target::Sink;
 use super::info::Info;
 use super::resp::Value;
 
+/// Commands whose histogram is told, and events whose spike is: more than any server has.
+const COMMANDS_MAX: usize = 1000;
+/// Buckets of a histogram: Redis has one for each power of two up to a second.
+const BUCKETS_MAX: usize = 64;
+
 /// The last spike of each event.
 pub(super) fn put_spikes(latest: &Value, sink: &mut impl Sink) {
-    for event in latest.items() {
+    for event in latest.items().iter().take(COMMANDS_MAX) {
         // Name, seconds since 1970, milliseconds of the last one, of the longest one.
         let [name, at, took, ..] = event.items() else {
             continue;
@@ -23,7 +28,7 @@ pub(super) fn put_spikes(latest: &Value, sink: &mut impl Sink) {
 
 /// Histograms of all commands; INFO has their sums.
 pub(super) fn put_histograms(histograms: &Value, info: &Info<'_>, sink: &mut impl Sink) {
-    for pair in histograms.items().chunks_exact(2) {
+    for pair in histograms.items().chunks_exact(2).take(COMMANDS_MAX) {
         let Some(command) = pair[0].text() else {
             continue;
         };
@@ -34,7 +39,7 @@ pub(super) fn put_histograms(histograms: &Value, info: &Info<'_>, sink: &mut imp
         let buckets = pair[1]
             .field("histogram_usec")
             .map_or(&[][..], Value::items);
-        for bucket in buckets.chunks_exact(2) {
+        for bucket in buckets.chunks_exact(2).take(BUCKETS_MAX) {
             if let (Some(bound), Some(count)) = (bucket[0].number(), bucket[1].number()) {
                 let bound = format_bound(bound);
                 let labels = [("cmd", command.as_ref()), ("le", bound.as_str())];

@@ -257,3 +257,33 @@ async fn a_server_that_does_not_answer_costs_its_timeout() {
     watch.collect().await;
     assert_eq!(watch.error(), "no answer to connect within 100ms");
 }
+
+/// Wall and CPU time of a collection from the server at `REDIS_URL`, after a warm-up.
+#[tokio::test]
+#[ignore = "a measurement: REDIS_URL=… cargo test --release -p collector --lib cost_of_a_collection -- --ignored --nocapture"]
+async fn cost_of_a_collection() {
+    const TIMES: u32 = 2000;
+    let url = std::env::var("REDIS_URL").unwrap();
+    let mut watch = Watch::new(&format!("url: '{url}'"));
+    // Nanoseconds this thread has run.
+    let ran = || {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        let first = text.split(' ').next().unwrap().parse::<u64>().unwrap();
+        Duration::from_nanos(first)
+    };
+    let mut samples = 0;
+    let at = |n: u32| Timestamp::from_millis(1_700_000_000_000 + i64::from(n));
+    watch.redis.collect(&mut watch.target, at(0)).await;
+    let (started, before) = (Instant::now(), ran());
+    for n in 1..=TIMES {
+        samples = watch
+            .redis
+            .collect(&mut watch.target, at(n))
+            .await
+            .samples
+            .len();
+    }
+    assert_eq!(watch.error(), "");
+    let (wall, cpu) = (started.elapsed() / TIMES, (ran() - before) / TIMES);
+    eprintln!("{samples} samples, {wall:?} wall, {cpu:?} CPU a collection");
+}
