@@ -156,11 +156,16 @@ impl ConfigError {
         }
     }
 
-    fn job(item: usize, text: String) -> ConfigError {
+    /// About an item of a list of `collect`.
+    pub(crate) fn item(list: &'static str, item: usize, text: String) -> ConfigError {
         ConfigError {
             item: Some(item),
-            ..ConfigError::key(&["collect", "scrape_configs"], text)
+            ..ConfigError::key(&["collect", list], text)
         }
+    }
+
+    fn job(item: usize, text: String) -> ConfigError {
+        ConfigError::item("scrape_configs", item, text)
     }
 }
 
@@ -236,10 +241,8 @@ impl Config {
         let mut instances = std::collections::BTreeSet::new();
         for (key, item, instance, checked) in redis.chain(http) {
             let mut problem = |text: String| {
-                problems.push(ConfigError {
-                    item: Some(item),
-                    ..ConfigError::key(&["collect", key], format!("collect.{key}: {text}"))
-                });
+                let text = format!("collect.{key}: {text}");
+                problems.push(ConfigError::item(key, item, text));
             };
             if let Err(text) = checked {
                 problem(text);

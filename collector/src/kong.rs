@@ -82,7 +82,8 @@ impl Source for Kong {
         let without_plugin = matches!(answer, Answer::Status(_));
         match self.read(&answer, target, at) {
             Ok(collected) => {
-                target.set_note(if without_plugin { WITHOUT_PLUGIN } else { "" });
+                let note = without_plugin.then(|| WITHOUT_PLUGIN.to_owned());
+                target.set_notes(note.into_iter().collect());
                 target.finish(at, started.elapsed(), Ok(collected))
             }
             Err(problem) => {

@@ -333,7 +333,8 @@ impl Redis {
             if !missing.is_empty() {
                 tracing::warn!(target = target.url, "{missing}");
             }
-            target.set_note(&missing);
+            let note = Some(missing.clone()).filter(|m| !m.is_empty());
+            target.set_notes(note.into_iter().collect());
             self.said = missing;
         }
     }

@@ -49,8 +49,6 @@ pub struct TargetStatus {
     pub health: TargetHealth,
     /// Why it failed; empty when it did not.
     pub last_error: String,
-    /// What is left out although it works, and what would mend that; empty when nothing is.
-    pub note: String,
     /// When it started.
     pub last_scrape: Option<Timestamp>,
     /// How long it took.
@@ -59,6 +57,9 @@ pub struct TargetStatus {
     pub interval: Duration,
     /// How long one may take.
     pub timeout: Duration,
+    /// What a target of ours leaves out although it answers, each with the line that would change
+    /// it: missing rights, extensions, bounds reached.
+    pub notes: Vec<String>,
 }
 
 /// Result of a target's last scrape.
@@ -208,12 +209,10 @@ impl Status {
         }
     }
 
-    pub(crate) fn set_note(&self, pool: &str, labels: &Labels, url: &str, note: &str) {
+    pub(crate) fn set_notes(&self, pool: &str, labels: &Labels, url: &str, notes: Vec<String>) {
         let key = (pool.to_owned(), target_key(labels, url));
-        if let Some(target) = self.lock().targets.get_mut(&key)
-            && target.note != note
-        {
-            note.clone_into(&mut target.note);
+        if let Some(target) = self.lock().targets.get_mut(&key) {
+            target.notes = notes;
         }
     }
 

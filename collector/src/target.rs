@@ -151,11 +151,11 @@ impl Target {
             url: url.to_owned(),
             health: TargetHealth::Unknown,
             last_error: String::new(),
-            note: String::new(),
             last_scrape: None,
             last_duration: Duration::ZERO,
             interval,
             timeout,
+            notes: Vec::new(),
         };
         status.set_target(shown, metadata.clone());
         let report = REPORT.map(|name| {
@@ -176,18 +176,18 @@ impl Target {
         }
     }
 
-    /// Says in the status what is left out although the target works; empty text takes it back.
-    pub(crate) fn set_note(&self, note: &str) {
-        self.status
-            .set_note(&self.pool, &self.labels, &self.url, note);
-    }
-
     /// Goes on with another's series: what it had and this one has not will vanish properly.
     pub(crate) fn take_over(&mut self, old: Target) {
         self.cache = old.cache;
         self.cache.forget_keys();
         self.metadata.adopt(&old.metadata);
         self.reported = old.reported;
+    }
+
+    /// What is left out although the target answers, each with the line that would change it.
+    pub(crate) fn set_notes(&self, notes: Vec<String>) {
+        self.status
+            .set_notes(&self.pool, &self.labels, &self.url, notes);
     }
 
     /// Starts a collection whose samples are true at `at`.

@@ -416,7 +416,7 @@ fn replica_cluster_sentinel_socket_and_tls_are_watched_at_once() {
     for instance in ["primary", "replica", "cluster", "sentinel", "socket", "tls"] {
         let found = target(&stackwatch, instance);
         assert_eq!(found["health"], "up", "{found}");
-        assert_eq!(found.get("note"), None, "{found}");
+        assert_eq!(found.get("notes"), None, "{found}");
     }
     no_secret(&stackwatch, &["hunter2", "hunter3"]);
 }
@@ -460,7 +460,7 @@ fn nine_commands_are_enough_and_less_is_told_with_the_line_that_mends_it() {
         "redis_config_maxclients{instance=\"less\"} == 10000",
     );
     wait_for(&stackwatch, "redis_up{instance=\"none\"} == 0");
-    assert_eq!(target(&stackwatch, "nine").get("note"), None);
+    assert_eq!(target(&stackwatch, "nine").get("notes"), None);
     // Refused once each, not at every collection.
     let refusals = || {
         let stats = redis.cli(&["INFO", "commandstats"]);
@@ -477,7 +477,7 @@ fn nine_commands_are_enough_and_less_is_told_with_the_line_that_mends_it() {
     assert_eq!(refusals(), Some(1));
 
     // The line does what it says; a restart stands for the ten minutes until the next attempt.
-    let note = target(&stackwatch, "less")["note"]
+    let note = target(&stackwatch, "less")["notes"][0]
         .as_str()
         .unwrap()
         .to_owned();
@@ -504,7 +504,7 @@ fn nine_commands_are_enough_and_less_is_told_with_the_line_that_mends_it() {
         &stackwatch,
         "redis_key_size{instance=\"less\",key=\"k\"} == 0",
     );
-    assert_eq!(target(&stackwatch, "less").get("note"), None);
+    assert_eq!(target(&stackwatch, "less").get("notes"), None);
     no_secret(&stackwatch, &["hunter2"]);
 }
 

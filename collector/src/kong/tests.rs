@@ -46,7 +46,7 @@ async fn collect(address: &str, path: &str) -> (BTreeSet<String>, String, String
     let samples = batch.samples.iter();
     let samples = samples.map(|s| format!("{} {}", s.labels, s.value));
     let shown = status.targets().remove(0);
-    (samples.collect(), shown.last_error, shown.note)
+    (samples.collect(), shown.last_error, shown.notes.concat())
 }
 
 fn genuine(version: &str) -> Option<String> {

@@ -147,8 +147,10 @@ async fn what_is_not_permitted_is_left_out_said_and_not_asked_again() {
     let target = watch.status.targets().remove(0);
     assert_eq!(target.health, TargetHealth::Up);
     assert_eq!(
-        target.note,
-        "some metrics are left out for want of rights; to mend it: ACL SETUSER default +config|get +latency|latest"
+        target.notes,
+        [
+            "some metrics are left out for want of rights; to mend it: ACL SETUSER default +config|get +latency|latest"
+        ]
     );
     asked.lock().unwrap().clear();
     watch.collect().await;

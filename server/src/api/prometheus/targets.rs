@@ -136,9 +136,9 @@ fn target(t: &TargetStatus, external_url: &str) -> Value {
         "scrapeInterval": model::number::format_duration(t.interval),
         "scrapeTimeout": model::number::format_duration(t.timeout),
     });
-    // Ours: Prometheus has no word for a target that works and could tell more.
-    if !t.note.is_empty() {
-        shown["note"] = json!(t.note);
+    // Ours alone: Prometheus' targets answer or do not.
+    if !t.notes.is_empty() {
+        shown["notes"] = json!(t.notes);
     }
     shown
 }
