@@ -148,10 +148,12 @@ impl Redis {
         };
         let info = Info::parse(&out.info);
         let (is_sentinel, is_cluster) = (info.is_sentinel(), info.is_cluster());
-        if is_sentinel {
+        if is_sentinel && self.may(sentinel::RULES) {
             self.asking = "SENTINEL";
-            out.primaries = sentinel::gather(connection).await?;
-        } else {
+            let denied;
+            (out.primaries, denied) = sentinel::gather(connection).await?;
+            self.tried(sentinel::RULES, denied, !out.primaries.is_empty());
+        } else if !is_sentinel {
             self.figures(connection, is_cluster, &mut out).await?;
         }
         if self.config.export_client_list {
@@ -160,33 +162,30 @@ impl Redis {
             let list = answers.into_iter().flatten().next();
             out.clients = list.and_then(|l| Some(l.text()?.into_owned()));
         }
-        if !is_sentinel && self.names_keys() {
-            self.asking = "commands about keys";
-            out.keys = keys::gather(connection, &self.config).await?;
-            for (denied, rules) in [
-                (out.keys.keys_denied, keys::KEY_RULES),
-                (out.keys.streams_denied, keys::STREAM_RULES),
-            ] {
-                self.refused.remove(rules);
-                if denied {
-                    self.refuse(rules, true);
-                }
-            }
+        if !is_sentinel {
+            self.keys(connection, &mut out.keys).await?;
         }
         Ok(out)
     }
 
-    fn names_keys(&self) -> bool {
-        let c = &self.config;
-        [
-            &c.check_keys,
-            &c.check_single_keys,
-            &c.check_streams,
-            &c.check_single_streams,
-            &c.count_keys,
-        ]
-        .iter()
-        .any(|list| !list.is_empty())
+    /// What the configuration names of keys and streams.
+    async fn keys(
+        &mut self,
+        connection: &mut Connection,
+        out: &mut Found,
+    ) -> Result<(), RedisError> {
+        self.asking = "commands about keys";
+        let config = &self.config;
+        if keys::names_keys(config) && self.may(keys::KEY_RULES) {
+            let denied = keys::gather(connection, config, out).await?;
+            self.tried(keys::KEY_RULES, denied, out.has_keys());
+        }
+        let config = &self.config;
+        if keys::names_streams(config) && self.may(keys::STREAM_RULES) {
+            let denied = keys::gather_streams(connection, config, out).await?;
+            self.tried(keys::STREAM_RULES, denied, out.has_streams());
+        }
+        Ok(())
     }
 
     /// INFO, without which there is nothing to tell.
@@ -301,6 +300,16 @@ impl Redis {
     fn refuse(&mut self, rules: &'static str, denied: bool) {
         self.refused
             .insert(rules, (Instant::now() + REFUSED_FOR, denied));
+    }
+
+    /// Takes note of what became of several commands: tried again at once if some gave something.
+    fn tried(&mut self, rules: &'static str, denied: bool, gave: bool) {
+        self.refused.remove(rules);
+        if denied && gave {
+            self.refused.insert(rules, (Instant::now(), true));
+        } else if denied {
+            self.refuse(rules, true);
+        }
     }
 
     fn user(&self) -> &str {

@@ -440,6 +440,10 @@ fn nine_commands_are_enough_and_less_is_told_with_the_line_that_mends_it() {
     let all = "+client|setname +cluster|info +config|get +info +latency|histogram +latency|latest +select +slowlog|get +slowlog|len";
     set("nine", &format!("{rights} {all}"));
     set("less", &format!("{rights} +info +slowlog|len"));
+    set(
+        "some",
+        &format!("{rights} {all} ~mine +type +strlen +getrange +memory|usage"),
+    );
     set("none", rights);
     let port = redis.port;
     let config = format!(
@@ -450,6 +454,7 @@ fn nine_commands_are_enough_and_less_is_told_with_the_line_that_mends_it() {
   redis:
     - {{ url: 'redis://127.0.0.1:{port}', instance: nine, username: nine, password: hunter2 }}
     - {{ url: 'redis://less:hunter2@127.0.0.1:{port}', instance: less, check_single_keys: [k] }}
+    - {{ url: 'redis://some:hunter2@127.0.0.1:{port}', instance: some, check_single_keys: [mine, yours] }}
     - {{ url: 'redis://none:hunter2@127.0.0.1:{port}', instance: none }}
 "
     );
@@ -475,6 +480,20 @@ fn nine_commands_are_enough_and_less_is_told_with_the_line_that_mends_it() {
         "redis_exporter_scrapes_total{instance=\"less\"} >= 4",
     );
     assert_eq!(refusals(), Some(1));
+    // Keys that may be read are, at every collection, though others may not.
+    wait_for(
+        &stackwatch,
+        "redis_exporter_scrapes_total{instance=\"some\"} >= 4",
+    );
+    assert_eq!(
+        stackwatch.value("redis_key_size{instance=\"some\",key=\"mine\"}"),
+        Some(0.0)
+    );
+    let note = target(&stackwatch, "some")["notes"][0].to_string();
+    assert!(
+        note.contains("ACL SETUSER some +select +scan +type"),
+        "{note}"
+    );
 
     // The line does what it says; a restart stands for the ten minutes until the next attempt.
     let note = target(&stackwatch, "less")["notes"][0]

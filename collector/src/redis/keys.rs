@@ -41,9 +41,6 @@ pub(super) struct Found {
     sizes: Vec<Size>,
     counts: Vec<(KeyPattern, usize)>,
     streams: Vec<Stream>,
-    /// Whether something could not be read for want of rights.
-    pub(super) keys_denied: bool,
-    pub(super) streams_denied: bool,
 }
 
 struct Size {
@@ -59,12 +56,27 @@ struct Stream {
     groups: Vec<(Value, Value)>,
 }
 
-/// Asks about all that the configuration names.
+/// Whether the configuration wants sizes or counts of keys.
+pub(super) fn names_keys(config: &RedisConfig) -> bool {
+    let lists = [
+        &config.check_keys,
+        &config.check_single_keys,
+        &config.count_keys,
+    ];
+    lists.iter().any(|list| !list.is_empty())
+}
+
+/// Whether the configuration wants streams.
+pub(super) fn names_streams(config: &RedisConfig) -> bool {
+    !config.check_streams.is_empty() || !config.check_single_streams.is_empty()
+}
+
+/// Asks about keys; whether something could not be read for want of rights.
 pub(super) async fn gather(
     connection: &mut Connection,
     config: &RedisConfig,
-) -> Result<Found, RedisError> {
-    let mut found = Found::default();
+    found: &mut Found,
+) -> Result<bool, RedisError> {
     let mut asking = Asking {
         connection,
         denied: false,
@@ -84,13 +96,24 @@ pub(super) async fn gather(
             found.counts.push((pattern.clone(), count));
         }
     }
-    found.keys_denied = std::mem::take(&mut asking.denied);
+    Ok(asking.denied)
+}
+
+/// Asks about streams, likewise.
+pub(super) async fn gather_streams(
+    connection: &mut Connection,
+    config: &RedisConfig,
+    found: &mut Found,
+) -> Result<bool, RedisError> {
+    let mut asking = Asking {
+        connection,
+        denied: false,
+    };
     let (streams, patterns) = (&config.check_single_streams, &config.check_streams);
     for key in asking.expand(streams, patterns, STREAMS_MAX).await? {
         found.streams.extend(asking.stream(key).await?);
     }
-    found.streams_denied = asking.denied;
-    Ok(found)
+    Ok(asking.denied)
 }
 
 /// A conversation in which something may not be permitted.
@@ -294,6 +317,16 @@ impl Asking<'_> {
 }
 
 impl Found {
+    /// Whether there is anything about keys.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.sizes.is_empty() || !self.counts.is_empty()
+    }
+
+    /// Whether there are streams.
+    pub(super) fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Adds what was found.
     pub(super) fn put(&self, sink: &mut impl Sink) {
         for one in &self.sizes {

@@ -2,11 +2,15 @@
 
 use crate::target::Sink;
 
-use super::connection::{Connection, RedisError};
+use super::connection::{Connection, RedisError, code};
 use super::resp::{Batch, Value};
 
 /// Primaries asked about; a Sentinel with more tells the rest through INFO only.
 const PRIMARIES_MAX: usize = 100;
+
+/// What it takes to ask, as ACL rules.
+pub(super) const RULES: &str =
+    "+sentinel|masters +sentinel|ckquorum +sentinel|sentinels +sentinel|slaves";
 
 /// A primary, its quorum, its other Sentinels, its replicas.
 pub(super) struct Primary {
@@ -16,11 +20,15 @@ pub(super) struct Primary {
     replicas: Value,
 }
 
-/// Asks about all primaries. A Sentinel that refuses has none.
-pub(super) async fn gather(connection: &mut Connection) -> Result<Vec<Primary>, RedisError> {
+/// Asks about all primaries; tells too whether something was refused for want of rights.
+pub(super) async fn gather(
+    connection: &mut Connection,
+) -> Result<(Vec<Primary>, bool), RedisError> {
+    let refused = |answer: &Value| matches!(answer, Value::Error(words) if code(words) == "NOPERM");
     let mut batch = Batch::default();
     batch.add(&["SENTINEL", "MASTERS"]);
-    let masters = connection.ask(&batch).await?.pop();
+    let masters = connection.ask(&batch).await?;
+    let mut denied = masters.iter().any(refused);
     let named: Vec<(String, Value)> = masters
         .iter()
         .flat_map(Value::items)
@@ -37,6 +45,7 @@ pub(super) async fn gather(connection: &mut Connection) -> Result<Vec<Primary>, 
             batch.add::<&str>(&["SENTINEL", command, &name]);
         }
         let answers = connection.ask(&batch).await?;
+        denied |= answers.iter().any(refused);
         if let Ok([quorum, sentinels, replicas]) = <[Value; 3]>::try_from(answers) {
             primaries.push(Primary {
                 fields,
@@ -46,7 +55,7 @@ pub(super) async fn gather(connection: &mut Connection) -> Result<Vec<Primary>, 
             });
         }
     }
-    Ok(primaries)
+    Ok((primaries, denied))
 }
 
 /// Adds what is known; `shown` makes a server's words fit for a label.
@@ -58,12 +67,16 @@ pub(super) fn put(primaries: &[Primary], shown: impl Fn(&str) -> String, sink: &
         };
         let (name, address) = (text("name"), format!("{}:{}", text("ip"), text("port")));
         let labels = [("master_address", address.as_str()), ("master_name", &name)];
-        let (good, words) = match &primary.quorum {
-            Value::Error(words) => (0.0, shown(words)),
-            other => (1.0, shown(&other.text().unwrap_or_default())),
+        let quorum = match &primary.quorum {
+            Value::Error(words) if code(words) == "NOQUORUM" => Some((0.0, shown(words))),
+            // Nobody knows.
+            Value::Error(_) => None,
+            other => Some((1.0, shown(&other.text().unwrap_or_default()))),
         };
-        let quorum = [("master_name", name.as_str()), ("message", words.as_str())];
-        sink.put("redis_sentinel_master_ckquorum_status", &quorum, good);
+        if let Some((good, words)) = quorum {
+            let quorum = [("master_name", name.as_str()), ("message", words.as_str())];
+            sink.put("redis_sentinel_master_ckquorum_status", &quorum, good);
+        }
         for (key, metric, scale) in [
             ("quorum", "redis_sentinel_master_setting_ckquorum", 1.0),
             (
@@ -92,27 +105,28 @@ pub(super) fn put(primaries: &[Primary], shown: impl Fn(&str) -> String, sink: &
                 sink.put(metric, &labels, value / scale);
             }
         }
-        // Its list of Sentinels lacks the one we ask, which is there.
-        let sentinels = up(&primary.sentinels) + 1;
-        sink.put(
-            "redis_sentinel_master_ok_sentinels",
-            &labels,
-            sentinels as f64,
-        );
-        let replicas = up(&primary.replicas);
-        sink.put("redis_sentinel_master_ok_slaves", &labels, replicas as f64);
+        if let Some(up) = up(&primary.sentinels) {
+            // The list lacks the one we ask, which is there.
+            let name = "redis_sentinel_master_ok_sentinels";
+            sink.put(name, &labels, (up + 1) as f64);
+        }
+        if let Some(up) = up(&primary.replicas) {
+            sink.put("redis_sentinel_master_ok_slaves", &labels, up as f64);
+        }
     }
 }
 
-/// How many of a list are not down in anybody's eyes.
-fn up(list: &Value) -> usize {
+/// How many of a list are not down in anybody's eyes; `None` without a list.
+fn up(list: &Value) -> Option<usize> {
+    if matches!(list, Value::Error(_)) {
+        return None;
+    }
     let flags = list
         .items()
         .iter()
         .filter_map(|one| one.field("flags")?.text());
-    flags
-        .filter(|flags| !flags.contains("o_down") && !flags.contains("s_down"))
-        .count()
+    let up = flags.filter(|flags| !flags.contains("o_down") && !flags.contains("s_down"));
+    Some(up.count())
 }
 
 #[cfg(test)]
@@ -142,5 +156,19 @@ mod tests {
                 "redis_sentinel_master_ok_slaves{master_address=10.0.0.1:6379,master_name=m} 1",
             ]
         );
+    }
+
+    #[test]
+    fn what_may_not_be_asked_is_not_told_as_bad() {
+        let refused = || Value::Error("NOPERM no".to_owned());
+        let primary = Primary {
+            fields: array(["name", "m"].map(text)),
+            quorum: refused(),
+            sentinels: refused(),
+            replicas: refused(),
+        };
+        let mut lines = Lines::default();
+        put(&[primary], str::to_owned, &mut lines);
+        assert_eq!(lines.0, Vec::<String>::new());
     }
 }
