@@ -11,7 +11,7 @@ fn nginx_is_watched_by_its_stub_status_page() {
     let dir = tempfile::tempdir().unwrap();
     let address = free_address();
     let conf = format!(
-        "daemon off; pid nginx.pid; error_log stderr;
+        "daemon off; master_process off; pid nginx.pid; error_log stderr;
 events {{ worker_connections 64; }}
 http {{ access_log off; client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
   server {{ listen {address}; location /stub_status {{ stub_status; }} location / {{ return 204; }} }} }}"
