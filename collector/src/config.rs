@@ -6,7 +6,9 @@ use std::time::Duration;
 use model::Labels;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::kong::HttpSourceConfig;
 use crate::logs::LogsConfig;
+use crate::redis::RedisConfig;
 use crate::scrape::ScrapeConfig;
 
 /// What to collect, and how often. `Default` watches this host and its Docker engine.
@@ -36,6 +38,12 @@ pub struct Config {
     /// Logs of that engine's containers; `false` turns them off, and so does `docker: false`.
     #[serde(deserialize_with = "switch")]
     pub logs: Option<LogsConfig>,
+    /// Redis, Valkey and KeyDB servers, and Sentinels.
+    pub redis: Vec<RedisConfig>,
+    /// Kong nodes, by their admin or status listener.
+    pub kong: Vec<HttpSourceConfig>,
+    /// nginx servers, by their stub_status page.
+    pub nginx: Vec<HttpSourceConfig>,
     /// Prometheus targets, in Prometheus' own schema.
     pub scrape_configs: Vec<ScrapeConfig>,
 }
@@ -51,6 +59,9 @@ impl Default for Config {
             host: Some(HostConfig::default()),
             docker: Some(DockerConfig::default()),
             logs: Some(LogsConfig::default()),
+            redis: Vec::new(),
+            kong: Vec::new(),
+            nginx: Vec::new(),
             scrape_configs: Vec::new(),
         }
     }
@@ -145,11 +156,16 @@ impl ConfigError {
         }
     }
 
-    fn job(item: usize, text: String) -> ConfigError {
+    /// About an item of a list of `collect`.
+    pub(crate) fn item(list: &'static str, item: usize, text: String) -> ConfigError {
         ConfigError {
             item: Some(item),
-            ..ConfigError::key(&["collect", "scrape_configs"], text)
+            ..ConfigError::key(&["collect", list], text)
         }
+    }
+
+    fn job(item: usize, text: String) -> ConfigError {
+        ConfigError::item("scrape_configs", item, text)
     }
 }
 
@@ -192,6 +208,7 @@ impl Config {
                 }
             }
         }
+        self.check_services(&mut problems);
         let mut jobs = std::collections::BTreeSet::new();
         for (item, scrape) in self.scrape_configs.iter().enumerate() {
             let name = &scrape.job_name;
@@ -208,6 +225,31 @@ impl Config {
             Ok(())
         } else {
             Err(problems)
+        }
+    }
+}
+
+impl Config {
+    fn check_services(&self, problems: &mut Vec<ConfigError>) {
+        let redis = self.redis.iter().enumerate();
+        let redis = redis.map(|(i, c)| ("redis", i, c.instance(), c.check()));
+        let http = [("kong", &self.kong), ("nginx", &self.nginx)];
+        let http = http.into_iter().flat_map(|(key, list)| {
+            let each = list.iter().enumerate();
+            each.map(move |(i, c)| (key, i, c.instance(), c.check(key)))
+        });
+        let mut instances = std::collections::BTreeSet::new();
+        for (key, item, instance, checked) in redis.chain(http) {
+            let mut problem = |text: String| {
+                let text = format!("collect.{key}: {text}");
+                problems.push(ConfigError::item(key, item, text));
+            };
+            if let Err(text) = checked {
+                problem(text);
+            }
+            if !instances.insert((key, instance.clone())) {
+                problem(format!("instance {instance:?} is there twice"));
+            }
         }
     }
 }
@@ -277,6 +319,29 @@ mod tests {
         assert_eq!(config.docker.unwrap().socket, "tcp://proxy:2375");
         assert!(parse("docker: { sock: x }").is_err());
         assert!(parse("intervall: 5s").is_err());
+    }
+
+    #[test]
+    fn services_are_told_apart_by_their_instances() {
+        let config = parse(
+            "redis: [{url: 'redis://:a@h'}, {url: h, password: b}, {url: h, instance: i}]
+kong: [{url: 'http://h:6379'}]
+nginx: [{url: 'http://n', basic_auth: {}, authorization: {}}]",
+        );
+        let found = config.unwrap().check().unwrap_err();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|e| (e.path[1], e.item, e.text.as_str()))
+            .collect();
+        assert_eq!(
+            shown[0],
+            (
+                "redis",
+                Some(1),
+                r#"collect.redis: instance "h:6379" is there twice"#
+            )
+        );
+        assert_eq!((shown[1].0, shown.len()), ("nginx", 2), "{shown:?}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Where samples and log lines come from: scraped targets, this host, the Docker engine, ourselves.
+//! Where samples and log lines come from: scraped targets, this host, the Docker engine, Redis,
+//! gateways, ourselves.
 //!
 //! [`run`] owns one task per target and source; each hands whole batches to the bounded
 //! channels of [`Outputs`] and waits when they are full.
@@ -11,8 +12,11 @@ pub mod engine;
 pub mod exposition;
 mod families;
 mod host;
+mod kong;
 mod logs;
 pub mod metadata;
+mod nginx;
+mod redis;
 pub mod relabel;
 pub mod scrape;
 mod self_metrics;
@@ -31,9 +35,11 @@ use tokio::sync::{mpsc, watch};
 
 pub use config::{Config, ConfigError, DockerConfig, HostConfig, Roots};
 pub use engine::{Engine, EngineError};
+pub use kong::HttpSourceConfig;
 pub use logs::LogsConfig;
 use logs::Tailing;
 pub use metadata::FamilyMetadata;
+pub use redis::RedisConfig;
 pub use scrape::ScrapeConfig;
 use supervisor::Supervisor;
 

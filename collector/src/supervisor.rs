@@ -11,6 +11,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::config::{Config, DockerConfig, HostConfig, Roots, target_labels};
 use crate::docker::Docker;
 use crate::host::{Host, hostname};
+use crate::kong::{HttpSourceConfig, Kong};
+use crate::nginx::Nginx;
+use crate::redis::{Redis, RedisConfig};
 use crate::scrape::{Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
 use crate::self_metrics::{Expose, SelfMetrics};
 use crate::target::Target;
@@ -44,6 +47,9 @@ enum Kind {
     Host(HostConfig, Roots),
     Docker(DockerConfig, Roots),
     Own,
+    Redis(Box<RedisConfig>),
+    Kong(Box<HttpSourceConfig>),
+    Nginx(Box<HttpSourceConfig>),
     Scrape {
         config: Box<ScrapeConfig>,
         spec: ScrapeTarget,
@@ -167,6 +173,33 @@ impl Supervisor {
             let labels = target_labels("cadvisor", &instance);
             own("cadvisor", "docker:", labels, kind);
         }
+        for redis in &config.redis {
+            let labels = target_labels("redis", &redis.instance());
+            own(
+                "redis",
+                &redis.address(),
+                labels,
+                Kind::Redis(Box::new(redis.clone())),
+            );
+        }
+        for kong in &config.kong {
+            let labels = target_labels("kong", &kong.instance());
+            own(
+                "kong",
+                kong.url.as_str(),
+                labels,
+                Kind::Kong(Box::new(kong.clone())),
+            );
+        }
+        for nginx in &config.nginx {
+            let labels = target_labels("nginx", &nginx.instance());
+            own(
+                "nginx",
+                nginx.url.as_str(),
+                labels,
+                Kind::Nginx(Box::new(nginx.clone())),
+            );
+        }
         self.jobs
             .retain(|name, _| config.scrape_configs.iter().any(|s| s.job_name == *name));
         for scrape in &config.scrape_configs {
@@ -275,6 +308,30 @@ impl Supervisor {
                 }),
                 Err(problem) => {
                     tracing::error!(problem, "docker cannot be watched");
+                    return;
+                }
+            },
+            Kind::Redis(config) => {
+                let source = Redis::new(config, desired.timeout);
+                tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                })
+            }
+            Kind::Kong(config) => match Kong::new(config, desired.timeout) {
+                Ok(source) => tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                }),
+                Err(problem) => {
+                    tracing::error!(problem, "kong cannot be watched");
+                    return;
+                }
+            },
+            Kind::Nginx(config) => match Nginx::new(config, desired.timeout) {
+                Ok(source) => tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                }),
+                Err(problem) => {
+                    tracing::error!(problem, "nginx cannot be watched");
                     return;
                 }
             },

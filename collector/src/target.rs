@@ -155,6 +155,7 @@ impl Target {
             last_duration: Duration::ZERO,
             interval,
             timeout,
+            notes: Vec::new(),
         };
         status.set_target(shown, metadata.clone());
         let report = REPORT.map(|name| {
@@ -181,6 +182,12 @@ impl Target {
         self.cache.forget_keys();
         self.metadata.adopt(&old.metadata);
         self.reported = old.reported;
+    }
+
+    /// What is left out although the target answers, each with the line that would change it.
+    pub(crate) fn set_notes(&self, notes: Vec<String>) {
+        self.status
+            .set_notes(&self.pool, &self.labels, &self.url, notes);
     }
 
     /// Starts a collection whose samples are true at `at`.
@@ -351,5 +358,23 @@ impl<'t> Pass<'t> {
             duplicates: self.duplicates,
             problem: None,
         }
+    }
+}
+
+/// Samples as text, for tests: `name{label=value} 1`.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Lines(pub(crate) Vec<String>);
+
+#[cfg(test)]
+impl Sink for Lines {
+    fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels = labels.iter().filter(|(_, v)| !v.is_empty());
+        let labels: Vec<String> = labels.map(|(k, v)| format!("{k}={v}")).collect();
+        let labels = match &labels[..] {
+            [] => String::new(),
+            some => format!("{{{}}}", some.join(",")),
+        };
+        self.0.push(format!("{name}{labels} {value}"));
     }
 }

@@ -13,6 +13,7 @@ pub mod crash;
 pub mod docker;
 pub mod http;
 pub mod protobuf;
+pub mod redis;
 pub mod remote_write;
 pub mod sink;
 pub mod smtp;

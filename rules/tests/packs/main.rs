@@ -10,6 +10,7 @@
 mod support;
 
 mod docker;
+mod gateway;
 mod host;
 mod scene;
 mod stackwatch;
