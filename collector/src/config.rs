@@ -7,6 +7,7 @@ use model::Labels;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::logs::LogsConfig;
+use crate::postgres::PostgresConfig;
 use crate::scrape::ScrapeConfig;
 
 /// What to collect, and how often. `Default` watches this host and its Docker engine.
@@ -36,6 +37,8 @@ pub struct Config {
     /// Logs of that engine's containers; `false` turns them off, and so does `docker: false`.
     #[serde(deserialize_with = "switch")]
     pub logs: Option<LogsConfig>,
+    /// PostgreSQL servers.
+    pub postgres: Vec<PostgresConfig>,
     /// Prometheus targets, in Prometheus' own schema.
     pub scrape_configs: Vec<ScrapeConfig>,
 }
@@ -51,6 +54,7 @@ impl Default for Config {
             host: Some(HostConfig::default()),
             docker: Some(DockerConfig::default()),
             logs: Some(LogsConfig::default()),
+            postgres: Vec::new(),
             scrape_configs: Vec::new(),
         }
     }
@@ -145,11 +149,16 @@ impl ConfigError {
         }
     }
 
-    fn job(item: usize, text: String) -> ConfigError {
+    /// About an item of a list of `collect`.
+    pub(crate) fn item(list: &'static str, item: usize, text: String) -> ConfigError {
         ConfigError {
             item: Some(item),
-            ..ConfigError::key(&["collect", "scrape_configs"], text)
+            ..ConfigError::key(&["collect", list], text)
         }
+    }
+
+    fn job(item: usize, text: String) -> ConfigError {
+        ConfigError::item("scrape_configs", item, text)
     }
 }
 
@@ -192,6 +201,7 @@ impl Config {
                 }
             }
         }
+        problems.extend(crate::postgres::check(&self.postgres, self.interval));
         let mut jobs = std::collections::BTreeSet::new();
         for (item, scrape) in self.scrape_configs.iter().enumerate() {
             let name = &scrape.job_name;

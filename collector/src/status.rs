@@ -57,6 +57,9 @@ pub struct TargetStatus {
     pub interval: Duration,
     /// How long one may take.
     pub timeout: Duration,
+    /// What a target of ours leaves out although it answers, each with the line that would change
+    /// it: missing rights, extensions, bounds reached.
+    pub notes: Vec<String>,
 }
 
 /// Result of a target's last scrape.
@@ -203,6 +206,13 @@ impl Status {
             if target.last_error != error.unwrap_or_default() {
                 target.last_error = error.unwrap_or_default().to_owned();
             }
+        }
+    }
+
+    pub(crate) fn set_notes(&self, pool: &str, labels: &Labels, url: &str, notes: Vec<String>) {
+        let key = (pool.to_owned(), target_key(labels, url));
+        if let Some(target) = self.lock().targets.get_mut(&key) {
+            target.notes = notes;
         }
     }
 

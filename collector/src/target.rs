@@ -100,16 +100,11 @@ impl Sink for Update<'_> {
 
 impl Sink for Pass<'_> {
     fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let mut key = std::mem::take(&mut self.key);
-        write_key(&mut key, name, labels);
-        let target_labels = self.target_labels;
-        let make = || Ok::<_, std::convert::Infallible>(Some(join(target_labels, name, labels)));
         let added = self.added;
-        let _ = self.add(&key, None, false, value, make);
+        self.put_described(name, labels, value);
         if self.added > added {
             self.metadata.note_own(name, self.status.descriptions());
         }
-        self.key = key;
     }
 }
 
@@ -155,6 +150,7 @@ impl Target {
             last_duration: Duration::ZERO,
             interval,
             timeout,
+            notes: Vec::new(),
         };
         status.set_target(shown, metadata.clone());
         let report = REPORT.map(|name| {
@@ -181,6 +177,12 @@ impl Target {
         self.cache.forget_keys();
         self.metadata.adopt(&old.metadata);
         self.reported = old.reported;
+    }
+
+    /// What is left out although the target answers, each with the line that would change it.
+    pub(crate) fn set_notes(&self, notes: Vec<String>) {
+        self.status
+            .set_notes(&self.pool, &self.labels, &self.url, notes);
     }
 
     /// Starts a collection whose samples are true at `at`.
@@ -306,6 +308,16 @@ impl<'t> Pass<'t> {
     /// Notes what the target says about a family.
     pub(crate) fn describe(&self, said: &Said<'_>) {
         self.metadata.note(said, self.status.descriptions());
+    }
+
+    /// As [`Sink::put`], of a family that [`Pass::describe`] tells about.
+    pub(crate) fn put_described(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut key = std::mem::take(&mut self.key);
+        write_key(&mut key, name, labels);
+        let target_labels = self.target_labels;
+        let make = || Ok::<_, std::convert::Infallible>(Some(join(target_labels, name, labels)));
+        let _ = self.add(&key, None, false, value, make);
+        self.key = key;
     }
 
     /// Adds a sample by its key; `make` gives the labels the first time, `None` to drop the series.

@@ -28,7 +28,6 @@ struct LaterServer {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct LaterCollect {
-    postgres: Option<Spanned<Filled>>,
     redis: Option<Spanned<Filled>>,
     kong: Option<Spanned<Filled>>,
     probes: Option<Spanned<Filled>>,
@@ -55,7 +54,6 @@ pub(super) fn refuse(file: &str, text: &str) -> Result<(), ConfigError> {
     let found: Vec<Diagnostic> = [
         ("server.tls", server.tls),
         ("server.auth", server.auth),
-        ("collect.postgres", collect.postgres),
         ("collect.redis", collect.redis),
         ("collect.kong", collect.kong),
         ("collect.probes", collect.probes),
