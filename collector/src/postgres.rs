@@ -19,7 +19,7 @@ mod table;
 mod tls;
 mod views;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use model::{Labels, SampleBatch, Timestamp};
@@ -43,6 +43,11 @@ use table::{ROWS_MAX, Table};
 /// statement may take: together they end in time.
 const HALF: u32 = 2;
 
+/// The note about what the target shows as its last error.
+const CONNECTION: &str = "connection";
+/// The note about another database that cannot be connected to.
+const CONNECTED: &str = "connected";
+
 /// Watches one server.
 pub(crate) struct Postgres {
     config: PostgresConfig,
@@ -55,11 +60,13 @@ pub(crate) struct Postgres {
     answers: BTreeMap<(usize, String), Table>,
     /// When each query of the slow tick is due.
     due: Vec<Instant>,
-    /// When all databases are due for a visit, and those that wait for theirs.
+    /// When all databases are due for a visit, when that was last planned, and those that still
+    /// wait for theirs.
     visits_due: Instant,
+    visits_planned: Instant,
     visits: VecDeque<String>,
-    /// What is left out and why, by what it is about.
-    notes: BTreeMap<String, String>,
+    /// What is left out and why, by database (empty: the server as a whole) and what it is about.
+    notes: BTreeMap<(String, String), String>,
     /// How each collector fared when it was last asked.
     fared: BTreeMap<String, Fared>,
     scrapes: u64,
@@ -95,6 +102,7 @@ impl Postgres {
             facts: Facts::default(),
             answers: BTreeMap::new(),
             visits_due: now,
+            visits_planned: now,
             visits: VecDeque::new(),
             notes: BTreeMap::new(),
             fared: BTreeMap::new(),
@@ -107,8 +115,8 @@ impl Postgres {
         let mut up = false;
         let urgent = timeout_at(deadline, self.ask_urgent(&mut up)).await;
         let done = urgent.unwrap_or(Err(Trouble::Timeout));
-        if done.is_err() {
-            self.session = None;
+        if let Err(trouble) = done {
+            let done = Err(self.give_up(trouble).await);
             return Reached { up, done };
         }
         let begin_before = started + self.timeout / HALF;
@@ -118,11 +126,29 @@ impl Postgres {
             Ok(Err(trouble)) => Some(trouble),
             Err(_) => Some(Trouble::Timeout),
         };
-        if problem.is_some() {
-            self.session = None;
-        }
-        self.note("slow tick", problem.map(|p| p.to_string()));
+        let problem = match problem {
+            Some(trouble) => Some(format!(
+                "while asking what costs more: {}",
+                self.give_up(trouble).await
+            )),
+            None if self.is_overdue() => Some(
+                "no time is left for tables, sizes and statements: raise timeout and interval"
+                    .to_owned(),
+            ),
+            None => None,
+        };
+        self.note("slow tick", problem);
         Reached { up, done }
+    }
+
+    /// Drops the connection; gives why it ended, where that is known better.
+    async fn give_up(&mut self, trouble: Trouble) -> Trouble {
+        match (trouble, self.session.take()) {
+            (Trouble::Broken(text), Some(session)) => {
+                Trouble::Broken(session.close().await.unwrap_or(text))
+            }
+            (trouble, _) => trouble,
+        }
     }
 
     /// Connects if need be, and asks what is asked at every tick.
@@ -144,6 +170,7 @@ impl Postgres {
             self.answers.clear();
             self.due.fill(Instant::now());
             self.visits_due = Instant::now();
+            self.visits.clear();
         }
         self.facts = facts;
         let lacking = (!self.facts.monitor).then(|| advice::not_a_monitor(&self.facts.user));
@@ -157,59 +184,85 @@ impl Postgres {
         Ok(())
     }
 
-    /// Asks what the slow tick has made due, as far as time allows; the rest waits for the next
-    /// collection.
+    /// Asks what the slow tick has made due, what has waited longest first, as far as time allows;
+    /// the rest waits for the next collection.
     async fn ask_due(&mut self, begin_before: Instant) -> Result<(), Trouble> {
-        let late = || Instant::now() >= begin_before;
-        for at in 0..self.specs.len() {
-            let spec = &self.specs[at];
-            let due = !spec.every.is_zero() && self.due[at] <= Instant::now();
-            if spec.each_database || !due {
-                continue;
-            }
-            if late() {
-                return Ok(());
-            }
-            // First, so that what does not end in time loses its turn.
-            self.due[at] = Instant::now() + spec.every;
-            self.ask(at).await?;
-        }
         let each: Vec<usize> = (0..self.specs.len())
             .filter(|at| self.specs[*at].each_database)
             .collect();
-        if each.is_empty() {
-            return Ok(());
-        }
-        if self.visits.is_empty() && self.visits_due <= Instant::now() && !late() {
-            self.visits_due = Instant::now() + self.config.slow_interval;
-            self.plan_visits().await?;
-        }
-        while !late()
-            && let Some(database) = self.visits.pop_front()
-        {
-            self.visit(&database, &each).await?;
+        while Instant::now() < begin_before {
+            let now = Instant::now();
+            let slow = |at: &usize| {
+                let spec = &self.specs[*at];
+                !spec.every.is_zero() && !spec.each_database && self.due[*at] <= now
+            };
+            let next = (0..self.specs.len())
+                .filter(slow)
+                .min_by_key(|at| self.due[*at]);
+            // Visits under way are as old as their plan.
+            let waits = !each.is_empty() && self.visits_due <= now;
+            match next {
+                Some(at) if !waits || self.due[at] < self.visits_due => {
+                    // First, so that what does not end in time loses its turn.
+                    self.due[at] = now + self.specs[at].every;
+                    self.ask(at).await?;
+                }
+                _ if waits => self.visit_next(&each).await?,
+                _ => return Ok(()),
+            }
         }
         Ok(())
+    }
+
+    /// Whether what is due has waited for as long as it should be good for.
+    fn is_overdue(&self) -> bool {
+        let now = Instant::now();
+        let waits = |every: Duration, due: Instant| !every.is_zero() && now > due + 2 * every;
+        let slow = self.specs.iter().zip(&self.due);
+        slow.filter(|(spec, _)| !spec.each_database)
+            .any(|(spec, due)| waits(spec.every, *due))
+            || (self.specs.iter().any(|s| s.each_database)
+                && waits(self.config.slow_interval, self.visits_due))
+    }
+
+    /// Visits the next database, or plans the visits when there is no plan.
+    async fn visit_next(&mut self, each: &[usize]) -> Result<(), Trouble> {
+        if self.visits.is_empty() {
+            self.visits_planned = Instant::now();
+            self.plan_visits().await?;
+        }
+        let database = self.visits.pop_front();
+        if self.visits.is_empty() {
+            self.visits_due = self.visits_planned + self.config.slow_interval;
+        }
+        match database {
+            Some(database) => self.visit(&database, each).await,
+            None => Ok(()),
+        }
     }
 
     /// Asks one query and keeps the answer. Only what breaks the connection is an error.
     async fn ask(&mut self, at: usize) -> Result<(), Trouble> {
         let started = Instant::now();
         let spec = &self.specs[at];
+        if spec.collector == views::STATEMENTS && self.facts.ask.statements.is_none() {
+            // No failure, or every server without the extension would raise an alarm.
+            self.answers.remove(&(at, String::new()));
+            self.fared.remove(views::STATEMENTS);
+            let preloaded = self.facts.preloaded.as_deref();
+            let missing = advice::no_statements(&self.facts.database, preloaded);
+            self.note(views::STATEMENTS, Some(missing));
+            return Ok(());
+        }
         let answer = match (spec.query.text(&self.facts.ask), &self.session) {
             // The server has nothing of the kind.
             (None, _) | (_, None) => Ok(Table::default()),
-            (Some(text), _) if spec.meaning == Meaning::Settings => self.ask_aside(&text).await,
+            (Some(text), _) if matches!(spec.meaning, Meaning::Settings) => {
+                self.ask_aside(&text).await
+            }
             (Some(text), Some(session)) => session.ask(&text, ROWS_MAX).await,
         };
-        let broken = self.keep(at, String::new(), answer, started);
-        let collector = self.specs[at].collector.clone();
-        if collector == "stat_statements" && self.facts.ask.statements.is_none() {
-            let preloaded = self.facts.preloaded.as_deref();
-            let missing = advice::no_statements(&self.facts.database, preloaded);
-            self.note(&collector, Some(missing));
-        }
-        broken
+        self.keep(at, String::new(), answer, started)
     }
 
     /// Asks over a connection without the settings that ours has.
@@ -228,7 +281,10 @@ impl Postgres {
         let all = match session.ask(facts::DATABASES, ROWS_MAX).await {
             Ok(all) => all,
             Err(trouble) if trouble.is_of_query() => {
-                self.note("databases", Some(trouble.advised(&self.facts.user)));
+                self.note(
+                    "databases to visit",
+                    Some(trouble.advised(&self.facts.user)),
+                );
                 return Ok(());
             }
             Err(trouble) => return Err(trouble),
@@ -241,21 +297,16 @@ impl Postgres {
                 self.config.databases_max
             )
         });
-        self.note("databases", note);
-        self.answers
-            .retain(|(_, database), _| database.is_empty() || chosen.contains(database));
-        self.notes
-            .retain(|about, _| match about.strip_prefix("database ") {
-                Some(name) => chosen.iter().any(|c| c == name),
-                None => true,
-            });
+        self.note("databases to visit", note);
+        let stays = |database: &String| database.is_empty() || chosen.contains(database);
+        self.answers.retain(|(_, database), _| stays(database));
+        self.notes.retain(|(database, _), _| stays(database));
         self.visits = chosen.into();
         Ok(())
     }
 
     /// Reads the tables of one database.
     async fn visit(&mut self, database: &str, each: &[usize]) -> Result<(), Trouble> {
-        let about = format!("database {database}");
         let own = database == self.facts.database;
         let aside = if own {
             None
@@ -266,12 +317,13 @@ impl Postgres {
                     for at in each {
                         self.answers.remove(&(*at, database.to_owned()));
                     }
-                    self.note(&about, Some(trouble.to_string()));
+                    let text = format!("database {database}: {trouble}");
+                    self.note_of(database, CONNECTED, Some(text));
                     return Ok(());
                 }
             }
         };
-        self.note(&about, None);
+        self.note_of(database, CONNECTED, None);
         for at in each {
             let started = Instant::now();
             let room = self.room_for_tables(*at, database);
@@ -287,8 +339,7 @@ impl Postgres {
             let broken = self.keep(*at, database.to_owned(), answer, started);
             if own {
                 broken?;
-            } else if let Err(trouble) = broken {
-                self.note(&about, Some(trouble.to_string()));
+            } else if broken.is_err() {
                 break;
             }
         }
@@ -317,14 +368,10 @@ impl Postgres {
         started: Instant,
     ) -> Result<(), Trouble> {
         let collector = self.specs[at].collector.clone();
-        let about = if database.is_empty() {
-            collector.clone()
-        } else {
-            format!("{collector} of {database}")
-        };
-        let first = !self.specs[..at].iter().any(|s| s.collector == collector);
-        let fared = self.fared.entry(collector).or_default();
-        if first && (database.is_empty() || database == self.facts.database) {
+        let before = self.specs[..at].iter().filter(|s| s.collector == collector);
+        let number = before.count() + 1;
+        let fared = self.fared.entry(collector.clone()).or_default();
+        if number == 1 && (database.is_empty() || database == self.facts.database) {
             *fared = Fared {
                 ok: true,
                 took: Duration::ZERO,
@@ -332,6 +379,14 @@ impl Postgres {
         }
         fared.took += started.elapsed();
         fared.ok &= answer.is_ok();
+        let name = if database.is_empty() {
+            collector
+        } else {
+            format!("{collector} of {database}")
+        };
+        // Each query has a note of its own, though they may say the same.
+        let about = format!("{name}, query {number}");
+        let of = database.clone();
         match answer {
             Ok(table) => {
                 let cut = table.cut.then(|| {
@@ -341,19 +396,16 @@ impl Postgres {
                         let max = self.config.tables_max;
                         format!("only the largest are told: raise tables_max, now {max}")
                     };
-                    format!("{about}: {limit}")
+                    format!("{name}: {limit}")
                 });
-                // Several queries of one collector share a note.
-                if first || cut.is_some() {
-                    self.note(&about, cut);
-                }
+                self.note_of(&of, &about, cut);
                 self.answers.insert((at, database), table);
                 Ok(())
             }
             Err(trouble) => {
                 self.answers.remove(&(at, database));
-                let text = format!("{about}: {}", trouble.advised(&self.facts.user));
-                self.note(&about, Some(text));
+                let text = format!("{name}: {}", trouble.advised(&self.facts.user));
+                self.note_of(&of, &about, Some(text));
                 match trouble {
                     Trouble::Broken(_) | Trouble::Timeout => Err(trouble),
                     _ => Ok(()),
@@ -374,16 +426,22 @@ impl Postgres {
         }
     }
 
-    /// Remembers what is wrong with something, or that nothing is. Says it when it is news.
+    /// As [`Postgres::note_of`], about the server as a whole.
     fn note(&mut self, about: &str, text: Option<String>) {
+        self.note_of("", about, text);
+    }
+
+    /// Remembers what is wrong with something, or that nothing is. Says it when it is news.
+    fn note_of(&mut self, database: &str, about: &str, text: Option<String>) {
         let server = &self.facts.server;
+        let key = (database.to_owned(), about.to_owned());
         match text {
-            Some(text) if self.notes.get(about) != Some(&text) => {
+            Some(text) if self.notes.get(&key) != Some(&text) => {
                 tracing::warn!(server, problem = text, "postgres: something is left out");
-                self.notes.insert(about.to_owned(), text);
+                self.notes.insert(key, text);
             }
-            None if self.notes.remove(about).is_some() => {
-                tracing::info!(server, about, "postgres: complete again");
+            None if self.notes.remove(&key).is_some() => {
+                tracing::info!(server, database, about, "postgres: complete again");
             }
             _ => {}
         }
@@ -429,11 +487,8 @@ impl Source for Postgres {
             };
             collected.problem = Some(problem);
         }
-        self.note("connection", collected.problem.clone());
-        let notes = self
-            .notes
-            .iter()
-            .filter(|(about, _)| *about != "connection");
+        self.note(CONNECTION, collected.problem.clone());
+        let notes = self.notes.iter().filter(|(key, _)| key.1 != CONNECTION);
         let notes = notes.map(|(_, text)| text.clone()).collect();
         target.set_notes(notes);
         target.finish(at, started.elapsed(), Ok(collected))
@@ -469,7 +524,7 @@ pub(crate) fn target(config: &PostgresConfig) -> (Labels, String) {
 /// Checks all entries.
 pub(crate) fn check(servers: &[PostgresConfig], interval: Duration) -> Vec<ConfigError> {
     let mut problems = Vec::new();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for (item, server) in servers.iter().enumerate() {
         let checked = server.check(interval).and_then(|()| {
             let labels = target(server).0;

@@ -11,6 +11,7 @@
 pub mod crash;
 pub mod docker;
 pub mod http;
+pub mod postgres;
 pub mod protobuf;
 pub mod remote_write;
 pub mod sink;

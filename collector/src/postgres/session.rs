@@ -11,9 +11,9 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleColumn, SimpleQueryMessage};
 
-use super::advice::Trouble;
+use super::advice::{self, Trouble};
 use super::dsn::{Dsn, SslMode};
 use super::password::Surroundings;
 use super::table::Table;
@@ -43,8 +43,8 @@ pub(super) struct Session {
     allowance: Arc<AtomicU64>,
 }
 
-/// The task that moves bytes.
-struct Connection(JoinHandle<()>);
+/// The task that moves bytes; gives why it ended.
+struct Connection(JoinHandle<Option<String>>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -85,10 +85,8 @@ impl Session {
         let (client, connection) = config.connect_raw(stream, tls).await.map_err(|error| {
             Trouble::connecting(&error, dsn, database, unusable, password.is_some())
         })?;
-        let connection = tokio::spawn(async move {
-            // Its errors come to whoever waits for an answer.
-            let _ = connection.await;
-        });
+        let connection =
+            tokio::spawn(async move { connection.await.err().map(|e| advice::chain(&e)) });
         Ok(Session {
             client,
             connection: Connection(connection),
@@ -103,7 +101,11 @@ impl Session {
 
     /// Allows the bytes of one collection.
     pub(super) fn refill(&self) {
-        self.allowance.store(BYTES_MAX, Ordering::Relaxed);
+        self.allow(BYTES_MAX);
+    }
+
+    pub(super) fn allow(&self, bytes: u64) {
+        self.allowance.store(bytes, Ordering::Relaxed);
     }
 
     /// Asks one question; keeps at most `rows_max` rows.
@@ -114,7 +116,7 @@ impl Session {
         while let Some(message) = answer.next().await {
             match (message.map_err(|e| Trouble::asking(&e))?, &mut table) {
                 (SimpleQueryMessage::RowDescription(columns), None) => {
-                    table = Some(Table::new(columns.iter().map(|c| c.name())));
+                    table = Some(Table::new(columns.iter().map(SimpleColumn::name)));
                 }
                 (SimpleQueryMessage::RowDescription(_), Some(_)) => {
                     return Err(Trouble::Answer("more than one SELECT".to_owned()));
@@ -137,15 +139,16 @@ impl Session {
         Ok(table)
     }
 
-    /// Ends the connection in good order.
-    pub(super) async fn close(self) {
+    /// Ends the connection in good order; gives why it had ended already, if it had.
+    pub(super) async fn close(self) -> Option<String> {
         let Session {
             client,
             mut connection,
             ..
         } = self;
         drop(client);
-        let _ = tokio::time::timeout(GOODBYE, &mut connection.0).await;
+        let ended = tokio::time::timeout(GOODBYE, &mut connection.0).await;
+        ended.ok()?.ok()?
     }
 }
 
@@ -214,7 +217,7 @@ impl AsyncRead for Metered {
         let left = self.left.load(Ordering::Relaxed);
         if read > left {
             return Poll::Ready(Err(io::Error::other(format!(
-                "more than {BYTES_MAX} bytes in one collection"
+                "more bytes in one collection than the {BYTES_MAX} allowed"
             ))));
         }
         self.left.store(left - read, Ordering::Relaxed);

@@ -39,6 +39,9 @@ enum Pace {
     EachDatabase,
 }
 
+/// The collector that needs an extension.
+pub(super) const STATEMENTS: &str = "stat_statements";
+
 /// Names of all collectors, sorted.
 pub(super) fn collectors() -> Vec<&'static str> {
     let mut names: Vec<&str> = views().map(|v| v.collector).collect();

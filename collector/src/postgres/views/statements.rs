@@ -9,7 +9,7 @@ const TEXT_CHARS_MAX: usize = 120;
 
 pub(super) const VIEWS: &[View] = &[
     View {
-        collector: "stat_statements",
+        collector: super::STATEMENTS,
         prefix: "pg_stat_statements",
         pace: Pace::Slow,
         server: false,
@@ -38,7 +38,7 @@ pub(super) const VIEWS: &[View] = &[
         ],
     },
     View {
-        collector: "stat_statements",
+        collector: super::STATEMENTS,
         prefix: "pg_stat_statements",
         pace: Pace::Slow,
         server: false,
