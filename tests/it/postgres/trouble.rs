@@ -10,7 +10,7 @@ use stackwatch_tests::{eventually, skipped};
 
 use super::{
     LIMIT, PASSWORD, after_collections, dsn, no_password, server, target, until_health, until_note,
-    watch,
+    watch, watch_every,
 };
 
 #[test]
