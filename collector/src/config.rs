@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::kong::HttpSourceConfig;
 use crate::logs::LogsConfig;
+use crate::postgres::PostgresConfig;
 use crate::redis::RedisConfig;
 use crate::scrape::ScrapeConfig;
 
@@ -38,6 +39,8 @@ pub struct Config {
     /// Logs of that engine's containers; `false` turns them off, and so does `docker: false`.
     #[serde(deserialize_with = "switch")]
     pub logs: Option<LogsConfig>,
+    /// PostgreSQL servers.
+    pub postgres: Vec<PostgresConfig>,
     /// Redis, Valkey and KeyDB servers, and Sentinels.
     pub redis: Vec<RedisConfig>,
     /// Kong nodes, by their admin or status listener.
@@ -59,6 +62,7 @@ impl Default for Config {
             host: Some(HostConfig::default()),
             docker: Some(DockerConfig::default()),
             logs: Some(LogsConfig::default()),
+            postgres: Vec::new(),
             redis: Vec::new(),
             kong: Vec::new(),
             nginx: Vec::new(),
@@ -208,6 +212,7 @@ impl Config {
                 }
             }
         }
+        problems.extend(crate::postgres::check(&self.postgres, self.interval));
         self.check_services(&mut problems);
         let mut jobs = std::collections::BTreeSet::new();
         for (item, scrape) in self.scrape_configs.iter().enumerate() {

@@ -13,6 +13,7 @@ use crate::docker::Docker;
 use crate::host::{Host, hostname};
 use crate::kong::{HttpSourceConfig, Kong};
 use crate::nginx::Nginx;
+use crate::postgres::{self, Postgres, PostgresConfig};
 use crate::redis::{Redis, RedisConfig};
 use crate::scrape::{Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
 use crate::self_metrics::{Expose, SelfMetrics};
@@ -47,6 +48,7 @@ enum Kind {
     Host(HostConfig, Roots),
     Docker(DockerConfig, Roots),
     Own,
+    Postgres(Box<PostgresConfig>),
     Redis(Box<RedisConfig>),
     Kong(Box<HttpSourceConfig>),
     Nginx(Box<HttpSourceConfig>),
@@ -200,6 +202,9 @@ impl Supervisor {
                 Kind::Nginx(Box::new(nginx.clone())),
             );
         }
+        for server in &config.postgres {
+            desired_postgres(config, server, &mut out);
+        }
         self.jobs
             .retain(|name, _| config.scrape_configs.iter().any(|s| s.job_name == *name));
         for scrape in &config.scrape_configs {
@@ -311,6 +316,15 @@ impl Supervisor {
                     return;
                 }
             },
+            Kind::Postgres(config) => match Postgres::new(config, desired.timeout) {
+                Ok(source) => tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                }),
+                Err(problem) => {
+                    tracing::error!(target = key.1, problem, "postgres cannot be watched");
+                    return;
+                }
+            },
             Kind::Redis(config) => {
                 let source = Redis::new(config, desired.timeout);
                 tokio::spawn(async move {
@@ -368,6 +382,28 @@ impl Supervisor {
             }
         });
     }
+}
+
+/// The target of one PostgreSQL server.
+fn desired_postgres(config: &Config, server: &PostgresConfig, out: &mut BTreeMap<Key, Desired>) {
+    let (labels, url) = postgres::target(server);
+    // Own queries are read here, so that a reload notices what changed in their file.
+    let server = match server.with_query_file() {
+        Ok(whole) => whole,
+        Err(problem) => {
+            tracing::error!(target = url, problem, "postgres cannot be watched");
+            return;
+        }
+    };
+    let interval = server.interval.unwrap_or(config.interval);
+    let timeout = server.timeout.unwrap_or(config.timeout).min(interval);
+    let desired = Desired {
+        discovered: labels.clone(),
+        interval,
+        timeout,
+        kind: Kind::Postgres(Box::new(server)),
+    };
+    out.insert(("postgres".to_owned(), url, labels), desired);
 }
 
 /// Stops a task and waits for its target; `None` when it panicked or there is no task.

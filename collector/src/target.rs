@@ -100,16 +100,11 @@ impl Sink for Update<'_> {
 
 impl Sink for Pass<'_> {
     fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let mut key = std::mem::take(&mut self.key);
-        write_key(&mut key, name, labels);
-        let target_labels = self.target_labels;
-        let make = || Ok::<_, std::convert::Infallible>(Some(join(target_labels, name, labels)));
         let added = self.added;
-        let _ = self.add(&key, None, false, value, make);
+        self.put_described(name, labels, value);
         if self.added > added {
             self.metadata.note_own(name, self.status.descriptions());
         }
-        self.key = key;
     }
 }
 
@@ -313,6 +308,16 @@ impl<'t> Pass<'t> {
     /// Notes what the target says about a family.
     pub(crate) fn describe(&self, said: &Said<'_>) {
         self.metadata.note(said, self.status.descriptions());
+    }
+
+    /// As [`Sink::put`], of a family that [`Pass::describe`] tells about.
+    pub(crate) fn put_described(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut key = std::mem::take(&mut self.key);
+        write_key(&mut key, name, labels);
+        let target_labels = self.target_labels;
+        let make = || Ok::<_, std::convert::Infallible>(Some(join(target_labels, name, labels)));
+        let _ = self.add(&key, None, false, value, make);
+        self.key = key;
     }
 
     /// Adds a sample by its key; `make` gives the labels the first time, `None` to drop the series.

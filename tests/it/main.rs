@@ -15,6 +15,7 @@ mod crash;
 mod disk_full;
 mod nginx;
 mod other_tools;
+mod postgres;
 mod promql_differential;
 mod redis;
 mod restart;

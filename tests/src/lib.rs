@@ -12,6 +12,7 @@ pub mod cargo;
 pub mod crash;
 pub mod docker;
 pub mod http;
+pub mod postgres;
 pub mod protobuf;
 pub mod redis;
 pub mod remote_write;
