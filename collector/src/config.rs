@@ -7,6 +7,7 @@ use model::Labels;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::logs::LogsConfig;
+use crate::probe::ProbeConfig;
 use crate::scrape::ScrapeConfig;
 
 /// What to collect, and how often. `Default` watches this host and its Docker engine.
@@ -36,6 +37,8 @@ pub struct Config {
     /// Logs of that engine's containers; `false` turns them off, and so does `docker: false`.
     #[serde(deserialize_with = "switch")]
     pub logs: Option<LogsConfig>,
+    /// What is probed from outside: sites, ports, names, hosts.
+    pub probes: Vec<ProbeConfig>,
     /// Prometheus targets, in Prometheus' own schema.
     pub scrape_configs: Vec<ScrapeConfig>,
 }
@@ -51,6 +54,7 @@ impl Default for Config {
             host: Some(HostConfig::default()),
             docker: Some(DockerConfig::default()),
             logs: Some(LogsConfig::default()),
+            probes: Vec::new(),
             scrape_configs: Vec::new(),
         }
     }
@@ -146,9 +150,14 @@ impl ConfigError {
     }
 
     fn job(item: usize, text: String) -> ConfigError {
+        ConfigError::item(&["collect", "scrape_configs"], item, text)
+    }
+
+    /// About an item of a list.
+    pub(crate) fn item(path: &[&'static str], item: usize, text: String) -> ConfigError {
         ConfigError {
             item: Some(item),
-            ..ConfigError::key(&["collect", "scrape_configs"], text)
+            ..ConfigError::key(path, text)
         }
     }
 }
@@ -192,6 +201,7 @@ impl Config {
                 }
             }
         }
+        problems.extend(self.check_probes());
         let mut jobs = std::collections::BTreeSet::new();
         for (item, scrape) in self.scrape_configs.iter().enumerate() {
             let name = &scrape.job_name;
@@ -209,6 +219,30 @@ impl Config {
         } else {
             Err(problems)
         }
+    }
+}
+
+impl Config {
+    fn check_probes(&self) -> Vec<ConfigError> {
+        let scrubber = scrub::Scrubber::default();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for (item, probe) in self.probes.iter().enumerate() {
+            let labels = probe.target_labels(&scrubber);
+            let checked = probe
+                .check()
+                .and_then(|()| match seen.insert(labels.clone()) {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "another probe has the labels {labels} too: give one of them an instance"
+                    )),
+                });
+            if let Err(e) = checked {
+                let text = format!("collect.probes: {e}");
+                problems.push(ConfigError::item(&["collect", "probes"], item, text));
+            }
+        }
+        problems
     }
 }
 

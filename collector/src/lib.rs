@@ -13,6 +13,7 @@ mod families;
 mod host;
 mod logs;
 pub mod metadata;
+pub mod probe;
 pub mod relabel;
 pub mod scrape;
 mod self_metrics;
@@ -34,6 +35,7 @@ pub use engine::{Engine, EngineError};
 pub use logs::LogsConfig;
 use logs::Tailing;
 pub use metadata::FamilyMetadata;
+pub use probe::ProbeConfig;
 pub use scrape::ScrapeConfig;
 use supervisor::Supervisor;
 

@@ -8,6 +8,7 @@ mod target;
 pub use config::{
     Authorization, BasicAuth, Scheme, ScrapeConfig, ScrapeProtocol, Secret, StaticConfig, TlsConfig,
 };
+pub(crate) use fetch::{chain, read_secret};
 pub(crate) use job::{Job, Scraper, parse_into};
 pub(crate) use target::{ScrapeTarget, SeriesRules, targets};
 

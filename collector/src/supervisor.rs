@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Labels, SampleBatch};
+use scrub::Scrubber;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{Config, DockerConfig, HostConfig, Roots, target_labels};
 use crate::docker::Docker;
 use crate::host::{Host, hostname};
+use crate::probe::{Probe, ProbeConfig, Trust};
 use crate::scrape::{Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
 use crate::self_metrics::{Expose, SelfMetrics};
 use crate::target::Target;
@@ -23,6 +25,10 @@ pub(crate) struct Supervisor {
     status: Status,
     running: BTreeMap<Key, Running>,
     jobs: BTreeMap<String, Arc<Job>>,
+    /// Certificates this machine trusts, for all probes.
+    trust: Trust,
+    /// Keeps credentials out of what is shown of a probe's URL.
+    scrubber: Scrubber,
     /// Tasks that write the last markers of targets that are gone.
     farewells: JoinSet<()>,
 }
@@ -44,6 +50,7 @@ enum Kind {
     Host(HostConfig, Roots),
     Docker(DockerConfig, Roots),
     Own,
+    Probe(Box<ProbeConfig>),
     Scrape {
         config: Box<ScrapeConfig>,
         spec: ScrapeTarget,
@@ -78,6 +85,8 @@ impl Supervisor {
             status,
             running: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            trust: Trust::default(),
+            scrubber: Scrubber::default(),
             farewells: JoinSet::new(),
         }
     }
@@ -167,12 +176,29 @@ impl Supervisor {
             let labels = target_labels("cadvisor", &instance);
             own("cadvisor", "docker:", labels, kind);
         }
+        for probe in &config.probes {
+            let (key, desired) = self.desired_probe(config, probe);
+            out.insert(key, desired);
+        }
         self.jobs
             .retain(|name, _| config.scrape_configs.iter().any(|s| s.job_name == *name));
         for scrape in &config.scrape_configs {
             self.desired_of_job(config, scrape, &mut out);
         }
         out
+    }
+
+    fn desired_probe(&self, config: &Config, probe: &ProbeConfig) -> (Key, Desired) {
+        let labels = probe.target_labels(&self.scrubber);
+        let (interval, timeout) = probe.timing(config.interval, config.timeout);
+        let desired = Desired {
+            discovered: labels.clone(),
+            interval,
+            timeout,
+            kind: Kind::Probe(Box::new(probe.clone())),
+        };
+        let pool = labels.get("job").unwrap_or_default().to_owned();
+        ((pool, probe.shown(&self.scrubber), labels), desired)
     }
 
     fn desired_of_job(
@@ -275,6 +301,15 @@ impl Supervisor {
                 }),
                 Err(problem) => {
                     tracing::error!(problem, "docker cannot be watched");
+                    return;
+                }
+            },
+            Kind::Probe(config) => match Probe::new(config, desired.timeout, self.trust.clone()) {
+                Ok(source) => tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                }),
+                Err(problem) => {
+                    tracing::error!(problem, "probe cannot be made");
                     return;
                 }
             },

@@ -31,7 +31,6 @@ struct LaterCollect {
     postgres: Option<Spanned<Filled>>,
     redis: Option<Spanned<Filled>>,
     kong: Option<Spanned<Filled>>,
-    probes: Option<Spanned<Filled>>,
     /// The collector would take it here; the design has it under `logs.docker`.
     logs: Option<Spanned<Filled>>,
 }
@@ -58,7 +57,6 @@ pub(super) fn refuse(file: &str, text: &str) -> Result<(), ConfigError> {
         ("collect.postgres", collect.postgres),
         ("collect.redis", collect.redis),
         ("collect.kong", collect.kong),
-        ("collect.probes", collect.probes),
         ("collect.logs", collect.logs),
         ("logs.files", logs.files),
         ("remote_write", later.remote_write),
