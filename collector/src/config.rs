@@ -6,6 +6,8 @@ use std::time::Duration;
 use model::Labels;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::files::FileConfig;
+use crate::heartbeat::HeartbeatConfig;
 use crate::logs::LogsConfig;
 use crate::probe::ProbeConfig;
 use crate::scrape::ScrapeConfig;
@@ -39,6 +41,10 @@ pub struct Config {
     pub logs: Option<LogsConfig>,
     /// What is probed from outside: sites, ports, names, hosts.
     pub probes: Vec<ProbeConfig>,
+    /// Jobs that say when they ran.
+    pub heartbeats: Vec<HeartbeatConfig>,
+    /// Files that should be young and large enough: backups.
+    pub files: Vec<FileConfig>,
     /// Prometheus targets, in Prometheus' own schema.
     pub scrape_configs: Vec<ScrapeConfig>,
 }
@@ -55,6 +61,8 @@ impl Default for Config {
             docker: Some(DockerConfig::default()),
             logs: Some(LogsConfig::default()),
             probes: Vec::new(),
+            heartbeats: Vec::new(),
+            files: Vec::new(),
             scrape_configs: Vec::new(),
         }
     }
@@ -202,6 +210,8 @@ impl Config {
             }
         }
         problems.extend(self.check_probes());
+        problems.extend(self.check_heartbeats());
+        problems.extend(self.check_files());
         let mut jobs = std::collections::BTreeSet::new();
         for (item, scrape) in self.scrape_configs.iter().enumerate() {
             let name = &scrape.job_name;
@@ -240,6 +250,40 @@ impl Config {
             if let Err(e) = checked {
                 let text = format!("collect.probes: {e}");
                 problems.push(ConfigError::item(&["collect", "probes"], item, text));
+            }
+        }
+        problems
+    }
+
+    fn check_heartbeats(&self) -> Vec<ConfigError> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for (item, heartbeat) in self.heartbeats.iter().enumerate() {
+            let new = seen.insert(heartbeat.slug()) & seen.insert(format!(" {}", heartbeat.name));
+            let checked = heartbeat.check().and(match new {
+                true => Ok(()),
+                false => Err("name and slug must be its own".to_owned()),
+            });
+            if let Err(e) = checked {
+                let text = format!("collect.heartbeats {:?}: {e}", heartbeat.name);
+                problems.push(ConfigError::item(&["collect", "heartbeats"], item, text));
+            }
+        }
+        problems
+    }
+
+    fn check_files(&self) -> Vec<ConfigError> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for (item, file) in self.files.iter().enumerate() {
+            let new = seen.insert((file.name(), &file.path));
+            let checked = file.check().and(match new {
+                true => Ok(()),
+                false => Err(format!("{:?} is there twice", file.name())),
+            });
+            if let Err(e) = checked {
+                let text = format!("collect.files: {e}");
+                problems.push(ConfigError::item(&["collect", "files"], item, text));
             }
         }
         problems

@@ -5,6 +5,7 @@ mod fetch;
 mod job;
 mod target;
 
+pub(crate) use config::bytes_option;
 pub use config::{
     Authorization, BasicAuth, Scheme, ScrapeConfig, ScrapeProtocol, Secret, StaticConfig, TlsConfig,
 };

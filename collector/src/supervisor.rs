@@ -11,6 +11,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{Config, DockerConfig, HostConfig, Roots, target_labels};
 use crate::docker::Docker;
+use crate::files::{FileConfig, Files};
+use crate::heartbeat::{HeartbeatConfig, HeartbeatSource, Heartbeats};
 use crate::host::{Host, hostname};
 use crate::probe::{Probe, ProbeConfig, Trust};
 use crate::scrape::{Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
@@ -21,6 +23,7 @@ use crate::{Status, clock, docker, source};
 /// Keeps one task per target, as the configuration in force wants it.
 pub(crate) struct Supervisor {
     expose: Expose,
+    heartbeats: Heartbeats,
     samples: mpsc::Sender<SampleBatch>,
     status: Status,
     running: BTreeMap<Key, Running>,
@@ -51,6 +54,8 @@ enum Kind {
     Docker(DockerConfig, Roots),
     Own,
     Probe(Box<ProbeConfig>),
+    Heartbeats(Vec<HeartbeatConfig>),
+    Files(Vec<FileConfig>),
     Scrape {
         config: Box<ScrapeConfig>,
         spec: ScrapeTarget,
@@ -76,11 +81,13 @@ impl Drop for Task {
 impl Supervisor {
     pub(crate) fn new(
         expose: Expose,
+        heartbeats: Heartbeats,
         samples: mpsc::Sender<SampleBatch>,
         status: Status,
     ) -> Supervisor {
         Supervisor {
             expose,
+            heartbeats,
             samples,
             status,
             running: BTreeMap::new(),
@@ -94,6 +101,9 @@ impl Supervisor {
     /// Starts, restarts and stops tasks until they are what `config` wants.
     pub(crate) fn apply(&mut self, config: &Config) {
         while self.farewells.try_join_next().is_some() {}
+        if config.heartbeats.is_empty() {
+            self.forget_heartbeats();
+        }
         let desired = self.desired(config);
         let gone: Vec<Key> = self
             .running
@@ -175,6 +185,15 @@ impl Supervisor {
             let kind = Kind::Docker(docker.clone(), config.roots.clone());
             let labels = target_labels("cadvisor", &instance);
             own("cadvisor", "docker:", labels, kind);
+        }
+        if !config.heartbeats.is_empty() {
+            let kind = Kind::Heartbeats(config.heartbeats.clone());
+            let labels = target_labels("heartbeat", &instance);
+            own("heartbeat", "heartbeats:", labels, kind);
+        }
+        if !config.files.is_empty() {
+            let kind = Kind::Files(config.files.clone());
+            own("files", "files:", target_labels("files", &instance), kind);
         }
         for probe in &config.probes {
             let (key, desired) = self.desired_probe(config, probe);
@@ -304,6 +323,18 @@ impl Supervisor {
                     return;
                 }
             },
+            Kind::Heartbeats(configs) => {
+                let source = HeartbeatSource::new(self.heartbeats.clone(), configs.clone());
+                tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                })
+            }
+            Kind::Files(configs) => {
+                let source = Files::new(configs.clone(), desired.timeout);
+                tokio::spawn(async move {
+                    source::run(source, before.await, interval, samples, stopped).await
+                })
+            }
             Kind::Probe(config) => match Probe::new(config, desired.timeout, self.trust.clone()) {
                 Ok(source) => tokio::spawn(async move {
                     source::run(source, before.await, interval, samples, stopped).await
@@ -336,6 +367,19 @@ impl Supervisor {
                 task,
             },
         );
+    }
+
+    /// While there are heartbeats their source does it.
+    fn forget_heartbeats(&self) {
+        if self.heartbeats.is_empty() {
+            return;
+        }
+        let heartbeats = self.heartbeats.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = heartbeats.configure(&[], clock::now()) {
+                tracing::warn!(%error, "heartbeats that are gone are still on disk");
+            }
+        });
     }
 
     fn say_farewell(&mut self, running: Running) {

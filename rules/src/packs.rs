@@ -1,16 +1,17 @@
 //! The rule files that come with the program.
 
 /// Name and text of each pack, in the order they are shown.
-const PACKS: [(&str, &str); 3] = [
+const PACKS: [(&str, &str); 4] = [
     ("host", include_str!("../packs/host.yml")),
     ("docker", include_str!("../packs/docker.yml")),
+    ("uptime", include_str!("../packs/uptime.yml")),
     ("stackwatch", include_str!("../packs/stackwatch.yml")),
 ];
 
-/// Names of the packs: `host`, `docker`, `stackwatch`.
+/// Names of the packs: `host`, `docker`, `uptime`, `stackwatch`.
 #[must_use]
 pub fn names() -> &'static [&'static str] {
-    &["host", "docker", "stackwatch"]
+    &["host", "docker", "uptime", "stackwatch"]
 }
 
 /// The rule file of a pack.

@@ -72,6 +72,7 @@ pub struct ProbeConfig {
     /// HTTP: whether redirects are followed, up to ten. Yes when absent.
     pub follow_redirects: Option<bool>,
     /// HTTP: most bytes of a body that are read; 10 MiB when absent.
+    #[serde(deserialize_with = "crate::scrape::bytes_option")]
     pub body_size_limit: Option<u64>,
     /// HTTP, WebSocket: basic authentication. What the URL says before `@` means the same.
     pub basic_auth: Option<BasicAuth>,
