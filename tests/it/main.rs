@@ -14,6 +14,7 @@ mod bad_input;
 mod crash;
 mod disk_full;
 mod other_tools;
+mod probes;
 mod promql_differential;
 mod restart;
 mod scrape_to_notification;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 /// A program the tests start, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("cc", "build-essential"),
     // The allocator is built by it.
     ("make", "build-essential"),
@@ -19,6 +19,12 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("vmagent", "victoria-metrics"),
     ("aiosmtpd", "python3-aiosmtpd"),
     ("openssl", "openssl"),
+    ("nginx", "nginx-light"),
+    ("dnsmasq", "dnsmasq-base"),
+    (
+        "prometheus-blackbox-exporter",
+        "prometheus-blackbox-exporter",
+    ),
 ];
 
 /// Installs what is missing where apt-get and the right to use it are there; says what stays missing.
