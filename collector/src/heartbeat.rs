@@ -211,8 +211,11 @@ impl Heartbeats {
         Ok(())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows().is_empty()
+    /// Whether these are the ones in force.
+    pub(crate) fn are(&self, configs: &[HeartbeatConfig]) -> bool {
+        let rows = self.rows();
+        let known = |c: &HeartbeatConfig| rows.get(&c.name).is_some_and(|row| row.config == *c);
+        rows.len() == configs.len() && configs.iter().all(known)
     }
 
     fn put(&self, pass: &mut Pass<'_>) {
@@ -245,34 +248,13 @@ fn put(name: &str, state: &State) -> ControlWrite {
 }
 
 /// Tells of all heartbeats at every tick.
-pub(crate) struct HeartbeatSource {
-    heartbeats: Heartbeats,
-    /// Until it has been taken.
-    configs: Option<Vec<HeartbeatConfig>>,
-}
-
-impl HeartbeatSource {
-    pub(crate) fn new(heartbeats: Heartbeats, configs: Vec<HeartbeatConfig>) -> HeartbeatSource {
-        HeartbeatSource {
-            heartbeats,
-            configs: Some(configs),
-        }
-    }
-}
+pub(crate) struct HeartbeatSource(pub(crate) Heartbeats);
 
 impl Source for HeartbeatSource {
     async fn collect(&mut self, target: &mut Target, at: Timestamp) -> SampleBatch {
         let started = Instant::now();
-        if let Some(configs) = self.configs.take() {
-            let heartbeats = self.heartbeats.clone();
-            let configure = move || heartbeats.configure(&configs, at);
-            let done = tokio::task::spawn_blocking(configure).await;
-            if let Ok(Err(error)) = done {
-                tracing::warn!(%error, "heartbeats are not kept on disk");
-            }
-        }
         let mut pass = target.pass(at);
-        self.heartbeats.put(&mut pass);
+        self.0.put(&mut pass);
         let collected = pass.done();
         target.finish(at, started.elapsed(), Ok(collected))
     }

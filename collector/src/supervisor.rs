@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::config::{Config, DockerConfig, HostConfig, Roots, target_labels};
 use crate::docker::Docker;
 use crate::files::{FileConfig, Files};
-use crate::heartbeat::{HeartbeatConfig, HeartbeatSource, Heartbeats};
+use crate::heartbeat::{HeartbeatSource, Heartbeats};
 use crate::host::{Host, hostname};
 use crate::probe::{Probe, ProbeConfig, Trust};
 use crate::scrape::{Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
@@ -54,7 +54,7 @@ enum Kind {
     Docker(DockerConfig, Roots),
     Own,
     Probe(Box<ProbeConfig>),
-    Heartbeats(Vec<HeartbeatConfig>),
+    Heartbeats,
     Files(Vec<FileConfig>),
     Scrape {
         config: Box<ScrapeConfig>,
@@ -101,9 +101,7 @@ impl Supervisor {
     /// Starts, restarts and stops tasks until they are what `config` wants.
     pub(crate) fn apply(&mut self, config: &Config) {
         while self.farewells.try_join_next().is_some() {}
-        if config.heartbeats.is_empty() {
-            self.forget_heartbeats();
-        }
+        self.configure_heartbeats(config);
         let desired = self.desired(config);
         let gone: Vec<Key> = self
             .running
@@ -187,9 +185,8 @@ impl Supervisor {
             own("cadvisor", "docker:", labels, kind);
         }
         if !config.heartbeats.is_empty() {
-            let kind = Kind::Heartbeats(config.heartbeats.clone());
             let labels = target_labels("heartbeat", &instance);
-            own("heartbeat", "heartbeats:", labels, kind);
+            own("heartbeat", "heartbeats:", labels, Kind::Heartbeats);
         }
         if !config.files.is_empty() {
             let kind = Kind::Files(config.files.clone());
@@ -323,8 +320,8 @@ impl Supervisor {
                     return;
                 }
             },
-            Kind::Heartbeats(configs) => {
-                let source = HeartbeatSource::new(self.heartbeats.clone(), configs.clone());
+            Kind::Heartbeats => {
+                let source = HeartbeatSource(self.heartbeats.clone());
                 tokio::spawn(async move {
                     source::run(source, before.await, interval, samples, stopped).await
                 })
@@ -369,15 +366,15 @@ impl Supervisor {
         );
     }
 
-    /// While there are heartbeats their source does it.
-    fn forget_heartbeats(&self) {
-        if self.heartbeats.is_empty() {
+    /// At once, not at the next tick: pings of a new heartbeat may come any moment.
+    fn configure_heartbeats(&self, config: &Config) {
+        if self.heartbeats.are(&config.heartbeats) {
             return;
         }
-        let heartbeats = self.heartbeats.clone();
+        let (heartbeats, configs) = (self.heartbeats.clone(), config.heartbeats.clone());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = heartbeats.configure(&[], clock::now()) {
-                tracing::warn!(%error, "heartbeats that are gone are still on disk");
+            if let Err(error) = heartbeats.configure(&configs, clock::now()) {
+                tracing::warn!(%error, "heartbeats are not kept on disk as configured");
             }
         });
     }

@@ -27,8 +27,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeConfig {
     /// `http://`, `https://`, `tcp://host:port`, `tls://host:port`, `dns://server/name?type=A`,
-    /// `icmp://host`, `ws://` or `wss://`.
-    pub url: String,
+    /// `icmp://host`, `ws://` or `wss://`. It may hold a password.
+    pub url: Secret,
     /// Time between two probes; `collect.interval` when absent.
     #[serde(deserialize_with = "crate::config::duration_option")]
     pub interval: Option<Duration>,
@@ -225,10 +225,10 @@ impl ProbeConfig {
     /// # Errors
     /// When it is not one we know how to probe. The text does not show it: it may hold a password.
     pub(super) fn parsed(&self) -> Result<(Url, Prober), String> {
-        if self.url.is_empty() {
+        if self.url.0.is_empty() {
             return Err("url is missing".to_owned());
         }
-        let url = Url::parse(&self.url).map_err(|e| format!("url: {e}"))?;
+        let url = Url::parse(&self.url.0).map_err(|e| format!("url: {e}"))?;
         let Some(prober) = Prober::of(url.scheme()) else {
             return Err(format!(
                 "url: the scheme {:?} is none of http, https, tcp, tls, dns, icmp, ws, wss",
@@ -252,7 +252,7 @@ impl ProbeConfig {
         // Both fail only for URLs without a host.
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        let plain = match without_userinfo(&self.url) {
+        let plain = match without_userinfo(&self.url.0) {
             // As written, where the parser would have added a slash or a default.
             Some(written) => written,
             None => url.as_str().to_owned(),

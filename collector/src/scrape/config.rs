@@ -193,7 +193,7 @@ pub struct TlsConfig {
 }
 
 /// Text that is not to be shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
 
