@@ -6,9 +6,12 @@ use std::time::Duration;
 use model::Labels;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::files::FileConfig;
+use crate::heartbeat::HeartbeatConfig;
 use crate::kong::HttpSourceConfig;
 use crate::logs::LogsConfig;
 use crate::postgres::PostgresConfig;
+use crate::probe::ProbeConfig;
 use crate::redis::RedisConfig;
 use crate::scrape::ScrapeConfig;
 
@@ -47,6 +50,12 @@ pub struct Config {
     pub kong: Vec<HttpSourceConfig>,
     /// nginx servers, by their stub_status page.
     pub nginx: Vec<HttpSourceConfig>,
+    /// What is probed from outside: sites, ports, names, hosts.
+    pub probes: Vec<ProbeConfig>,
+    /// Jobs that say when they ran.
+    pub heartbeats: Vec<HeartbeatConfig>,
+    /// Files that should be young and large enough: backups.
+    pub files: Vec<FileConfig>,
     /// Prometheus targets, in Prometheus' own schema.
     pub scrape_configs: Vec<ScrapeConfig>,
 }
@@ -66,6 +75,9 @@ impl Default for Config {
             redis: Vec::new(),
             kong: Vec::new(),
             nginx: Vec::new(),
+            probes: Vec::new(),
+            heartbeats: Vec::new(),
+            files: Vec::new(),
             scrape_configs: Vec::new(),
         }
     }
@@ -214,6 +226,9 @@ impl Config {
         }
         problems.extend(crate::postgres::check(&self.postgres, self.interval));
         self.check_services(&mut problems);
+        problems.extend(self.check_probes());
+        problems.extend(self.check_heartbeats());
+        problems.extend(self.check_files());
         let mut jobs = std::collections::BTreeSet::new();
         for (item, scrape) in self.scrape_configs.iter().enumerate() {
             let name = &scrape.job_name;
@@ -256,6 +271,62 @@ impl Config {
                 problem(format!("instance {instance:?} is there twice"));
             }
         }
+    }
+
+    fn check_probes(&self) -> Vec<ConfigError> {
+        let scrubber = scrub::Scrubber::default();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for (item, probe) in self.probes.iter().enumerate() {
+            let labels = probe.target_labels(&scrubber);
+            let checked = probe
+                .check()
+                .and_then(|()| match seen.insert(labels.clone()) {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "another probe has the labels {labels} too: give one of them an instance"
+                    )),
+                });
+            if let Err(e) = checked {
+                let text = format!("collect.probes: {e}");
+                problems.push(ConfigError::item("probes", item, text));
+            }
+        }
+        problems
+    }
+
+    fn check_heartbeats(&self) -> Vec<ConfigError> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for (item, heartbeat) in self.heartbeats.iter().enumerate() {
+            let new = seen.insert(heartbeat.slug()) & seen.insert(format!(" {}", heartbeat.name));
+            let checked = heartbeat.check().and(match new {
+                true => Ok(()),
+                false => Err("name and slug must be its own".to_owned()),
+            });
+            if let Err(e) = checked {
+                let text = format!("collect.heartbeats {:?}: {e}", heartbeat.name);
+                problems.push(ConfigError::item("heartbeats", item, text));
+            }
+        }
+        problems
+    }
+
+    fn check_files(&self) -> Vec<ConfigError> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for (item, file) in self.files.iter().enumerate() {
+            let new = seen.insert((file.name(), &file.path));
+            let checked = file.check().and(match new {
+                true => Ok(()),
+                false => Err(format!("{:?} is there twice", file.name())),
+            });
+            if let Err(e) = checked {
+                let text = format!("collect.files: {e}");
+                problems.push(ConfigError::item("files", item, text));
+            }
+        }
+        problems
     }
 }
 

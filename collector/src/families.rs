@@ -1,6 +1,7 @@
 //! Type and meaning of the metrics we collect ourselves, for `/api/v1/metadata`.
 //!
 //! Types are those of the exporters whose names these are; the words are ours.
+//! Probes, heartbeats and files have their tables beside them.
 
 use crate::exposition::Kind;
 
@@ -37,6 +38,15 @@ pub(crate) fn kind(name: &str) -> Kind {
 /// What a metric of ours tells; empty when there is nothing to add to its name.
 #[must_use]
 pub(crate) fn help(name: &str) -> String {
+    for own in [
+        crate::probe::help,
+        crate::heartbeat::help,
+        crate::files::help,
+    ] {
+        if let Some(text) = own(name) {
+            return text.to_owned();
+        }
+    }
     if let Ok(found) = HELP.binary_search_by(|(known, _)| (*known).cmp(name)) {
         return HELP[found].1.to_owned();
     }

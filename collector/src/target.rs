@@ -63,6 +63,8 @@ pub(crate) struct Collected {
     duplicates: usize,
     /// Why the target counts as down although there are samples.
     pub(crate) problem: Option<String>,
+    /// What the status shows beside a target that counts as up.
+    pub(crate) remark: Option<String>,
 }
 
 /// Where a source of ours puts samples: a pass, or an update between two passes.
@@ -227,6 +229,10 @@ impl Target {
             Ok(collected) => collected.problem.clone(),
             Err(e) => Some((*e).to_owned()),
         };
+        let remark = match &result {
+            Ok(collected) => collected.remark.clone(),
+            Err(_) => None,
+        };
         let (mut samples, figures) = match result {
             Ok(c) => {
                 self.expected = c.samples.len();
@@ -267,7 +273,10 @@ impl Target {
             &self.url,
             at,
             took,
-            error.as_deref(),
+            match &error {
+                Some(error) => Err(error),
+                None => Ok(remark.as_deref().unwrap_or_default()),
+            },
         );
         telemetry.samples.inc_by(samples.len() as u64);
         SampleBatch::from(samples)
@@ -362,6 +371,7 @@ impl<'t> Pass<'t> {
             added: self.added,
             duplicates: self.duplicates,
             problem: None,
+            remark: None,
         }
     }
 }

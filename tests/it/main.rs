@@ -16,6 +16,7 @@ mod disk_full;
 mod nginx;
 mod other_tools;
 mod postgres;
+mod probes;
 mod promql_differential;
 mod redis;
 mod restart;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 /// A program the tests start, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("cc", "build-essential"),
     // The allocator is built by it.
     ("make", "build-essential"),
@@ -27,6 +27,11 @@ const PROGRAMS: [(&str, &str); 15] = [
     (
         "prometheus-postgres-exporter",
         "prometheus-postgres-exporter",
+    ),
+    ("dnsmasq", "dnsmasq-base"),
+    (
+        "prometheus-blackbox-exporter",
+        "prometheus-blackbox-exporter",
     ),
 ];
 
