@@ -30,6 +30,7 @@ pub mod status;
 mod supervisor;
 mod target;
 mod telemetry;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,17 +7,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect};
 
 use super::dsn::{Dsn, SslMode};
+use crate::tls::{Lenient, certificates};
 
 /// Makes one TLS connection.
 pub(super) struct Tls {
@@ -41,9 +40,7 @@ impl Tls {
                 let named = |file: &std::path::Path, e: &dyn std::fmt::Display| {
                     format!("reading {}: {e}", file.display())
                 };
-                let chain = CertificateDer::pem_file_iter(&certificate)
-                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                    .map_err(|e| named(&certificate, &e))?;
+                let chain = certificates(&certificate).map_err(|e| named(&certificate, &e))?;
                 let secret = PrivateKeyDer::from_pem_file(&key).map_err(|e| named(&key, &e))?;
                 builder
                     .with_client_auth_cert(chain, secret)
@@ -80,19 +77,14 @@ fn verifier(
         mode => mode,
     };
     if matches!(mode, SslMode::Disable | SslMode::Prefer | SslMode::Require) {
-        return Ok(Arc::new(Lenient {
-            inner: None,
-            provider: Arc::clone(provider),
-        }));
+        return Ok(Arc::new(Lenient::any(provider)));
     }
     let strict: Arc<dyn ServerCertVerifier> = match roots {
         Some(file) => {
             let shown = file.display();
             let mut store = RootCertStore::empty();
-            let certificates = CertificateDer::pem_file_iter(&file)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|e| format!("reading {shown}: {e}"))?;
-            store.add_parsable_certificates(certificates);
+            let trusted = certificates(&file).map_err(|e| format!("reading {shown}: {e}"))?;
+            store.add_parsable_certificates(trusted);
             WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
                 .build()
                 .map_err(|e| format!("{shown}: {e}"))?
@@ -105,67 +97,7 @@ fn verifier(
     if mode == SslMode::VerifyFull {
         return Ok(strict);
     }
-    Ok(Arc::new(Lenient {
-        inner: Some(strict),
-        provider: Arc::clone(provider),
-    }))
-}
-
-/// Takes a certificate whatever its name, or, without `inner`, any certificate.
-#[derive(Debug)]
-struct Lenient {
-    inner: Option<Arc<dyn ServerCertVerifier>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Lenient {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(inner) = &self.inner else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        let verified =
-            inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match verified {
-            // The name is looked at last: everything else was right.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+    Ok(Arc::new(Lenient::any_name(strict, provider)))
 }
 
 impl<S> TlsConnect<S> for Tls

@@ -4,17 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::scrape::TlsConfig;
+use crate::tls::{Lenient, certificates};
 
 /// Connects by the settings of one target.
 pub(super) struct Connector(TlsConnector);
@@ -28,20 +28,19 @@ impl Connector {
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?;
         let builder = if config.insecure_skip_verify {
-            let verifier = AnyCertificate::new(&provider);
+            let verifier = Arc::new(Lenient::any(&provider));
             builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_custom_certificate_verifier(verifier)
         } else if let Some(file) = &config.ca_file {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates("ca_file", file)? {
-                roots
-                    .add(certificate)
-                    .map_err(|e| format!("tls_config.ca_file {}: {e}", file.display()))?;
+            for certificate in certificates(file).map_err(|e| named("ca_file", file, e))? {
+                let added = roots.add(certificate);
+                added.map_err(|e| named("ca_file", file, e))?;
             }
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
                 .build()
-                .map_err(|e| format!("tls_config.ca_file {}: {e}", file.display()))?;
+                .map_err(|e| named("ca_file", file, e))?;
             builder.with_webpki_verifier(verifier)
         } else {
             builder
@@ -50,12 +49,13 @@ impl Connector {
         };
         let config = match (&config.cert_file, &config.key_file) {
             (Some(certificate), Some(key)) => {
-                let chain = certificates("cert_file", certificate)?;
-                let key = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|e| format!("tls_config.key_file {}: {e}", key.display()))?;
+                let in_chain = |e: &dyn std::fmt::Display| named("cert_file", certificate, e);
+                let chain = certificates(certificate).map_err(|e| in_chain(&e))?;
+                let key =
+                    PrivateKeyDer::from_pem_file(key).map_err(|e| named("key_file", key, e))?;
                 builder
                     .with_client_auth_cert(chain, key)
-                    .map_err(|e| format!("tls_config.cert_file {}: {e}", certificate.display()))?
+                    .map_err(|e| in_chain(&e))?
             }
             _ => builder.with_no_client_auth(),
         };
@@ -75,61 +75,6 @@ impl Connector {
     }
 }
 
-fn certificates(key: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let failed = |e| format!("tls_config.{key} {}: {e}", file.display());
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
-        .map_err(failed)?
-        .collect();
-    match all.map_err(failed)? {
-        none if none.is_empty() => Err(format!(
-            "tls_config.{key} {}: no certificate in it",
-            file.display()
-        )),
-        all => Ok(all),
-    }
-}
-
-/// Takes any certificate, whose key the server must have all the same.
-#[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
-
-impl AnyCertificate {
-    fn new(provider: &CryptoProvider) -> AnyCertificate {
-        AnyCertificate(provider.signature_verification_algorithms)
-    }
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
+fn named(key: &str, file: &Path, problem: impl std::fmt::Display) -> String {
+    format!("tls_config.{key} {}: {problem}", file.display())
 }
