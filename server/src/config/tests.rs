@@ -150,8 +150,8 @@ fn container_logs_are_switched_under_logs() {
 #[test]
 fn what_a_later_version_understands_is_refused_by_name() {
     refused(
-        "collect:\n  redis: [ { url: x } ]\nremote_write: [ { url: y } ]\n",
-        "stackwatch.yml:2:10: collect.redis is not supported yet in this version; remove it\n\
+        "logs:\n  files: [ x.log ]\nremote_write: [ { url: y } ]\n",
+        "stackwatch.yml:2:10: logs.files is not supported yet in this version; remove it\n\
          stackwatch.yml:3:15: remote_write is not supported yet in this version; remove it",
     );
 }
