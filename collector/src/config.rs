@@ -6,7 +6,13 @@ use std::time::Duration;
 use model::Labels;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::files::FileConfig;
+use crate::heartbeat::HeartbeatConfig;
+use crate::kong::HttpSourceConfig;
 use crate::logs::LogsConfig;
+use crate::postgres::PostgresConfig;
+use crate::probe::ProbeConfig;
+use crate::redis::RedisConfig;
 use crate::scrape::ScrapeConfig;
 
 /// What to collect, and how often. `Default` watches this host and its Docker engine.
@@ -36,6 +42,20 @@ pub struct Config {
     /// Logs of that engine's containers; `false` turns them off, and so does `docker: false`.
     #[serde(deserialize_with = "switch")]
     pub logs: Option<LogsConfig>,
+    /// PostgreSQL servers.
+    pub postgres: Vec<PostgresConfig>,
+    /// Redis, Valkey and KeyDB servers, and Sentinels.
+    pub redis: Vec<RedisConfig>,
+    /// Kong nodes, by their admin or status listener.
+    pub kong: Vec<HttpSourceConfig>,
+    /// nginx servers, by their stub_status page.
+    pub nginx: Vec<HttpSourceConfig>,
+    /// What is probed from outside: sites, ports, names, hosts.
+    pub probes: Vec<ProbeConfig>,
+    /// Jobs that say when they ran.
+    pub heartbeats: Vec<HeartbeatConfig>,
+    /// Files that should be young and large enough: backups.
+    pub files: Vec<FileConfig>,
     /// Prometheus targets, in Prometheus' own schema.
     pub scrape_configs: Vec<ScrapeConfig>,
 }
@@ -51,6 +71,13 @@ impl Default for Config {
             host: Some(HostConfig::default()),
             docker: Some(DockerConfig::default()),
             logs: Some(LogsConfig::default()),
+            postgres: Vec::new(),
+            redis: Vec::new(),
+            kong: Vec::new(),
+            nginx: Vec::new(),
+            probes: Vec::new(),
+            heartbeats: Vec::new(),
+            files: Vec::new(),
             scrape_configs: Vec::new(),
         }
     }
@@ -145,11 +172,16 @@ impl ConfigError {
         }
     }
 
-    fn job(item: usize, text: String) -> ConfigError {
+    /// About an item of a list of `collect`.
+    pub(crate) fn item(list: &'static str, item: usize, text: String) -> ConfigError {
         ConfigError {
             item: Some(item),
-            ..ConfigError::key(&["collect", "scrape_configs"], text)
+            ..ConfigError::key(&["collect", list], text)
         }
+    }
+
+    fn job(item: usize, text: String) -> ConfigError {
+        ConfigError::item("scrape_configs", item, text)
     }
 }
 
@@ -192,6 +224,11 @@ impl Config {
                 }
             }
         }
+        problems.extend(crate::postgres::check(&self.postgres, self.interval));
+        self.check_services(&mut problems);
+        problems.extend(self.check_probes());
+        problems.extend(self.check_heartbeats());
+        problems.extend(self.check_files());
         let mut jobs = std::collections::BTreeSet::new();
         for (item, scrape) in self.scrape_configs.iter().enumerate() {
             let name = &scrape.job_name;
@@ -209,6 +246,87 @@ impl Config {
         } else {
             Err(problems)
         }
+    }
+}
+
+impl Config {
+    fn check_services(&self, problems: &mut Vec<ConfigError>) {
+        let redis = self.redis.iter().enumerate();
+        let redis = redis.map(|(i, c)| ("redis", i, c.instance(), c.check()));
+        let http = [("kong", &self.kong), ("nginx", &self.nginx)];
+        let http = http.into_iter().flat_map(|(key, list)| {
+            let each = list.iter().enumerate();
+            each.map(move |(i, c)| (key, i, c.instance(), c.check(key)))
+        });
+        let mut instances = std::collections::BTreeSet::new();
+        for (key, item, instance, checked) in redis.chain(http) {
+            let mut problem = |text: String| {
+                let text = format!("collect.{key}: {text}");
+                problems.push(ConfigError::item(key, item, text));
+            };
+            if let Err(text) = checked {
+                problem(text);
+            }
+            if !instances.insert((key, instance.clone())) {
+                problem(format!("instance {instance:?} is there twice"));
+            }
+        }
+    }
+
+    fn check_probes(&self) -> Vec<ConfigError> {
+        let scrubber = scrub::Scrubber::default();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for (item, probe) in self.probes.iter().enumerate() {
+            let labels = probe.target_labels(&scrubber);
+            let checked = probe
+                .check()
+                .and_then(|()| match seen.insert(labels.clone()) {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "another probe has the labels {labels} too: give one of them an instance"
+                    )),
+                });
+            if let Err(e) = checked {
+                let text = format!("collect.probes: {e}");
+                problems.push(ConfigError::item("probes", item, text));
+            }
+        }
+        problems
+    }
+
+    fn check_heartbeats(&self) -> Vec<ConfigError> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for (item, heartbeat) in self.heartbeats.iter().enumerate() {
+            let new = seen.insert(heartbeat.slug()) & seen.insert(format!(" {}", heartbeat.name));
+            let checked = heartbeat.check().and(match new {
+                true => Ok(()),
+                false => Err("name and slug must be its own".to_owned()),
+            });
+            if let Err(e) = checked {
+                let text = format!("collect.heartbeats {:?}: {e}", heartbeat.name);
+                problems.push(ConfigError::item("heartbeats", item, text));
+            }
+        }
+        problems
+    }
+
+    fn check_files(&self) -> Vec<ConfigError> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut problems = Vec::new();
+        for (item, file) in self.files.iter().enumerate() {
+            let new = seen.insert((file.name(), &file.path));
+            let checked = file.check().and(match new {
+                true => Ok(()),
+                false => Err(format!("{:?} is there twice", file.name())),
+            });
+            if let Err(e) = checked {
+                let text = format!("collect.files: {e}");
+                problems.push(ConfigError::item("files", item, text));
+            }
+        }
+        problems
     }
 }
 
@@ -277,6 +395,29 @@ mod tests {
         assert_eq!(config.docker.unwrap().socket, "tcp://proxy:2375");
         assert!(parse("docker: { sock: x }").is_err());
         assert!(parse("intervall: 5s").is_err());
+    }
+
+    #[test]
+    fn services_are_told_apart_by_their_instances() {
+        let config = parse(
+            "redis: [{url: 'redis://:a@h'}, {url: h, password: b}, {url: h, instance: i}]
+kong: [{url: 'http://h:6379'}]
+nginx: [{url: 'http://n', basic_auth: {}, authorization: {}}]",
+        );
+        let found = config.unwrap().check().unwrap_err();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|e| (e.path[1], e.item, e.text.as_str()))
+            .collect();
+        assert_eq!(
+            shown[0],
+            (
+                "redis",
+                Some(1),
+                r#"collect.redis: instance "h:6379" is there twice"#
+            )
+        );
+        assert_eq!((shown[1].0, shown.len()), ("nginx", 2), "{shown:?}");
     }
 
     #[test]

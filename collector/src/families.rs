@@ -1,13 +1,31 @@
 //! Type and meaning of the metrics we collect ourselves, for `/api/v1/metadata`.
 //!
-//! Types are those of node_exporter and cAdvisor, whose names these are; the words are ours.
+//! Types are those of the exporters whose names these are; the words are ours.
+//! Probes, heartbeats and files have their tables beside them.
 
 use crate::exposition::Kind;
 
-/// The type of a metric of ours, by its name alone.
+/// The family that a series of ours belongs to: its name, unless it is a part of a histogram or
+/// summary.
+#[must_use]
+pub(crate) fn family(name: &str) -> &str {
+    if name.starts_with("redis_") {
+        crate::redis::family(name)
+    } else {
+        name
+    }
+}
+
+/// The type of a family of ours, by its name alone.
 #[must_use]
 pub(crate) fn kind(name: &str) -> Kind {
-    if name.starts_with("node_netstat_") || name.starts_with("node_vmstat_") {
+    if name.starts_with("redis_") {
+        crate::redis::kind(name)
+    } else if name.starts_with("kong_") {
+        crate::kong::kind(name)
+    } else if name.starts_with("nginx_") {
+        crate::nginx::kind(name)
+    } else if name.starts_with("node_netstat_") || name.starts_with("node_vmstat_") {
         // The kernel does not say which of these only grow.
         Kind::Unknown
     } else if name.ends_with("_total") || name == "container_memory_failcnt" {
@@ -20,8 +38,23 @@ pub(crate) fn kind(name: &str) -> Kind {
 /// What a metric of ours tells; empty when there is nothing to add to its name.
 #[must_use]
 pub(crate) fn help(name: &str) -> String {
+    for own in [
+        crate::probe::help,
+        crate::heartbeat::help,
+        crate::files::help,
+    ] {
+        if let Some(text) = own(name) {
+            return text.to_owned();
+        }
+    }
     if let Ok(found) = HELP.binary_search_by(|(known, _)| (*known).cmp(name)) {
         return HELP[found].1.to_owned();
+    }
+    if name.starts_with("redis_") {
+        return crate::redis::help(name);
+    }
+    if name.starts_with("kong_") {
+        return crate::kong::help(name).to_owned();
     }
     let rest = |prefix: &str| name.strip_prefix(prefix);
     if let Some(field) = rest("node_memory_") {
@@ -235,6 +268,35 @@ const HELP: &[(&str, &str)] = &[
     ("machine_cpu_cores", "Logical CPUs of this machine."),
     ("machine_memory_bytes", "Memory of this machine."),
     ("machine_swap_bytes", "Swap space of this machine."),
+    (
+        "nginx_connections_accepted",
+        "Connections accepted since nginx was started.",
+    ),
+    (
+        "nginx_connections_active",
+        "Connections of clients, those that wait included.",
+    ),
+    (
+        "nginx_connections_handled",
+        "Connections handled since nginx was started: those accepted, unless a limit was reached.",
+    ),
+    (
+        "nginx_connections_reading",
+        "Connections whose request is being read.",
+    ),
+    (
+        "nginx_connections_waiting",
+        "Idle connections that wait for a request.",
+    ),
+    (
+        "nginx_connections_writing",
+        "Connections that are being answered.",
+    ),
+    (
+        "nginx_http_requests_total",
+        "Requests since nginx was started.",
+    ),
+    ("nginx_up", "1 when the stub_status page could be read."),
     ("node_arp_entries", "Entries of the ARP table, by device."),
     (
         "node_boot_time_seconds",

@@ -1,4 +1,5 @@
-//! Where samples and log lines come from: scraped targets, this host, the Docker engine, ourselves.
+//! Where samples and log lines come from: scraped targets, this host, the Docker engine, Redis,
+//! gateways, ourselves.
 //!
 //! [`run`] owns one task per target and source; each hands whole batches to the bounded
 //! channels of [`Outputs`] and waits when they are full.
@@ -10,9 +11,17 @@ mod docker;
 pub mod engine;
 pub mod exposition;
 mod families;
+pub mod files;
+pub mod glob;
+pub mod heartbeat;
 mod host;
+mod kong;
 mod logs;
 pub mod metadata;
+mod nginx;
+mod postgres;
+pub mod probe;
+mod redis;
 pub mod relabel;
 pub mod scrape;
 mod self_metrics;
@@ -21,6 +30,7 @@ pub mod status;
 mod supervisor;
 mod target;
 mod telemetry;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +41,15 @@ use tokio::sync::{mpsc, watch};
 
 pub use config::{Config, ConfigError, DockerConfig, HostConfig, Roots};
 pub use engine::{Engine, EngineError};
+pub use files::FileConfig;
+pub use heartbeat::{HeartbeatConfig, Heartbeats};
+pub use kong::HttpSourceConfig;
 pub use logs::LogsConfig;
 use logs::Tailing;
 pub use metadata::FamilyMetadata;
+pub use postgres::{CustomColumn, CustomQueries, CustomQuery, PostgresConfig};
+pub use probe::ProbeConfig;
+pub use redis::RedisConfig;
 pub use scrape::ScrapeConfig;
 use supervisor::Supervisor;
 
@@ -61,18 +77,21 @@ pub trait Positions: Send + Sync {
 
 /// Collects until dropped. A new configuration restarts only what it changes.
 ///
+/// `heartbeats` is what pings go to; what they say is collected like everything else.
+///
 /// Dropping the future stops every task; what was handed to `outputs` is the receiver's,
 /// nothing else was promised.
 pub async fn run(
     mut config: watch::Receiver<Arc<Config>>,
     scrubber: Arc<Scrubber>,
     positions: Arc<dyn Positions>,
+    heartbeats: Heartbeats,
     self_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     outputs: Outputs,
     status: Status,
 ) {
     let mut tailing = Tailing::new(scrubber, positions, outputs.logs, status.clone());
-    let mut supervisor = Supervisor::new(self_metrics, outputs.samples, status);
+    let mut supervisor = Supervisor::new(self_metrics, heartbeats, outputs.samples, status);
     let current = Arc::clone(&config.borrow_and_update());
     supervisor.apply(&current);
     tailing.apply(&current);

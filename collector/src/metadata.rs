@@ -111,6 +111,7 @@ impl TargetMetadata {
 
     /// Notes a metric we collect ourselves. It stays: only series that are new are noted.
     pub(crate) fn note_own(&self, name: &str, all: &Descriptions) {
+        let name = families::family(name);
         let mut table = lock(&self.0);
         if table.families.contains_key(name) || table.families.len() >= FAMILIES_PER_TARGET_MAX {
             return;

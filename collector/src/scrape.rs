@@ -5,9 +5,11 @@ mod fetch;
 mod job;
 mod target;
 
+pub(crate) use config::bytes_option;
 pub use config::{
     Authorization, BasicAuth, Scheme, ScrapeConfig, ScrapeProtocol, Secret, StaticConfig, TlsConfig,
 };
+pub(crate) use fetch::{FetchError, Fetcher, chain, read_secret};
 pub(crate) use job::{Job, Scraper, parse_into};
 pub(crate) use target::{ScrapeTarget, SeriesRules, targets};
 

@@ -47,7 +47,8 @@ pub struct TargetStatus {
     pub url: String,
     /// Result of the last scrape.
     pub health: TargetHealth,
-    /// Why it failed; empty when it did not.
+    /// Why it failed; empty when it did not. Of a probe, which is up all the same: why what it
+    /// probes failed.
     pub last_error: String,
     /// When it started.
     pub last_scrape: Option<Timestamp>,
@@ -57,6 +58,9 @@ pub struct TargetStatus {
     pub interval: Duration,
     /// How long one may take.
     pub timeout: Duration,
+    /// What a target of ours leaves out although it answers, each with the line that would change
+    /// it: missing rights, extensions, bounds reached.
+    pub notes: Vec<String>,
 }
 
 /// Result of a target's last scrape.
@@ -182,6 +186,7 @@ impl Status {
         state.targets.insert(key, status);
     }
 
+    /// Records a scrape: a remark when it worked, the error when it did not.
     pub(crate) fn record_scrape(
         &self,
         pool: &str,
@@ -189,20 +194,27 @@ impl Status {
         url: &str,
         at: Timestamp,
         duration: Duration,
-        error: Option<&str>,
+        outcome: Result<&str, &str>,
     ) {
         let key = (pool.to_owned(), target_key(labels, url));
         if let Some(target) = self.lock().targets.get_mut(&key) {
             target.last_scrape = Some(at);
             target.last_duration = duration;
-            target.health = if error.is_some() {
-                TargetHealth::Down
-            } else {
-                TargetHealth::Up
+            let shown;
+            (target.health, shown) = match outcome {
+                Ok(remark) => (TargetHealth::Up, remark),
+                Err(error) => (TargetHealth::Down, error),
             };
-            if target.last_error != error.unwrap_or_default() {
-                target.last_error = error.unwrap_or_default().to_owned();
+            if target.last_error != shown {
+                target.last_error = shown.to_owned();
             }
+        }
+    }
+
+    pub(crate) fn set_notes(&self, pool: &str, labels: &Labels, url: &str, notes: Vec<String>) {
+        let key = (pool.to_owned(), target_key(labels, url));
+        if let Some(target) = self.lock().targets.get_mut(&key) {
+            target.notes = notes;
         }
     }
 

@@ -5,12 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Labels, SampleBatch};
+use scrub::Scrubber;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{Config, DockerConfig, HostConfig, Roots, target_labels};
 use crate::docker::Docker;
+use crate::files::{FileConfig, Files};
+use crate::heartbeat::{HeartbeatSource, Heartbeats};
 use crate::host::{Host, hostname};
+use crate::kong::{HttpSourceConfig, Kong};
+use crate::nginx::Nginx;
+use crate::postgres::{self, Postgres, PostgresConfig};
+use crate::probe::{Probe, ProbeConfig, Trust};
+use crate::redis::{Redis, RedisConfig};
 use crate::scrape::{Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
 use crate::self_metrics::{Expose, SelfMetrics};
 use crate::target::Target;
@@ -19,10 +27,15 @@ use crate::{Status, clock, docker, source};
 /// Keeps one task per target, as the configuration in force wants it.
 pub(crate) struct Supervisor {
     expose: Expose,
+    heartbeats: Heartbeats,
     samples: mpsc::Sender<SampleBatch>,
     status: Status,
     running: BTreeMap<Key, Running>,
     jobs: BTreeMap<String, Arc<Job>>,
+    /// Certificates this machine trusts, for all probes.
+    trust: Trust,
+    /// Keeps credentials out of what is shown of a probe's URL.
+    scrubber: Scrubber,
     /// Tasks that write the last markers of targets that are gone.
     farewells: JoinSet<()>,
 }
@@ -44,11 +57,44 @@ enum Kind {
     Host(HostConfig, Roots),
     Docker(DockerConfig, Roots),
     Own,
+    Postgres(Box<PostgresConfig>),
+    Redis(Box<RedisConfig>),
+    Kong(Box<HttpSourceConfig>),
+    Nginx(Box<HttpSourceConfig>),
+    Probe(Box<ProbeConfig>),
+    Heartbeats,
+    Files(Vec<FileConfig>),
     Scrape {
         config: Box<ScrapeConfig>,
         spec: ScrapeTarget,
         refused: Option<String>,
     },
+}
+
+/// What a target's loop needs beside its source.
+struct Launch<F> {
+    /// The target, once the loop before has let go of it.
+    before: F,
+    interval: Duration,
+    samples: mpsc::Sender<SampleBatch>,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl<F: Future<Output = Target> + Send + 'static> Launch<F> {
+    fn run(self, source: impl source::Source + 'static) -> JoinHandle<Target> {
+        tokio::spawn(async move {
+            let target = self.before.await;
+            source::run(source, target, self.interval, self.samples, self.stopped).await
+        })
+    }
+
+    /// Containers also change between ticks.
+    fn run_docker(self, docker: Docker) -> JoinHandle<Target> {
+        tokio::spawn(async move {
+            let target = self.before.await;
+            docker::run(docker, target, self.interval, self.samples, self.stopped).await
+        })
+    }
 }
 
 struct Running {
@@ -69,15 +115,19 @@ impl Drop for Task {
 impl Supervisor {
     pub(crate) fn new(
         expose: Expose,
+        heartbeats: Heartbeats,
         samples: mpsc::Sender<SampleBatch>,
         status: Status,
     ) -> Supervisor {
         Supervisor {
             expose,
+            heartbeats,
             samples,
             status,
             running: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            trust: Trust::default(),
+            scrubber: Scrubber::default(),
             farewells: JoinSet::new(),
         }
     }
@@ -85,6 +135,7 @@ impl Supervisor {
     /// Starts, restarts and stops tasks until they are what `config` wants.
     pub(crate) fn apply(&mut self, config: &Config) {
         while self.farewells.try_join_next().is_some() {}
+        self.configure_heartbeats(config);
         let desired = self.desired(config);
         let gone: Vec<Key> = self
             .running
@@ -167,12 +218,55 @@ impl Supervisor {
             let labels = target_labels("cadvisor", &instance);
             own("cadvisor", "docker:", labels, kind);
         }
+        for redis in &config.redis {
+            let labels = target_labels("redis", &redis.instance());
+            let kind = Kind::Redis(Box::new(redis.clone()));
+            own("redis", &redis.address(), labels, kind);
+        }
+        for kong in &config.kong {
+            let labels = target_labels("kong", &kong.instance());
+            let kind = Kind::Kong(Box::new(kong.clone()));
+            own("kong", kong.url.as_str(), labels, kind);
+        }
+        for nginx in &config.nginx {
+            let labels = target_labels("nginx", &nginx.instance());
+            let kind = Kind::Nginx(Box::new(nginx.clone()));
+            own("nginx", nginx.url.as_str(), labels, kind);
+        }
+        if !config.heartbeats.is_empty() {
+            let labels = target_labels("heartbeat", &instance);
+            own("heartbeat", "heartbeats:", labels, Kind::Heartbeats);
+        }
+        if !config.files.is_empty() {
+            let kind = Kind::Files(config.files.clone());
+            own("files", "files:", target_labels("files", &instance), kind);
+        }
+        for server in &config.postgres {
+            desired_postgres(config, server, &mut out);
+        }
+        for probe in &config.probes {
+            let (key, desired) = self.desired_probe(config, probe);
+            out.insert(key, desired);
+        }
         self.jobs
             .retain(|name, _| config.scrape_configs.iter().any(|s| s.job_name == *name));
         for scrape in &config.scrape_configs {
             self.desired_of_job(config, scrape, &mut out);
         }
         out
+    }
+
+    fn desired_probe(&self, config: &Config, probe: &ProbeConfig) -> (Key, Desired) {
+        let labels = probe.target_labels(&self.scrubber);
+        let (interval, timeout) = probe.timing(config.interval, config.timeout);
+        let desired = Desired {
+            discovered: labels.clone(),
+            interval,
+            timeout,
+            kind: Kind::Probe(Box::new(probe.clone())),
+        };
+        let pool = labels.get("job").unwrap_or_default().to_owned();
+        ((pool, probe.shown(&self.scrubber), labels), desired)
     }
 
     fn desired_of_job(
@@ -246,38 +340,32 @@ impl Supervisor {
             self.status.clone(),
         );
         let (stop, stopped) = oneshot::channel();
-        let (interval, samples) = (desired.interval, self.samples.clone());
         let before = async move {
             if let Some(target_before) = finish(old).await {
                 target.take_over(target_before);
             }
             target
         };
+        let launch = Launch {
+            before,
+            interval: desired.interval,
+            samples: self.samples.clone(),
+            stopped,
+        };
+        let timeout = desired.timeout;
         let task = match &desired.kind {
-            Kind::Own => {
-                let source = SelfMetrics::new(Arc::clone(&self.expose));
-                tokio::spawn(async move {
-                    source::run(source, before.await, interval, samples, stopped).await
-                })
+            Kind::Own => Ok(launch.run(SelfMetrics::new(Arc::clone(&self.expose)))),
+            Kind::Host(host, roots) => Host::new(host, roots).map(|s| launch.run(s)),
+            Kind::Docker(config, roots) => Docker::new(config, roots).map(|s| launch.run_docker(s)),
+            Kind::Postgres(config) => Postgres::new(config, timeout).map(|s| launch.run(s)),
+            Kind::Redis(config) => Ok(launch.run(Redis::new(config, timeout))),
+            Kind::Kong(config) => Kong::new(config, timeout).map(|s| launch.run(s)),
+            Kind::Nginx(config) => Nginx::new(config, timeout).map(|s| launch.run(s)),
+            Kind::Heartbeats => Ok(launch.run(HeartbeatSource(self.heartbeats.clone()))),
+            Kind::Files(configs) => Ok(launch.run(Files::new(configs.clone(), timeout))),
+            Kind::Probe(config) => {
+                Probe::new(config, timeout, self.trust.clone()).map(|s| launch.run(s))
             }
-            Kind::Host(host, roots) => match Host::new(host, roots) {
-                Ok(source) => tokio::spawn(async move {
-                    source::run(source, before.await, interval, samples, stopped).await
-                }),
-                Err(problem) => {
-                    tracing::error!(problem, "host cannot be watched");
-                    return;
-                }
-            },
-            Kind::Docker(config, roots) => match Docker::new(config, roots) {
-                Ok(source) => tokio::spawn(async move {
-                    docker::run(source, before.await, interval, samples, stopped).await
-                }),
-                Err(problem) => {
-                    tracing::error!(problem, "docker cannot be watched");
-                    return;
-                }
-            },
             Kind::Scrape {
                 spec,
                 refused,
@@ -287,12 +375,16 @@ impl Supervisor {
                     return;
                 };
                 let source = Scraper::new(Arc::clone(job), spec.clone(), refused.clone());
-                tokio::spawn(async move {
-                    source::run(source, before.await, interval, samples, stopped).await
-                })
+                Ok(launch.run(source))
             }
         };
-        let task = Task(task);
+        let task = match task {
+            Ok(task) => Task(task),
+            Err(problem) => {
+                tracing::error!(pool = key.0, target = key.1, problem, "cannot be watched");
+                return;
+            }
+        };
         self.running.insert(
             key,
             Running {
@@ -303,6 +395,19 @@ impl Supervisor {
         );
     }
 
+    /// At once, not at the next tick: pings of a new heartbeat may come any moment.
+    fn configure_heartbeats(&self, config: &Config) {
+        if self.heartbeats.are(&config.heartbeats) {
+            return;
+        }
+        let (heartbeats, configs) = (self.heartbeats.clone(), config.heartbeats.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = heartbeats.configure(&configs, clock::now()) {
+                tracing::warn!(%error, "heartbeats are not kept on disk as configured");
+            }
+        });
+    }
+
     fn say_farewell(&mut self, running: Running) {
         let samples = self.samples.clone();
         self.farewells.spawn(async move {
@@ -311,6 +416,28 @@ impl Supervisor {
             }
         });
     }
+}
+
+/// The target of one PostgreSQL server.
+fn desired_postgres(config: &Config, server: &PostgresConfig, out: &mut BTreeMap<Key, Desired>) {
+    let (labels, url) = postgres::target(server);
+    // Own queries are read here, so that a reload notices what changed in their file.
+    let server = match server.with_query_file() {
+        Ok(whole) => whole,
+        Err(problem) => {
+            tracing::error!(target = url, problem, "postgres cannot be watched");
+            return;
+        }
+    };
+    let interval = server.interval.unwrap_or(config.interval);
+    let timeout = server.timeout.unwrap_or(config.timeout).min(interval);
+    let desired = Desired {
+        discovered: labels.clone(),
+        interval,
+        timeout,
+        kind: Kind::Postgres(Box::new(server)),
+    };
+    out.insert(("postgres".to_owned(), url, labels), desired);
 }
 
 /// Stops a task and waits for its target; `None` when it panicked or there is no task.

@@ -63,6 +63,8 @@ pub(crate) struct Collected {
     duplicates: usize,
     /// Why the target counts as down although there are samples.
     pub(crate) problem: Option<String>,
+    /// What the status shows beside a target that counts as up.
+    pub(crate) remark: Option<String>,
 }
 
 /// Where a source of ours puts samples: a pass, or an update between two passes.
@@ -100,16 +102,11 @@ impl Sink for Update<'_> {
 
 impl Sink for Pass<'_> {
     fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let mut key = std::mem::take(&mut self.key);
-        write_key(&mut key, name, labels);
-        let target_labels = self.target_labels;
-        let make = || Ok::<_, std::convert::Infallible>(Some(join(target_labels, name, labels)));
         let added = self.added;
-        let _ = self.add(&key, None, false, value, make);
+        self.put_described(name, labels, value);
         if self.added > added {
             self.metadata.note_own(name, self.status.descriptions());
         }
-        self.key = key;
     }
 }
 
@@ -155,6 +152,7 @@ impl Target {
             last_duration: Duration::ZERO,
             interval,
             timeout,
+            notes: Vec::new(),
         };
         status.set_target(shown, metadata.clone());
         let report = REPORT.map(|name| {
@@ -181,6 +179,12 @@ impl Target {
         self.cache.forget_keys();
         self.metadata.adopt(&old.metadata);
         self.reported = old.reported;
+    }
+
+    /// What is left out although the target answers, each with the line that would change it.
+    pub(crate) fn set_notes(&self, notes: Vec<String>) {
+        self.status
+            .set_notes(&self.pool, &self.labels, &self.url, notes);
     }
 
     /// Starts a collection whose samples are true at `at`.
@@ -225,6 +229,10 @@ impl Target {
             Ok(collected) => collected.problem.clone(),
             Err(e) => Some((*e).to_owned()),
         };
+        let remark = match &result {
+            Ok(collected) => collected.remark.clone(),
+            Err(_) => None,
+        };
         let (mut samples, figures) = match result {
             Ok(c) => {
                 self.expected = c.samples.len();
@@ -265,7 +273,10 @@ impl Target {
             &self.url,
             at,
             took,
-            error.as_deref(),
+            match &error {
+                Some(error) => Err(error),
+                None => Ok(remark.as_deref().unwrap_or_default()),
+            },
         );
         telemetry.samples.inc_by(samples.len() as u64);
         SampleBatch::from(samples)
@@ -306,6 +317,16 @@ impl<'t> Pass<'t> {
     /// Notes what the target says about a family.
     pub(crate) fn describe(&self, said: &Said<'_>) {
         self.metadata.note(said, self.status.descriptions());
+    }
+
+    /// As [`Sink::put`], of a family that [`Pass::describe`] tells about.
+    pub(crate) fn put_described(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut key = std::mem::take(&mut self.key);
+        write_key(&mut key, name, labels);
+        let target_labels = self.target_labels;
+        let make = || Ok::<_, std::convert::Infallible>(Some(join(target_labels, name, labels)));
+        let _ = self.add(&key, None, false, value, make);
+        self.key = key;
     }
 
     /// Adds a sample by its key; `make` gives the labels the first time, `None` to drop the series.
@@ -350,6 +371,25 @@ impl<'t> Pass<'t> {
             added: self.added,
             duplicates: self.duplicates,
             problem: None,
+            remark: None,
         }
+    }
+}
+
+/// Samples as text, for tests: `name{label=value} 1`.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Lines(pub(crate) Vec<String>);
+
+#[cfg(test)]
+impl Sink for Lines {
+    fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels = labels.iter().filter(|(_, v)| !v.is_empty());
+        let labels: Vec<String> = labels.map(|(k, v)| format!("{k}={v}")).collect();
+        let labels = match &labels[..] {
+            [] => String::new(),
+            some => format!("{{{}}}", some.join(",")),
+        };
+        self.0.push(format!("{name}{labels} {value}"));
     }
 }

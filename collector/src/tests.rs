@@ -93,6 +93,12 @@ async fn a_new_configuration_restarts_only_what_it_changes() {
         receiver,
         Arc::new(Scrubber::default()),
         Arc::new(NoPositions),
+        Heartbeats::open(
+            Arc::new(model::control::MemoryControlStore::default()),
+            &[],
+            clock::now(),
+        )
+        .unwrap(),
         Arc::new(|| "own 1\n".to_owned()),
         Outputs { samples, logs },
         status.clone(),

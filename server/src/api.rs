@@ -6,6 +6,7 @@
 mod alertmanager;
 mod federate;
 mod health;
+mod heartbeats;
 mod json;
 mod loki;
 mod metric_metadata;
@@ -105,6 +106,8 @@ pub struct Parts {
     pub alerting: alerting::Handle,
     /// Targets.
     pub targets: collector::Status,
+    /// Where pings go.
+    pub heartbeats: collector::Heartbeats,
     /// Our own metrics.
     pub registry: Arc<Registry>,
     /// What `/health` asks, in the order it shows.
@@ -238,6 +241,7 @@ pub fn router(api: Api) -> Router {
         .nest("/api/v2", alertmanager::routes())
         .merge(metrics::routes())
         .merge(federate::routes())
+        .merge(heartbeats::routes())
         .layer(middleware::from_fn_with_state(api.clone(), require_ready));
     let all = Router::new()
         .merge(pages::routes())

@@ -94,6 +94,9 @@ pub enum RunError {
     /// Stored alert state cannot be read.
     #[error("reading the state of alerts: {0}")]
     Rules(#[from] model::ControlError),
+    /// What is known of heartbeats cannot be read or written.
+    #[error("reading the state of heartbeats: {0}")]
+    Heartbeats(#[source] model::ControlError),
     /// The system refuses a thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -245,6 +248,9 @@ impl Starting {
         registry.register_collector(Box::new(ProcessMetrics));
         registry.register_collector(Box::new(ScrubMetrics(Arc::clone(&scrubber))));
         let registry = Arc::new(registry);
+        let configured = &config.collector.heartbeats;
+        let heartbeats = collector::Heartbeats::open(storage.control(), configured, clock())
+            .map_err(RunError::Heartbeats)?;
 
         // 4. Ingestion, then the collector that feeds it.
         let tasks = Tasks::new(metrics.clone());
@@ -271,6 +277,7 @@ impl Starting {
         let outputs = collector::Outputs { samples, logs };
         let collector_task = {
             let (scrubber, status) = (Arc::clone(&scrubber), status.clone());
+            let heartbeats = heartbeats.clone();
             let positions: Arc<dyn collector::Positions> =
                 Arc::new(StoredPositions(storage.clone()));
             let self_metrics = self_metrics(Arc::clone(&registry));
@@ -279,6 +286,7 @@ impl Starting {
                     seen_config.clone(),
                     Arc::clone(&scrubber),
                     Arc::clone(&positions),
+                    heartbeats.clone(),
                     Arc::clone(&self_metrics),
                     outputs.clone(),
                     status.clone(),
@@ -352,6 +360,7 @@ impl Starting {
             rules: Box::new(move || groups.status()),
             alerting: handle,
             targets: status,
+            heartbeats,
             registry,
             probes,
         });

@@ -6,7 +6,6 @@
 mod client;
 pub mod diagnostic;
 pub mod expand;
-pub mod glob;
 mod later;
 mod memory;
 mod places;
@@ -36,7 +35,7 @@ pub const DEFAULT_FILE: &str = "stackwatch.yml";
 /// Where we listen unless told otherwise: reachable from this machine only.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9090";
 /// The rule packs that are on unless `rules.packs` says otherwise.
-const DEFAULT_PACKS: [&str; 3] = ["host", "docker", "stackwatch"];
+const DEFAULT_PACKS: [&str; 4] = ["host", "docker", "uptime", "stackwatch"];
 /// Longest `query.timeout`: nobody waits longer for an answer.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Largest configuration file accepted, in bytes.
@@ -440,7 +439,7 @@ impl RulesSection {
         let base = base_dir(path);
         let mut files = Vec::new();
         for pattern in &self.files {
-            files.extend(glob::expand(base, &pattern.value));
+            files.extend(collector::glob::expand(base, &pattern.value));
         }
         RulesConfig {
             packs,

@@ -89,7 +89,7 @@ fn promtool_accepts_the_shipped_packs_and_our_metrics() {
         return skipped("no promtool");
     };
     let packs = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/packs");
-    for pack in ["host.yml", "docker.yml", "stackwatch.yml"] {
+    for pack in ["host.yml", "docker.yml", "stackwatch.yml", "gateway.yml"] {
         let (ok, text) = tool("promtool", &["check", "rules", &format!("{packs}/{pack}")]).unwrap();
         assert!(ok, "{version}\n{text}");
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 /// A program the tests start, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("cc", "build-essential"),
     // The allocator is built by it.
     ("make", "build-essential"),
@@ -19,6 +19,20 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("vmagent", "victoria-metrics"),
     ("aiosmtpd", "python3-aiosmtpd"),
     ("openssl", "openssl"),
+    ("redis-server", "redis-server"),
+    ("prometheus-redis-exporter", "prometheus-redis-exporter"),
+    ("nginx", "nginx-light"),
+    // The server itself is not on the path; this one comes with it.
+    ("pg_ctlcluster", "postgresql"),
+    (
+        "prometheus-postgres-exporter",
+        "prometheus-postgres-exporter",
+    ),
+    ("dnsmasq", "dnsmasq-base"),
+    (
+        "prometheus-blackbox-exporter",
+        "prometheus-blackbox-exporter",
+    ),
 ];
 
 /// Installs what is missing where apt-get and the right to use it are there; says what stays missing.

@@ -13,7 +13,7 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("scrub", &["model"]),
     ("template", &["model"]),
     ("yaml", &[]),
-    ("collector", &["model", "scrub"]),
+    ("collector", &["model", "scrub", "yaml"]),
     ("storage", &["model", "scrub"]),
     ("query", &["model", "template"]),
     ("rules", &["model", "query", "template", "yaml"]),

@@ -138,7 +138,7 @@ pub fn normalise(kind: Kind, labels: &mut LabelsBuilder) {
 }
 
 /// Go's `FormatFloat(v, 'g', -1, 64)`, with `.0` behind what would look like an integer.
-fn format_bound(v: f64) -> String {
+pub(crate) fn format_bound(v: f64) -> String {
     if v.is_nan() {
         return "NaN".to_owned();
     }

@@ -193,7 +193,7 @@ pub struct TlsConfig {
 }
 
 /// Text that is not to be shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(pub String);
 
@@ -315,6 +315,11 @@ fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
         Size::Text(text) => parse_bytes(&text)
             .ok_or_else(|| de::Error::custom(format!("{text:?} is not a size such as 10MB"))),
     }
+}
+
+/// Reads an optional size.
+pub(crate) fn bytes_option<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    bytes(from).map(Some)
 }
 
 fn parse_bytes(text: &str) -> Option<u64> {

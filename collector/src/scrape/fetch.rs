@@ -195,7 +195,7 @@ async fn authorize(
 }
 
 /// Read at each scrape, so that a rotated secret is picked up.
-async fn read_secret(file: &Path) -> Result<String, FetchError> {
+pub(crate) async fn read_secret(file: &Path) -> Result<String, FetchError> {
     let failed = |source| FetchError::Secret {
         file: file.display().to_string(),
         source,
@@ -271,7 +271,7 @@ impl ScrapeProtocol {
 }
 
 /// An error with its causes: the last is the one that helps.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut out = error.to_string();
     let mut cause = error.source();
     while let Some(e) = cause {

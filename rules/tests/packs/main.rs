@@ -10,9 +10,11 @@
 mod support;
 
 mod docker;
+mod gateway;
 mod host;
 mod scene;
 mod stackwatch;
+mod uptime;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,6 +28,7 @@ fn every_alert_has_a_test_a_runbook_and_texts() {
         include_str!("host.rs"),
         include_str!("docker.rs"),
         include_str!("stackwatch.rs"),
+        include_str!("uptime.rs"),
     ];
     let runbooks = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/runbooks"));
     let mut names = BTreeSet::new();
@@ -62,7 +65,7 @@ fn every_alert_has_a_test_a_runbook_and_texts() {
             "{name}: {severity}"
         );
     }
-    assert_eq!(names.len(), 31);
+    assert_eq!(names.len(), 40);
 }
 
 #[test]

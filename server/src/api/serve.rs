@@ -547,8 +547,8 @@ mod tests {
         const BODIES: usize = 6;
         let (address, _) = started().await;
         let mut senders = JoinSet::new();
-        // Whoever is ahead waits for the others, so that each body holds a part of the room.
-        let halfway = Arc::new(tokio::sync::Barrier::new(2));
+        // Two hold all of the shared room, half done, when the others come.
+        let halfway = Arc::new(tokio::sync::Barrier::new(BODIES));
         for n in 0..BODIES {
             let halfway = Arc::clone(&halfway);
             senders.spawn(async move {
@@ -556,8 +556,11 @@ mod tests {
                 let head = format!(
                     "POST /api/v1/write HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {PUSH_BYTES_MAX}\r\n\r\n"
                 );
-                stream.write_all(head.as_bytes()).await.unwrap();
                 let half = vec![b' '; PUSH_BYTES_MAX / 2];
+                if n >= 2 {
+                    halfway.wait().await;
+                }
+                stream.write_all(head.as_bytes()).await.unwrap();
                 stream.write_all(&half).await.unwrap();
                 if n < 2 {
                     halfway.wait().await;

@@ -14,6 +14,7 @@ use crate::config::expand::ProcessSurroundings;
 mod bounds;
 mod grafana;
 mod leaving;
+mod pings;
 
 /// `up{job="a"}` is 1 and `up{job="b"}` is 0, every 15 s from 0 to 10 minutes.
 struct Fixture;
@@ -147,6 +148,7 @@ impl Server {
             rules: Box::new(Vec::new),
             alerting,
             targets: collector::Status::default(),
+            heartbeats: pings::heartbeats(),
             registry: Arc::new(registry),
             probes: vec![Probe {
                 name: "storage",

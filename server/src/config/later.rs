@@ -28,10 +28,6 @@ struct LaterServer {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct LaterCollect {
-    postgres: Option<Spanned<Filled>>,
-    redis: Option<Spanned<Filled>>,
-    kong: Option<Spanned<Filled>>,
-    probes: Option<Spanned<Filled>>,
     /// The collector would take it here; the design has it under `logs.docker`.
     logs: Option<Spanned<Filled>>,
 }
@@ -55,10 +51,6 @@ pub(super) fn refuse(file: &str, text: &str) -> Result<(), ConfigError> {
     let found: Vec<Diagnostic> = [
         ("server.tls", server.tls),
         ("server.auth", server.auth),
-        ("collect.postgres", collect.postgres),
-        ("collect.redis", collect.redis),
-        ("collect.kong", collect.kong),
-        ("collect.probes", collect.probes),
         ("collect.logs", collect.logs),
         ("logs.files", logs.files),
         ("remote_write", later.remote_write),

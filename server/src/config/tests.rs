@@ -150,8 +150,8 @@ fn container_logs_are_switched_under_logs() {
 #[test]
 fn what_a_later_version_understands_is_refused_by_name() {
     refused(
-        "collect:\n  postgres: [ { dsn: x } ]\nremote_write: [ { url: y } ]\n",
-        "stackwatch.yml:2:13: collect.postgres is not supported yet in this version; remove it\n\
+        "logs:\n  files: [ x.log ]\nremote_write: [ { url: y } ]\n",
+        "stackwatch.yml:2:10: logs.files is not supported yet in this version; remove it\n\
          stackwatch.yml:3:15: remote_write is not supported yet in this version; remove it",
     );
 }
@@ -192,4 +192,30 @@ fn a_value_of_another_shape_is_named_in_plain_words() {
         "server: x\n",
         "stackwatch.yml:1:9: expected a mapping, such as { key: value }",
     );
+}
+
+#[test]
+fn a_wrong_probe_heartbeat_or_file_is_pointed_at_without_its_credentials() {
+    refused(
+        "collect:\n  probes:\n    - url: https://a\n    - url: ftp://u:hunter2@h\n",
+        "stackwatch.yml:4:7: collect.probes: url: the scheme \"ftp\" is none of http, https, tcp, tls, dns, icmp, ws, wss",
+    );
+    refused(
+        "collect:\n  probes:\n    - url: https://u:one@a\n    - url: https://u:two@a\n",
+        "stackwatch.yml:4:7: collect.probes: another probe has the labels {instance=\"https://a\", job=\"blackbox\"} too: give one of them an instance",
+    );
+    refused(
+        "collect:\n  heartbeats:\n    - { name: a b, period: 1d }\n    - { name: a-b, period: 1d }\n",
+        "stackwatch.yml:4:7: collect.heartbeats \"a-b\": name and slug must be its own",
+    );
+    refused(
+        "collect:\n  files:\n    - path: backup/*\n",
+        "stackwatch.yml:3:7: collect.files: path \"backup/*\" is not absolute",
+    );
+    let config = load(
+        "collect:\n  probes: [{ url: https://a, interval: 30s, body_size_limit: 1MB }]\n  \
+         heartbeats: [{ name: b, schedule: '0 3 * * *', timezone: Europe/Berlin }]\n  \
+         files: [{ path: '/b/*.dump', max_age: 26h, min_size: 10MB }]\n",
+    );
+    assert_eq!(config.unwrap().collector.probes.len(), 1);
 }

@@ -123,7 +123,7 @@ fn target(t: &TargetStatus, external_url: &str) -> Value {
     } else {
         external_url.to_owned()
     };
-    json!({
+    let mut shown = json!({
         "discoveredLabels": label_map(&t.discovered_labels),
         "labels": label_map(&t.labels),
         "scrapePool": t.pool,
@@ -135,7 +135,12 @@ fn target(t: &TargetStatus, external_url: &str) -> Value {
         "health": t.health.as_str(),
         "scrapeInterval": model::number::format_duration(t.interval),
         "scrapeTimeout": model::number::format_duration(t.timeout),
-    })
+    });
+    // Ours alone: Prometheus' targets answer or do not.
+    if !t.notes.is_empty() {
+        shown["notes"] = json!(t.notes);
+    }
+    shown
 }
 
 /// Go's zero time.

@@ -1,4 +1,4 @@
-//! File patterns as `rules.files` uses them: `*`, `?` and `[a-z]` within one path component.
+//! File patterns: `*`, `?` and `[a-z]` within one path component.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,12 @@ use std::path::{Path, PathBuf};
 /// file is noticed where it is read.
 #[must_use]
 pub fn expand(base: &Path, pattern: &str) -> Vec<PathBuf> {
+    expand_at_most(base, pattern, usize::MAX)
+}
+
+/// As [`expand`], looking at no more than `entries_max` entries of the folders of one component.
+#[must_use]
+pub fn expand_at_most(base: &Path, pattern: &str, entries_max: usize) -> Vec<PathBuf> {
     let mut found = vec![if pattern.starts_with('/') {
         PathBuf::from("/")
     } else {
@@ -20,12 +26,14 @@ pub fn expand(base: &Path, pattern: &str) -> Vec<PathBuf> {
             continue;
         }
         let mut next: Vec<PathBuf> = Vec::new();
+        let mut entries_left = entries_max;
         for folder in &found {
             // A folder that cannot be read matches nothing, as in Go's filepath.Glob.
             let Ok(entries) = std::fs::read_dir(folder) else {
                 continue;
             };
-            next.extend(entries.flatten().filter_map(|entry| {
+            next.extend(entries.take(entries_left).flatten().filter_map(|entry| {
+                entries_left -= 1;
                 let name = entry.file_name();
                 matches(component, name.to_str()?).then(|| entry.path())
             }));
