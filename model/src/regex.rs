@@ -1,7 +1,7 @@
 //! Go's RE2 expressions on Rust's engine: anchored for matchers, dot matches newline,
 //! linear time by construction.
 //!
-//! The syntaxes differ in few places. `\Q…\E`, `\C`, `\<`, and inside classes `[`, `&&`, `--`, `~~`
+//! The syntaxes differ in few places. `\Q…\E`, `\<`, and inside classes `[`, `&&`, `--`, `~~`
 //! (literal in Go, operators in Rust) are rewritten; what Go refuses is refused: repeated
 //! repetition (`a**`), counts above 1000, its missing flags (`(?x)`), escapes and classes. Octal
 //! escapes (`\123`) are enabled in the parser. Messages are those of Go's regexp/syntax.
@@ -234,10 +234,6 @@ fn translate(pattern: &str) -> Result<String, Refusal> {
                     .map_or((body, body.len()), |(l, _)| (l, l.len() + 2));
                 regex_syntax::escape_into(literal, &mut out);
                 taken = 2 + used;
-            }
-            '\\' if rest.starts_with("\\C") && class_depth_start.is_none() => {
-                out.push_str("(?s:.)");
-                taken = 2;
             }
             '\\' => {
                 taken = escape_len(rest)?;
@@ -477,7 +473,6 @@ mod tests {
     fn go_only_syntax_is_understood() {
         matches(r"\Qa.b\E+", "a.bb", true);
         matches(r"\Qa.b\E", "axb", false);
-        matches(r"a\Cb", "a\nb", true);
         matches(r"\141", "a", true);
         matches("[[]", "[", true);
         matches("[a&&b]+", "a&b", true);
@@ -509,6 +504,7 @@ mod tests {
         for (pattern, expect) in [
             (r"\1", r"invalid escape sequence: `\1`"),
             (r"\u0041", r"invalid escape sequence: `\u`"),
+            (r"a\Cb", r"invalid escape sequence: `\C`"),
             ("a\\", "trailing backslash at end of expression: ``"),
             ("(?x)a b", "invalid or unsupported Perl syntax: `(?x`"),
             ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
