@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod data_dir;
 mod health;
+mod hints;
 mod logs;
 mod query;
 mod reload;
@@ -18,12 +19,15 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use model::Timestamp;
 use tracing_subscriber::filter::LevelFilter;
 
 #[cfg(test)]
 pub(crate) use run::install_tls;
 
+use crate::api::params::parse_time;
 use crate::app::{RunError, Settings};
 use crate::config::expand::ProcessSurroundings;
 use crate::config::{ClientConfig, ConfigError, DEFAULT_FILE, Overrides};
@@ -72,13 +76,13 @@ struct Shared {
     )]
     external_url: Option<String>,
     /// Accept samples by remote write at /api/v1/write
-    #[arg(long, global = true, env = "STACKWATCH_ENABLE_REMOTE_WRITE_RECEIVER")]
+    #[arg(long, global = true, env = "STACKWATCH_ENABLE_REMOTE_WRITE_RECEIVER", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     enable_remote_write_receiver: bool,
     /// Accept OTLP metrics at /api/v1/otlp/v1/metrics
-    #[arg(long, global = true, env = "STACKWATCH_ENABLE_OTLP_RECEIVER")]
+    #[arg(long, global = true, env = "STACKWATCH_ENABLE_OTLP_RECEIVER", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     enable_otlp_receiver: bool,
     /// Allow deletion and snapshots at /api/v1/admin/tsdb
-    #[arg(long, global = true, env = "STACKWATCH_ENABLE_ADMIN_API")]
+    #[arg(long, global = true, env = "STACKWATCH_ENABLE_ADMIN_API", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     enable_admin_api: bool,
     /// error, warn, info, debug or trace
     #[arg(
@@ -169,7 +173,7 @@ impl From<std::io::Error> for Failure {
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|e| hints::add(e).exit());
     let done = match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(&cli.shared),
         Command::Check(args) => check::check(&args),
@@ -198,6 +202,16 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// The instant that `flag` says.
+fn instant(flag: &str, text: &str) -> Result<Timestamp, Failure> {
+    parse_time(text).map_err(|_| {
+        Failure::Usage(format!(
+            "--{flag}: {text:?} is no instant: write it as RFC 3339, such as \
+             2026-11-01T00:00:00Z, or as seconds since the epoch, such as 1793491200"
+        ))
+    })
 }
 
 impl Shared {

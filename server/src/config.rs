@@ -311,15 +311,20 @@ impl File {
             None => alerting::Config::default(),
         };
         if self.query.concurrency == 0 {
-            findings.add(None, "query.concurrency must be at least 1");
+            let at = places::find(text, &["query", "concurrency"], None);
+            findings.add(at, "query.concurrency must be at least 1");
         }
         if self.query.timeout.0.is_zero() || self.query.timeout.0 > TIMEOUT_MAX {
-            findings.add(None, "query.timeout must be more than 0s and at most 1h");
+            let at = places::find(text, &["query", "timeout"], None);
+            findings.add(at, "query.timeout must be more than 0s and at most 1h");
         }
         let memory = match MemoryBudget::new(self.memory, self.storage.memory, surroundings) {
             Ok(memory) => memory,
             Err(problem) => {
-                findings.add(None, problem);
+                // The sentence begins with the key.
+                let key = problem.split(':').next().unwrap_or_default();
+                let path: Vec<&str> = key.split('.').collect();
+                findings.add(places::find(text, &path, None), problem);
                 return Err(ConfigError(findings.found));
             }
         };
@@ -349,23 +354,22 @@ impl File {
 
 impl ServerSection {
     fn listen(&self, overrides: &Overrides, findings: &mut Findings<'_>) -> String {
-        let written = self
-            .listen
-            .as_ref()
-            .map(|l| (l.value.clone(), Some(l.referenced)));
-        let (listen, at) = match (&overrides.listen, written) {
-            (Some(flag), _) => (flag.clone(), None),
-            (None, Some(written)) => written,
-            (None, None) => (DEFAULT_LISTEN.to_owned(), None),
+        let listen = match (&overrides.listen, &self.listen) {
+            (Some(flag), _) => flag.clone(),
+            (None, Some(written)) => written.value.clone(),
+            (None, None) => DEFAULT_LISTEN.to_owned(),
         };
         let valid = listen
             .rsplit_once(':')
             .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         if !valid {
-            findings.add(
-                at.and_then(yaml::position),
-                format!("listen: {listen:?} is not host:port, e.g. {DEFAULT_LISTEN}"),
-            );
+            let wrong = format!("{listen:?} is not host:port, e.g. {DEFAULT_LISTEN}");
+            match (&overrides.listen, &self.listen) {
+                (None, Some(l)) => {
+                    findings.add(yaml::position(l.referenced), format!("listen: {wrong}"));
+                }
+                _ => findings.add_flag("--listen (STACKWATCH_LISTEN)", wrong),
+            }
         }
         listen
     }
@@ -376,20 +380,20 @@ impl ServerSection {
         listen: &str,
         findings: &mut Findings<'_>,
     ) -> String {
-        let written = self
-            .external_url
-            .as_ref()
-            .map(|u| (u.value.clone(), Some(u.referenced)));
-        let (url, at) = match (&overrides.external_url, written) {
-            (Some(flag), _) => (flag.clone(), None),
-            (None, Some(written)) => written,
-            (None, None) => (format!("http://{listen}"), None),
+        let url = match (&overrides.external_url, &self.external_url) {
+            (Some(flag), _) => flag.clone(),
+            (None, Some(written)) => written.value.clone(),
+            (None, None) => format!("http://{listen}"),
         };
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            findings.add(
-                at.and_then(yaml::position),
-                format!("external_url: {url:?} must start with http:// or https://"),
-            );
+            let wrong = format!("{url:?} must start with http:// or https://");
+            match (&overrides.external_url, &self.external_url) {
+                (None, Some(u)) => {
+                    let at = yaml::position(u.referenced);
+                    findings.add(at, format!("external_url: {wrong}"));
+                }
+                _ => findings.add_flag("--external-url (STACKWATCH_EXTERNAL_URL)", wrong),
+            }
         }
         url.trim_end_matches('/').to_owned()
     }
@@ -460,6 +464,15 @@ impl Findings<'_> {
         self.found.push(Diagnostic {
             file: self.file.to_owned(),
             position,
+            message: message.into(),
+        });
+    }
+
+    /// What is wrong is no part of the file but was said on the command line.
+    fn add_flag(&mut self, flag: &str, message: impl Into<String>) {
+        self.found.push(Diagnostic {
+            file: flag.to_owned(),
+            position: None,
             message: message.into(),
         });
     }

@@ -8,7 +8,10 @@ use crate::config::ConfigError;
 const WAITING_MAX: usize = 2;
 
 /// A request for a reload; the answer goes back through the channel.
-pub type ReloadRequest = oneshot::Sender<Result<(), ConfigError>>;
+pub type ReloadRequest = oneshot::Sender<Result<Reloaded, ConfigError>>;
+
+/// What a reload came to: the keys that changed and take effect only after a restart.
+pub type Reloaded = Vec<&'static str>;
 
 /// Asks for reloads. Cloning shares the queue.
 #[derive(Clone)]
@@ -26,7 +29,7 @@ impl Reloader {
     ///
     /// # Errors
     /// What is wrong with it; the old one stays in force then.
-    pub async fn reload(&self) -> Result<(), ConfigError> {
+    pub async fn reload(&self) -> Result<Reloaded, ConfigError> {
         let gone = || ConfigError::whole_file("stackwatch", "is stopping");
         let (answer, done) = oneshot::channel();
         self.0.send(answer).await.map_err(|_| gone())?;

@@ -21,7 +21,12 @@ async fn quit() -> Response {
 
 async fn reload(State(api): State<Api>) -> Response {
     match api.reloader().reload().await {
-        Ok(()) => (StatusCode::OK, "").into_response(),
+        // Without a body as Prometheus has it, unless there is something to say.
+        Ok(waiting) if waiting.is_empty() => (StatusCode::OK, "").into_response(),
+        Ok(waiting) => {
+            let text = format!("takes effect after a restart: {}\n", waiting.join(", "));
+            (StatusCode::OK, text).into_response()
+        }
         Err(e) => (
             StatusCode::BAD_REQUEST,
             format!("failed to reload config, the old one stays in force:\n{e}\n"),

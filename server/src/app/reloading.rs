@@ -10,7 +10,7 @@ use super::{LastError, Settings};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::reload::ReloadRequest;
+use crate::reload::{ReloadRequest, Reloaded};
 use crate::rules_loop::{RuleEnvironment, SharedEnvironment};
 use crate::telemetry::AppMetrics;
 
@@ -31,7 +31,7 @@ pub(super) struct Reloading {
 impl Reloading {
     /// Serves requests one after the other until nobody can ask any more.
     pub(super) async fn serve(mut self, mut requests: mpsc::Receiver<ReloadRequest>) {
-        self.note(&Ok(()));
+        self.note(&Ok(Reloaded::new()));
         while let Some(answer) = requests.recv().await {
             // Reading files and committing to disk block for a few milliseconds.
             let done = tokio::task::block_in_place(|| {
@@ -48,7 +48,7 @@ impl Reloading {
         }
     }
 
-    fn note(&self, outcome: &Result<(), ConfigError>) {
+    fn note(&self, outcome: &Result<Reloaded, ConfigError>) {
         self.metrics
             .reload_successful
             .set(i64::from(outcome.is_ok()));
@@ -66,18 +66,21 @@ impl Reloading {
     }
 
     /// All or nothing: what can be refused comes first, and is undone when a later part fails.
-    fn reload(&mut self) -> Result<(), ConfigError> {
+    fn reload(&mut self) -> Result<Reloaded, ConfigError> {
         let loaded = self.settings.load().and_then(|(config, rules)| {
             self.apply(&config, rules)?;
             Ok(config)
         });
         match loaded {
             Ok(config) => {
-                self.warn_of_what_needs_a_restart(&config);
+                let waiting = self.needs_a_restart(&config);
+                for key in &waiting {
+                    tracing::warn!(key, "takes effect after a restart");
+                }
                 tracing::info!("configuration reloaded");
                 self.config = Arc::new(config);
                 self.api.set_config(Arc::clone(&self.config));
-                Ok(())
+                Ok(waiting)
             }
             Err(error) => {
                 for finding in &error.0 {
@@ -130,9 +133,10 @@ impl Reloading {
         Ok(())
     }
 
-    fn warn_of_what_needs_a_restart(&self, new: &Config) {
+    /// What has changed and is not in force yet.
+    fn needs_a_restart(&self, new: &Config) -> Reloaded {
         let old = &self.config;
-        for (key, changed) in [
+        let keys = [
             ("server.listen", old.listen != new.listen),
             // Rules link with the new one at once, notifications after a restart.
             ("server.external_url", old.external_url != new.external_url),
@@ -143,10 +147,8 @@ impl Reloading {
             ),
             ("logs.scrub", old.scrub != new.scrub),
             ("rules.interval", old.rules.interval != new.rules.interval),
-        ] {
-            if changed {
-                tracing::warn!(key, "takes effect after a restart");
-            }
-        }
+        ];
+        let changed = keys.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| key).collect()
     }
 }

@@ -39,8 +39,12 @@ impl Shared {
 /// Opens an existing data directory without applying retention.
 pub(super) fn open(dir: &Path) -> Result<DataDir, Failure> {
     if !dir.join("metrics").is_dir() {
+        let what = match dir.is_file() {
+            true => "is not a directory",
+            false => "is no data directory",
+        };
         return Err(Failure::Other(format!(
-            "{} is no data directory; name it with --data-dir",
+            "{} {what}; name the one of stackwatch with --data-dir",
             dir.display()
         )));
     }

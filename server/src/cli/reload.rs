@@ -21,7 +21,11 @@ pub(super) fn reload(args: &ReloadArgs, shared: &Shared) -> Result<(), Failure> 
     let base = args.url.base(shared)?;
     let (status, body) = post(&base, "/-/reload", &[], TIMEOUT)?;
     if status == 200 {
-        writeln!(std::io::stdout(), "{base}: reloaded")?;
+        let mut out = std::io::stdout();
+        writeln!(out, "{base}: reloaded")?;
+        if !body.trim().is_empty() {
+            writeln!(out, "{}", body.trim())?;
+        }
         return Ok(());
     }
     let body = body.trim();

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::diagnostic::ConfigError;
 use super::expand::{self, Surroundings};
-use super::values::Span;
+use super::values::{Filled, Span};
 use super::{DEFAULT_LISTEN, ScrubSection, yaml};
 
 /// The part of a configuration that a client uses; the process that runs checks the whole.
@@ -23,6 +23,8 @@ pub struct ClientConfig {
     pub data_dir: PathBuf,
     /// Samples older than this go.
     pub retention_metrics: Duration,
+    /// Whether coarser copies are made of samples before they go.
+    pub has_rollups: bool,
 }
 
 impl ClientConfig {
@@ -71,6 +73,7 @@ struct File {
 struct Storage {
     dir: Option<PathBuf>,
     retention: Retention,
+    rollups: Filled,
 }
 
 #[derive(Deserialize, Default)]
@@ -99,6 +102,7 @@ impl From<File> for ClientConfig {
             listen: listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
             scrub: file.logs.scrub.map(scrub::Config::from).unwrap_or_default(),
             data_dir: file.storage.dir.unwrap_or(default.dir),
+            has_rollups: file.storage.rollups.0,
             retention_metrics: file
                 .storage
                 .retention

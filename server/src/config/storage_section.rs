@@ -12,6 +12,10 @@ use super::{Findings, Overrides, yaml};
 
 /// Bytes under the data directory unless `storage.retention.size` says otherwise.
 const SIZE_DEFAULT: Bytes = Bytes(5 << 30);
+/// A shorter time to keep something is a slip: it would all go at the next start.
+const KEEP_MIN: Duration = Duration::from_secs(60);
+/// A smaller `storage.retention.size` is a slip: the write-ahead logs alone are larger.
+const SIZE_MIN: Bytes = Bytes(1 << 20);
 
 /// The section as written.
 #[derive(Deserialize, Default)]
@@ -28,9 +32,9 @@ pub(super) struct StorageSection {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct RetentionSection {
-    metrics: Option<Span>,
-    logs: Option<Span>,
-    size: Option<Bytes>,
+    metrics: Option<Spanned<Span>>,
+    logs: Option<Spanned<Span>>,
+    size: Option<Spanned<Bytes>>,
     selectors: Vec<SelectorSection>,
 }
 
@@ -39,7 +43,7 @@ struct RetentionSection {
 #[serde(deny_unknown_fields)]
 struct SelectorSection {
     r#match: Spanned<String>,
-    keep: Span,
+    keep: Spanned<Span>,
 }
 
 /// Coarser copies of old samples.
@@ -47,7 +51,7 @@ struct SelectorSection {
 #[serde(deny_unknown_fields)]
 struct RollupSection {
     resolution: Spanned<Span>,
-    keep: Span,
+    keep: Spanned<Span>,
 }
 
 impl StorageSection {
@@ -61,11 +65,11 @@ impl StorageSection {
         if let Some(dir) = overrides.data_dir.clone().or(self.dir) {
             config.dir = dir;
         }
-        if let Some(Span(age)) = self.retention.metrics {
-            config.retention_metrics = age;
+        if let Some(age) = &self.retention.metrics {
+            config.retention_metrics = keep("metrics", age, findings);
         }
-        if let Some(Span(age)) = self.retention.logs {
-            config.retention_logs = age;
+        if let Some(age) = &self.retention.logs {
+            config.retention_logs = keep("logs", age, findings);
         }
         if let Some(Span(window)) = self.out_of_order_window {
             config.out_of_order_window = window;
@@ -74,8 +78,9 @@ impl StorageSection {
             config.series_per_target_max = series;
         }
         for rule in self.retention.selectors {
+            let age = keep("keep", &rule.keep, findings);
             match query::parse_matchers(&rule.r#match.value) {
-                Ok(matchers) => config.retention_rules.push((matchers, rule.keep.0)),
+                Ok(matchers) => config.retention_rules.push((matchers, age)),
                 Err(e) => findings.add(
                     yaml::position(rule.r#match.referenced),
                     format!("match: {e}"),
@@ -91,14 +96,48 @@ impl StorageSection {
                 );
                 continue;
             }
+            let retention = keep("keep", &rollup.keep, findings);
             config.rollups.push(storage::Rollup {
                 resolution,
-                retention: rollup.keep.0,
+                retention,
             });
         }
-        config.size_bytes_max = self.retention.size.unwrap_or(SIZE_DEFAULT).0;
+        config.size_bytes_max = SIZE_DEFAULT.0;
+        if let Some(size) = self.retention.size {
+            config.size_bytes_max = size.value.0;
+            if size.value < SIZE_MIN {
+                findings.add(
+                    yaml::position(size.referenced),
+                    format!(
+                        "size: {} would leave no room for anything; at least {SIZE_MIN} \
+                         (leave it out for {SIZE_DEFAULT}, write a large one such as 1000TB for no bound)",
+                        size.value
+                    ),
+                );
+            }
+        }
         config.head_bytes_max = memory.head;
         config.log_head_bytes_max = config.log_head_bytes_max.min(memory.caches / 2);
         config
     }
+}
+
+/// How long something is kept, as written under `key`.
+fn keep(key: &str, age: &Spanned<Span>, findings: &mut Findings<'_>) -> Duration {
+    let Span(duration) = age.value;
+    if duration < KEEP_MIN {
+        let written = model::number::format_duration(duration);
+        let otherwise = match key {
+            "keep" => "",
+            _ => "leave it out for the default, ",
+        };
+        findings.add(
+            yaml::position(age.referenced),
+            format!(
+                "{key}: {written} would remove everything at once; at least 1m \
+                 ({otherwise}write a long time such as 100y to keep it for ever)"
+            ),
+        );
+    }
+    duration
 }

@@ -95,7 +95,55 @@ fn retention_by_selector_roll_ups_and_budgets_are_understood() {
     );
     refused(
         "memory: { budget: 1MB }\n",
-        "stackwatch.yml: memory.budget: 1MB is too little; at least 16MB",
+        "stackwatch.yml:1:19: memory.budget: 1MB is too little; at least 16MB",
+    );
+    refused(
+        "memory: { budget: 64MB }\nstorage: { memory: 64MB }\n",
+        "stackwatch.yml:2:20: storage.memory: 64MB leaves too little of memory.budget, 64MB; at most 32MB",
+    );
+    refused(
+        "query: { concurrency: 0, timeout: 0s }\n",
+        "stackwatch.yml:1:23: query.concurrency must be at least 1\n\
+         stackwatch.yml:1:35: query.timeout must be more than 0s and at most 1h",
+    );
+}
+
+#[test]
+fn a_retention_that_removes_everything_is_refused() {
+    let hint = "(leave it out for the default, write a long time such as 100y to keep it for ever)";
+    for (written, said) in [("0", "0s"), ("0s", "0s"), ("59s", "59s"), ("15ms", "15ms")] {
+        for key in ["metrics", "logs"] {
+            refused(
+                &format!("storage:\n  retention:\n    {key}: {written}\n"),
+                &format!(
+                    "stackwatch.yml:3:{}: {key}: {said} would remove everything at once; at least 1m {hint}",
+                    key.len() + 7
+                ),
+            );
+        }
+    }
+    refused(
+        "storage: { retention: { selectors: [{ match: up, keep: 0 }] } }\n",
+        "stackwatch.yml:1:56: keep: 0s would remove everything at once; at least 1m (write a long time such as 100y to keep it for ever)",
+    );
+    refused(
+        "storage: { rollups: [{ resolution: 5m, keep: 0s }] }\n",
+        "stackwatch.yml:1:46: keep: 0s would remove everything at once; at least 1m (write a long time such as 100y to keep it for ever)",
+    );
+    refused(
+        "storage: { retention: { size: 0 } }\n",
+        "stackwatch.yml:1:31: size: 0B would leave no room for anything; at least 1MB (leave it out for 5GB, write a large one such as 1000TB for no bound)",
+    );
+    for absurd in ["metrics: -1d", "logs: 300y", "size: -5GB", "metrics: 15"] {
+        let text = format!("storage: {{ retention: {{ {absurd} }} }}\n");
+        let said = load(&text).unwrap_err();
+        assert!(said.starts_with("stackwatch.yml:1:"), "{said}");
+    }
+    let config = load("storage: { retention: { metrics: 100y, size: 1000TB } }\n").unwrap();
+    assert_eq!(config.storage.size_bytes_max, 1000 << 40);
+    assert_eq!(
+        config.storage.retention_metrics,
+        Duration::from_secs(100 * 365 * 86_400)
     );
 }
 
@@ -133,6 +181,21 @@ fn a_wrong_file_is_refused_with_its_place() {
                 name: "nope".to_owned()
             }
         ),
+    );
+}
+
+#[test]
+fn a_wrong_flag_is_named_and_not_the_file() {
+    let overrides = Overrides {
+        listen: Some("9090".to_owned()),
+        external_url: Some("example.org".to_owned()),
+        ..Overrides::default()
+    };
+    let said = Config::from_text(None, "", &overrides, &Empty).unwrap_err();
+    assert_eq!(
+        said.to_string(),
+        "--listen (STACKWATCH_LISTEN): \"9090\" is not host:port, e.g. 127.0.0.1:9090\n\
+         --external-url (STACKWATCH_EXTERNAL_URL): \"example.org\" must start with http:// or https://"
     );
 }
 

@@ -8,11 +8,10 @@ use model::{ReadBounds, TimeRange, Timestamp};
 use serde_json::Value;
 
 use crate::api::analysis::{LINES_DEFAULT, LINES_MAX, WINDOW_DEFAULT, shown};
-use crate::api::params::parse_time;
 use crate::cli::backup::size;
 use crate::cli::client::{Url, get_json};
 use crate::cli::data_dir::{self, DataDir};
-use crate::cli::{Failure, Shared};
+use crate::cli::{Failure, Shared, instant};
 use crate::clock;
 
 #[derive(Args)]
@@ -33,7 +32,7 @@ pub(super) struct AnalyzeArgs {
 pub(super) fn analyze(args: &AnalyzeArgs, shared: &Shared) -> Result<(), Failure> {
     let time = |name: &str, text: &Option<String>, default| match text {
         None => Ok(default),
-        Some(text) => parse_time(text).map_err(|e| Failure::Usage(format!("--{name}: {e}"))),
+        Some(text) => instant(name, text),
     };
     let end = time("end", &args.end, clock::wall())?;
     let start = time("start", &args.start, end.minus(WINDOW_DEFAULT))?;

@@ -14,10 +14,9 @@ use model::{
 
 use super::classic::Bounds;
 use super::text::{put_line, series_text};
-use crate::api::params::parse_time;
 use crate::cli::client::Url;
 use crate::cli::data_dir::{self, DataDir};
-use crate::cli::{Failure, Shared};
+use crate::cli::{Failure, Shared, instant};
 
 #[derive(Args)]
 pub(super) struct ExportArgs {
@@ -121,7 +120,7 @@ impl ExportArgs {
     fn range(&self) -> Result<TimeRange, Failure> {
         let time = |name: &str, text: &Option<String>, default| match text {
             None => Ok(default),
-            Some(text) => parse_time(text).map_err(|e| Failure::Usage(format!("--{name}: {e}"))),
+            Some(text) => instant(name, text),
         };
         Ok(TimeRange::new(
             time("start", &self.start, Timestamp::MIN)?,

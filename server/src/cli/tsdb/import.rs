@@ -35,6 +35,13 @@ pub(super) fn import(args: &ImportArgs, shared: &Shared) -> Result<(), Failure> 
             args.from.display()
         )));
     }
+    if let Some(block) = block_of(&args.from) {
+        return Err(Failure::Usage(format!(
+            "{} is a file of a block: name the directory, {}",
+            args.from.display(),
+            block.display()
+        )));
+    }
     let DataDir::Idle(storage) = data_dir::open_or_make(&dir)? else {
         return Err(Failure::Other(format!(
             "a stackwatch runs on {}: stop it, import, and start it again",
@@ -48,14 +55,21 @@ pub(super) fn import(args: &ImportArgs, shared: &Shared) -> Result<(), Failure> 
     };
     storage.close().map_err(Failure::other)?;
     let oldest = done?;
-    let retention = shared.client_config()?.retention_metrics;
+    let config = shared.client_config()?;
+    let retention = config.retention_metrics;
     let kept_from = clock::wall().minus(retention);
     if let Some(oldest) = oldest
         && oldest < kept_from
     {
+        let fate = match config.has_rollups {
+            true => {
+                "go once they are rolled up, or at the next start when no roll-up goes that far"
+            }
+            false => "go at the next start",
+        };
         writeln!(
             std::io::stderr(),
-            "note: samples before {} are older than storage.retention.metrics ({}) and go at the next start: raise it first",
+            "note: samples before {} are older than storage.retention.metrics ({}) and {fate}: raise it first",
             clock::rfc3339(kept_from),
             model::number::format_duration(std::time::Duration::from_millis(
                 duration_millis(retention).unsigned_abs()
@@ -63,6 +77,22 @@ pub(super) fn import(args: &ImportArgs, shared: &Shared) -> Result<(), Failure> 
         )?;
     }
     Ok(())
+}
+
+/// The directory of the block that `file` is a part of, by its name and what is beside it.
+fn block_of(file: &Path) -> Option<&Path> {
+    let parts = ["meta.json", "index", "tombstones"];
+    let name = file.file_name()?.to_str()?;
+    let dir = file.parent()?;
+    if file.is_file() && parts.contains(&name) && dir.join("meta.json").is_file() {
+        return Some(match dir.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => dir,
+        });
+    }
+    let (is_segment, above) = (name.bytes().all(|b| b.is_ascii_digit()), dir.parent()?);
+    let is_chunk = is_segment && dir.ends_with("chunks") && above.join("meta.json").is_file();
+    is_chunk.then_some(above)
 }
 
 /// Imports blocks one by one; the oldest instant imported.
@@ -136,6 +166,13 @@ fn text_file(storage: &Storage, path: &Path) -> Result<Option<Timestamp>, Failur
         .map_err(|why| Failure::Other(format!("{}: {why}; nothing imported", path.display())))?;
     let report = import.finish().map_err(Failure::other)?;
     say(path, &report)?;
+    if report.samples == 0 && report.too_far_future > 0 {
+        return Err(Failure::Other(format!(
+            "{}: nothing stored, every sample is in the future: OpenMetrics has seconds, were \
+             these milliseconds?",
+            path.display()
+        )));
+    }
     Ok(report.range.map(|(t, _)| Timestamp::from_millis(t)))
 }
 
@@ -205,4 +242,47 @@ fn say(from: &Path, report: &ImportReport) -> Result<(), Failure> {
     }
     writeln!(out)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_block_is_known_by_what_is_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let block = dir.path().join("01HB");
+        std::fs::create_dir_all(block.join("chunks")).unwrap();
+        for file in ["index", "chunks/000001", "other.om"] {
+            std::fs::write(block.join(file), "").unwrap();
+        }
+        assert_eq!(block_of(&block.join("index")), None, "no block yet");
+        std::fs::write(block.join("meta.json"), "{}").unwrap();
+        for file in ["meta.json", "index", "chunks/000001"] {
+            assert_eq!(block_of(&block.join(file)), Some(&*block), "{file}");
+        }
+        assert_eq!(block_of(&block.join("other.om")), None);
+        assert_eq!(block_of(&block), None);
+        assert_eq!(block_of(Path::new("-")), None);
+    }
+
+    #[test]
+    fn a_text_of_which_nothing_is_stored_is_a_failure_with_a_hint() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = data_dir::open_or_make(&dir.path().join("data"))
+            .ok()
+            .unwrap();
+        let DataDir::Idle(storage) = opened else {
+            panic!("in use")
+        };
+        let text = dir.path().join("text.om");
+        let import = |content: &str| {
+            std::fs::write(&text, content).unwrap();
+            text_file(&storage, &text).map_err(|e| e.to_string())
+        };
+        let refused = import("a 1 1700000000000\n# EOF\n").unwrap_err();
+        assert!(refused.contains("were these milliseconds?"), "{refused}");
+        assert!(import("a 1 1700000000\na 1 1700000000000\n# EOF\n").is_ok());
+        assert!(import("# EOF\n").is_ok(), "there was nothing to store");
+    }
 }
