@@ -310,8 +310,9 @@ impl MetricStore {
             plan.known(&state.head, batch, bounds, &mut report)
         };
         if has_unknown {
-            let mut refused = self.lock_refused();
+            // In the order in which maintenance takes them, which looks at both.
             let head = &mut self.write().head;
+            let mut refused = self.lock_refused();
             plan.unknown(head, batch, bounds, self.limits, &mut refused, &mut report);
         }
         if plan.planned.is_empty() {
