@@ -27,6 +27,8 @@ const BATCHES_PER_ROUND: i64 = 1000;
 const LONG_ROUND: u32 = 20;
 /// Every so many rounds what is older than the last two rounds is verified too.
 const FULL_ROUND: u32 = 100;
+/// A start that takes longer than this is shown with what the process said meanwhile.
+const SLOW_START: Duration = Duration::from_secs(2);
 /// Samples fetched with one query stay below this share of an hour of the stream.
 const QUERY_MS: i64 = 10 * 60_000;
 
@@ -338,7 +340,13 @@ pub fn run(program: &Path, dir: &Path, kills: u32, seed: u64) -> Report {
             report.kills += 1;
             report.kills_at_start += 1;
         }
-        report.starts.push(stackwatch.restart());
+        let start = stackwatch.restart();
+        if start > SLOW_START {
+            let log = stackwatch.log();
+            let (_, said) = log.rsplit_once("stackwatch starts").unwrap_or_default();
+            println!("crash: kill {}, ready after {start:?}:{said}", report.kills);
+        }
+        report.starts.push(start);
         let from = if report.kills.is_multiple_of(FULL_ROUND) {
             first
         } else {
