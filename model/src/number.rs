@@ -1,69 +1,68 @@
 //! Numbers as Go prints and reads them: the API, PromQL and templates must agree with
 //! Prometheus to the last character.
 
+mod api;
+mod shortest;
+
 use std::fmt::Write as _;
+
+pub use api::{push_api, push_seconds};
+use shortest::Shortest;
 
 /// Go's `strconv.FormatFloat(v, 'f', -1, 64)`: shortest digits that read back the same, no exponent.
 #[must_use]
 pub fn format_fixed(v: f64) -> String {
-    special(v).map_or_else(|| format!("{v}"), str::to_owned)
+    let mut out = String::new();
+    if begin(&mut out, v) {
+        Shortest::of(v).push_fixed(&mut out);
+    }
+    out
 }
 
-/// A sample value in Prometheus' JSON: fixed, or exponent form below 1e-6 and from 1e21 on.
-/// Source: prometheus/util/jsonutil.MarshalFloat.
+/// As [`push_api`], as a text of its own.
 #[must_use]
 pub fn format_api(v: f64) -> String {
-    let magnitude = v.abs();
-    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) && v.is_finite() {
-        format_exponent(v)
-    } else {
-        format_fixed(v)
-    }
+    let mut out = String::new();
+    push_api(&mut out, v);
+    out
 }
 
 /// Go's `FormatFloat(v, 'e', -1, 64)`: `1e+06`, `1.5e-07`; at least two exponent digits.
 #[must_use]
 pub fn format_exponent(v: f64) -> String {
-    if let Some(word) = special(v) {
-        return word.to_owned();
+    let mut out = String::new();
+    if begin(&mut out, v) {
+        Shortest::of(v).push_exponent(&mut out);
     }
-    let shortest = format!("{v:e}");
-    let (digits, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
-    let (sign, exponent) = exponent
-        .strip_prefix('-')
-        .map_or(('+', exponent), |e| ('-', e));
-    format!("{digits}e{sign}{exponent:0>2}")
+    out
 }
 
 /// Go's `fmt.Sprint(v)` (`%v`, `'g'` with shortest digits): exponent form when the decimal
 /// exponent is below -4 or above 5.
 #[must_use]
 pub fn format_sprint(v: f64) -> String {
-    if let Some(word) = special(v) {
-        return word.to_owned();
+    let mut out = String::new();
+    if begin(&mut out, v) {
+        let shortest = Shortest::of(v);
+        if (-4..6).contains(&shortest.exponent()) {
+            shortest.push_fixed(&mut out);
+        } else {
+            shortest.push_exponent(&mut out);
+        }
     }
-    let shortest = format!("{v:e}");
-    let exponent = shortest
-        .split_once('e')
-        .and_then(|(_, e)| e.parse::<i32>().ok())
-        .unwrap_or(0);
-    if (-4..6).contains(&exponent) {
-        format_fixed(v)
-    } else {
-        format_exponent(v)
-    }
+    out
 }
 
-fn special(v: f64) -> Option<&'static str> {
+/// Writes what stands before the digits, or a word where there are none; whether digits follow.
+fn begin(out: &mut String, v: f64) -> bool {
     if v.is_nan() {
-        Some("NaN")
+        out.push_str("NaN");
     } else if v == f64::INFINITY {
-        Some("+Inf")
-    } else if v == f64::NEG_INFINITY {
-        Some("-Inf")
-    } else {
-        None
+        out.push_str("+Inf");
+    } else if v.is_sign_negative() {
+        out.push_str(if v.is_infinite() { "-Inf" } else { "-" });
     }
+    v.is_finite()
 }
 
 /// Why a duration was refused.

@@ -39,7 +39,7 @@ const ROW_MAX: usize = 128;
 fn tree(expr: &Expr) -> Value {
     match &expr.kind {
         ExprKind::Number(Number { value, .. }) => {
-            json!({ "type": "numberLiteral", "val": literal(*value) })
+            json!({ "type": "numberLiteral", "val": number::format_fixed(*value) })
         }
         ExprKind::String(text) => json!({ "type": "stringLiteral", "val": text }),
         ExprKind::Paren(inner) => json!({ "type": "parenExpr", "expr": tree(inner) }),
@@ -142,15 +142,6 @@ fn start_or_end(at: Option<At>) -> Value {
         Some(At::Start) => json!("start"),
         Some(At::End) => json!("end"),
         _ => Value::Null,
-    }
-}
-
-/// Without an exponent, however large.
-fn literal(value: f64) -> String {
-    if value.is_finite() {
-        value.to_string()
-    } else {
-        number::format_api(value)
     }
 }
 

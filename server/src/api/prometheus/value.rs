@@ -1,6 +1,6 @@
 //! Query results as Prometheus' JSON.
 
-use model::{FPoint, HPoint, Samples, Timestamp};
+use model::{FPoint, HPoint, Samples, Timestamp, number};
 use query::{PointValue, SeriesPoints, Value, VectorSample};
 
 use super::envelope::Failure;
@@ -95,11 +95,9 @@ fn element(out: &mut String, sample: &VectorSample) {
 
 /// A scalar is the one number Prometheus writes without an exponent, however large.
 fn scalar(out: &mut String, value: f64) {
-    if value.is_finite() {
-        out.push_str(&format!("\"{value}\""));
-    } else {
-        json::number(out, value);
-    }
+    out.push('"');
+    out.push_str(&number::format_fixed(value));
+    out.push('"');
 }
 
 fn points(out: &mut String, points: &Samples) {
