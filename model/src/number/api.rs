@@ -6,6 +6,9 @@ use super::shortest::Shortest;
 
 /// Below 2^53 every whole number is exact, so that its digits are those of the integer.
 const WHOLE_END: f64 = (1_u64 << 53) as f64;
+/// Below this, three decimals make fifteen digits at most, and no two texts of fifteen digits
+/// read back as the same number: the one found is the shortest but for its zeros.
+const THOUSANDTHS_END: f64 = 1e12;
 
 /// Appends a sample value as Prometheus' JSON has it: the shortest digits that read back the
 /// same, fixed, or with an exponent below 1e-6 and from 1e21 on.
@@ -15,10 +18,12 @@ pub fn push_api(out: &mut String, v: f64) {
         return;
     }
     let v = v.abs();
-    if v < WHOLE_END && v.fract() == 0.0 {
+    if v < THOUSANDTHS_END && (v * 1000.0).round() / 1000.0 == v {
+        push_thousandths(out, (v * 1000.0).round() as u64);
+    } else if v < WHOLE_END && v.fract() == 0.0 {
         out.push_str(itoa::Buffer::new().format(v as u64));
     } else if (1e-6..1e21).contains(&v) {
-        Shortest::of(v).push_fixed(out);
+        push_fixed(out, v);
     } else {
         Shortest::of(v).push_exponent(out);
     }
@@ -32,11 +37,41 @@ pub fn push_seconds(out: &mut String, millis: i64) {
     }
     let millis = millis.unsigned_abs();
     out.push_str(itoa::Buffer::new().format(millis / 1000));
-    let rest = millis % 1000;
-    if rest > 0 {
-        out.push('.');
-        for power in [100, 10, 1] {
-            out.push(char::from(b'0' + (rest / power % 10) as u8));
+    push_decimals(out, millis % 1000, 1);
+}
+
+/// Where it is printed without an exponent already, which is between 1e-5 and 1e16, that is it.
+fn push_fixed(out: &mut String, v: f64) {
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(v);
+    if text.bytes().any(|b| b == b'e') {
+        Shortest::of(v).push_fixed(out);
+    } else {
+        out.push_str(text.strip_suffix(".0").unwrap_or(text));
+    }
+}
+
+/// Most values that are measured have few decimals; these are found in half the time.
+fn push_thousandths(out: &mut String, thousandths: u64) {
+    out.push_str(itoa::Buffer::new().format(thousandths / 1000));
+    let rest = thousandths % 1000;
+    let unit = match rest {
+        _ if rest.is_multiple_of(100) => 100,
+        _ if rest.is_multiple_of(10) => 10,
+        _ => 1,
+    };
+    push_decimals(out, rest, unit);
+}
+
+/// Thousandths, unless there are none, down to `unit` of them.
+fn push_decimals(out: &mut String, thousandths: u64, unit: u64) {
+    if thousandths == 0 {
+        return;
+    }
+    out.push('.');
+    for power in [100, 10, 1] {
+        if power >= unit {
+            out.push(char::from(b'0' + (thousandths / power % 10) as u8));
         }
     }
 }
@@ -128,8 +163,25 @@ mod tests {
         }
     }
 
+    /// As without the shorter ways.
+    fn by_all_digits(v: f64) -> String {
+        let mut out = String::new();
+        if begin(&mut out, v) {
+            Shortest::of(v).push_fixed(&mut out);
+        }
+        out
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn few_decimals_print_as_all_digits_do(thousandths in 0..2_000_000_000_000_000_i64, digits in 0..15) {
+            let v = (thousandths / 10_i64.pow(digits as u32)) as f64 / 1000.0;
+            prop_assert_eq!(api(v), by_all_digits(v));
+            let next = v.next_up();
+            prop_assert_eq!(api(next), if next < 1e-6 { api(next) } else { by_all_digits(next) });
+        }
 
         #[test]
         fn any_value_is_the_shortest(bits: u64) {
