@@ -1,5 +1,6 @@
 //! `cargo xtask bench WHAT`: stackwatch beside what it replaces, in the same run.
 
+mod collectors;
 mod exposition;
 mod peer;
 mod player;
@@ -11,10 +12,11 @@ use anyhow::{Result, bail};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.split_first() {
+        Some((what, rest)) if what == "collectors" => collectors::run(rest),
         Some((what, rest)) if what == "promql" => promql::run(rest),
         Some((what, rest)) if what == "storage" => storage::run(rest),
         _ => bail!(
-            "bench what? promql [RUNS]; storage [--series N,N] [--hours H] [--minutes M] [--only PEER,PEER]"
+            "bench what? collectors [MINUTES [CONTAINERS]]; promql [RUNS]; storage [--series N,N] [--hours H] [--minutes M] [--only PEER,PEER]"
         ),
     }
 }
