@@ -133,7 +133,7 @@ pub(crate) struct MetricStore {
 #[derive(Default)]
 struct State {
     head: Head,
-    /// Oldest first.
+    /// In the order of their age.
     blocks: Vec<Arc<Block>>,
     /// Deletions that these blocks do not know yet.
     tombstones: Arc<Vec<Tombstone>>,
@@ -144,9 +144,9 @@ struct State {
 }
 
 impl State {
-    fn add_blocks(&mut self, blocks: Vec<Arc<Block>>) {
+    fn add_blocks(&mut self, blocks: impl IntoIterator<Item = Arc<Block>>) {
         self.blocks.extend(blocks);
-        self.blocks.sort_by_key(|b| b.start_t);
+        self.blocks.sort_by_key(|b| b.age());
     }
 }
 

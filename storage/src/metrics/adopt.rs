@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::MetricStore;
+use super::{Flusher, MetricStore};
 use super::block::{Block, BlockError};
 use super::block_writer::BlockWriter;
 use super::directory::{block_path, remove_file};
@@ -12,11 +12,14 @@ use crate::error::WriteError;
 impl MetricStore {
     /// Brings everything in memory into blocks.
     pub(crate) fn flush_all(&self) -> Result<(), WriteError> {
-        let mut flusher = self.lock_flusher();
+        self.flush_everything(&mut self.lock_flusher())
+    }
+
+    fn flush_everything(&self, flusher: &mut Flusher) -> Result<(), WriteError> {
         let Some(to) = self.read().head.end_of_all() else {
             return Ok(());
         };
-        match self.flush_to(&mut flusher, to, false) {
+        match self.flush_to(flusher, to, false) {
             true => Ok(()),
             false => {
                 let e = std::io::Error::other("the health report says why");
@@ -35,12 +38,15 @@ impl MetricStore {
         Ok((path, writer))
     }
 
-    /// Makes blocks with temporary names part of the store.
+    /// Makes blocks with temporary names part of the store: younger than everything that is there,
+    /// and in this order.
     pub(crate) fn adopt(&self, blocks: &[PathBuf]) -> Result<(), WriteError> {
-        let _flusher = self.lock_flusher();
+        let mut flusher = self.lock_flusher();
+        self.flush_everything(&mut flusher)?;
         let mut opened = Vec::new();
         for temporary in blocks {
-            let path = temporary.with_extension("blk");
+            let path = block_path(&self.blocks_dir, flusher.next_number);
+            flusher.next_number += 1;
             let failed = |operation| {
                 let path = path.clone();
                 move |e| WriteError::from_io(operation, path, e)
@@ -59,9 +65,7 @@ impl MetricStore {
         }
         let synced = self.disk.sync_dir(&self.blocks_dir);
         synced.map_err(|e| WriteError::from_io("sync", &self.blocks_dir, e))?;
-        let mut state = self.write();
-        state.blocks.extend(opened);
-        state.blocks.sort_by_key(|b| (b.start_t, b.number));
+        self.write().add_blocks(opened);
         Ok(())
     }
 

@@ -22,8 +22,9 @@ use crate::disk::{DiskFile, number_in};
 
 pub(crate) const MAGIC: [u8; 4] = *b"SWBK";
 pub(crate) const END_MAGIC: [u8; 4] = *b"SWBE";
-pub(crate) const VERSION: u16 = 3;
-pub(crate) const HEADER_BYTES: usize = 8;
+pub(crate) const VERSION: u16 = 4;
+/// Magic, version, first instant and end, checksum.
+pub(crate) const HEADER_BYTES: usize = 28;
 /// Offset, length, length after decompression and checksum of the footer; the end magic.
 pub(crate) const TRAILER_BYTES: usize = 24;
 
@@ -60,6 +61,9 @@ pub(crate) struct Block {
     footer_crc: u32,
     /// The blocks whose content this one has taken over.
     pub(crate) replaces: Vec<Identity>,
+    /// The least number among these and the blocks that they had replaced; its own when there
+    /// are none. See [`Block::age`].
+    born: u64,
     groups: Vec<GroupMeta>,
     times: Vec<PieceRef>,
     index: LabelIndex,
@@ -120,11 +124,7 @@ impl Block {
         if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
             return Err(BlockError::Corrupt("length"));
         }
-        let mut header = [0; HEADER_BYTES];
-        file.read_at(&mut header, 0)?;
-        if header[..4] != MAGIC || header[4..] != [VERSION as u8, 0, 0, 0] {
-            return Err(BlockError::Corrupt("header"));
-        }
+        bounds_in_header(file.as_ref())?;
         let trailer_at = len - TRAILER_BYTES as u64;
         let mut trailer = [0; TRAILER_BYTES];
         file.read_at(&mut trailer, trailer_at)?;
@@ -145,6 +145,7 @@ impl Block {
         let (start_t, end_t) = (r.signed()?, r.signed()?);
         let (slice_ms, resolution_ms) = (r.varint()? as i64, r.varint()? as i64);
         let (series, samples) = (r.varint()?, r.varint()?);
+        let older = r.varint()?;
         if slice_ms <= 0 || resolution_ms < 0 {
             return Err(BlockError::Corrupt("footer"));
         }
@@ -178,9 +179,10 @@ impl Block {
             });
         }
         let index = LabelIndex::read(&mut r, offset, groups.len() as u32)?;
+        let number = number_of(path);
         Ok(Block {
             path: path.to_owned(),
-            number: number_of(path),
+            number,
             id: cache.new_block(),
             file,
             cache: Arc::clone(cache),
@@ -193,6 +195,7 @@ impl Block {
             samples,
             footer_crc,
             replaces,
+            born: number.saturating_sub(older),
             groups,
             times,
             index,
@@ -211,6 +214,18 @@ impl Block {
     /// Whether its samples were in no block before: it was flushed or imported.
     pub(crate) fn is_fresh(&self) -> bool {
         self.resolution_ms == 0 && self.replaces.is_empty()
+    }
+
+    /// Blocks in this order are in that in which their samples were stored: of two values for
+    /// one instant of a series that of the first block counts. Compaction keeps it so.
+    pub(crate) fn age(&self) -> (u64, u64) {
+        (self.born, self.number)
+    }
+
+    /// Instant of the last sample.
+    pub(crate) fn last_t(&self) -> i64 {
+        let last = self.groups.iter().map(|g| g.last_t).max();
+        last.unwrap_or(self.start_t)
     }
 
     /// The range from its first sample to its end.
@@ -451,7 +466,33 @@ impl Block {
     }
 }
 
-fn number_of(path: &Path) -> u64 {
+/// The header of a block whose samples are from the first instant on and before the second.
+pub(crate) fn header_of(bounds: (i64, i64)) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&MAGIC);
+    header[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    header[8..16].copy_from_slice(&bounds.0.to_le_bytes());
+    header[16..24].copy_from_slice(&bounds.1.to_le_bytes());
+    let crc = crc32fast::hash(&header[..24]);
+    header[24..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// What the header says of the time of a block's samples, whatever has become of the rest: the
+/// first instant and the end (exclusive).
+pub(crate) fn bounds_in_header(file: &dyn DiskFile) -> Result<(i64, i64), BlockError> {
+    let mut header = [0; HEADER_BYTES];
+    file.read_at(&mut header, 0)?;
+    let mut r = Reader::new(&header[8..]);
+    let bounds = (r.u64()? as i64, r.u64()? as i64);
+    match header == header_of(bounds) {
+        true => Ok(bounds),
+        false => Err(BlockError::Corrupt("header")),
+    }
+}
+
+/// The number in the name of a block; 0 when there is none.
+pub(crate) fn number_of(path: &Path) -> u64 {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     number_in(&name).unwrap_or(0)
 }

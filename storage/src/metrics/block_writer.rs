@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use model::{FPoint, HPoint, Labels, Samples};
 use zstd::bulk::Compressor;
 
-use super::block::{END_MAGIC, HEADER_BYTES, Identity, MAGIC, VERSION};
+use super::block::{END_MAGIC, HEADER_BYTES, Identity, header_of};
 use super::block_frame::{FrameBuilder, Kind, PieceRef, TIMES_COLUMNS};
 use super::block_group::{FrameRef, GROUP_SERIES, GroupBuilder};
 use super::block_index::IndexBuilder;
@@ -46,6 +46,9 @@ pub(crate) struct BlockOptions {
     pub(crate) level: i32,
     /// The blocks that this one replaces.
     pub(crate) replaces: Vec<Identity>,
+    /// By how much the number of the oldest of them is below its own; see
+    /// [`super::block::Block::age`].
+    pub(crate) older: u64,
 }
 
 impl Default for BlockOptions {
@@ -55,6 +58,7 @@ impl Default for BlockOptions {
             resolution_ms: 0,
             level: 1,
             replaces: Vec::new(),
+            older: 0,
         }
     }
 }
@@ -98,9 +102,8 @@ impl BlockWriter {
         options: BlockOptions,
     ) -> io::Result<BlockWriter> {
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-        buffer.extend_from_slice(&MAGIC);
-        buffer.extend_from_slice(&VERSION.to_le_bytes());
-        buffer.extend_from_slice(&[0, 0]);
+        // It comes last.
+        buffer.extend_from_slice(&[0; HEADER_BYTES]);
         Ok(BlockWriter {
             out: Output {
                 file: disk.create(path)?,
@@ -246,6 +249,7 @@ impl BlockWriter {
         put_varint(&mut footer, self.options.resolution_ms as u64);
         put_varint(&mut footer, self.series);
         put_varint(&mut footer, self.samples);
+        put_varint(&mut footer, self.options.older);
         put_varint(&mut footer, self.options.replaces.len() as u64);
         for replaced in &self.options.replaces {
             put_varint(&mut footer, replaced.number);
@@ -280,6 +284,7 @@ impl BlockWriter {
         self.out.write(&footer.crc.to_le_bytes())?;
         self.out.write(&END_MAGIC)?;
         self.out.flush()?;
+        self.out.file.write_at(&header_of((start_t, end_t)), 0)?;
         self.out.file.sync()
     }
 
@@ -413,6 +418,5 @@ impl TimesBuilder {
     }
 }
 
-const _: () = assert!(HEADER_BYTES == MAGIC.len() + 4);
 const _: () = assert!(GROUP_SERIES < u16::MAX as usize);
 const _: () = assert!(COLUMN_SAMPLES < u16::MAX as usize);

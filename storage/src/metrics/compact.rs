@@ -22,7 +22,11 @@ const MERGE_BLOCKS_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockInfo {
     pub(crate) number: u64,
+    /// See [`super::block::Block::age`].
+    pub(crate) age: (u64, u64),
     pub(crate) start_t: i64,
+    /// Instant of the last sample.
+    pub(crate) last_t: i64,
     /// Exclusive.
     pub(crate) end_t: i64,
     /// 0 for raw samples.
@@ -55,12 +59,12 @@ impl Schedule {
     }
 }
 
-/// Numbers of the blocks to make one of, in the order of `blocks`. Those of one span (by
-/// their first sample) go together once the span is over; before, only many small ones of one
-/// window.
+/// Numbers of the blocks to make one of; `blocks` are in the order of their age, and so are these.
+/// Those of one span (by their first sample) go together once the span is over; before, only
+/// many small ones of one window.
 pub(crate) fn choose(blocks: &[BlockInfo], schedule: &Schedule) -> Option<Vec<u64>> {
     // By resolution and whether the whole span is meant; then by time.
-    let mut groups: BTreeMap<(i64, bool, i64), Vec<u64>> = BTreeMap::new();
+    let mut groups: BTreeMap<(i64, bool, i64), Vec<&BlockInfo>> = BTreeMap::new();
     for b in blocks {
         let span = match b.resolution_ms {
             0 => schedule.span_ms,
@@ -69,22 +73,52 @@ pub(crate) fn choose(blocks: &[BlockInfo], schedule: &Schedule) -> Option<Vec<u6
         let at = b.start_t.div_euclid(span);
         if schedule.is_over((at + 1).saturating_mul(span)) {
             let key = (b.resolution_ms, true, at);
-            groups.entry(key).or_default().push(b.number);
+            groups.entry(key).or_default().push(b);
         } else if b.resolution_ms == 0 {
             let window = b.start_t.div_euclid(SLICE_MS);
             if (window + 1).saturating_mul(SLICE_MS) < schedule.now {
                 let key = (0, false, window);
-                groups.entry(key).or_default().push(b.number);
+                groups.entry(key).or_default().push(b);
             }
         }
     }
-    let due = groups.into_iter().find(|((_, whole, _), numbers)| {
-        numbers.len() >= if *whole { 2 } else { WINDOW_BLOCKS_MAX }
+    let due = groups.into_iter().find_map(|((_, whole, _), group)| {
+        let least = if whole { 2 } else { WINDOW_BLOCKS_MAX };
+        if group.len() < least {
+            return None;
+        }
+        let parts = parts(&group, blocks);
+        parts.into_iter().find(|part| part.len() >= least)
     });
-    due.map(|(_, mut numbers)| {
-        numbers.truncate(MERGE_BLOCKS_MAX);
-        numbers
+    due.map(|part| {
+        let numbers = part.iter().map(|b| b.number);
+        numbers.take(MERGE_BLOCKS_MAX).collect()
     })
+}
+
+/// The parts of a group, which is in the order of its age, that may become one block. That one
+/// counts as old as its oldest source, so no other block may be younger than that, older than
+/// another source and share time with this: of two values for one instant the first would give way.
+fn parts<'a>(group: &[&'a BlockInfo], blocks: &[BlockInfo]) -> Vec<Vec<&'a BlockInfo>> {
+    let mut parts: Vec<Vec<&BlockInfo>> = Vec::new();
+    for next in group {
+        let joins = |part: &&mut Vec<&'a BlockInfo>| {
+            let between = |b: &&BlockInfo| {
+                let (is_inside, is_same) = (
+                    part[0].age < b.age && b.age < next.age,
+                    part.iter().any(|p| p.number == b.number),
+                );
+                is_inside && !is_same && b.resolution_ms == next.resolution_ms
+            };
+            let meets = |b: &BlockInfo| b.start_t <= next.last_t && next.start_t <= b.last_t;
+            !blocks.iter().filter(between).any(meets)
+        };
+        match parts.last_mut().filter(joins) {
+            Some(part) => part.push(next),
+            None => parts.push(vec![next]),
+        }
+    }
+    parts
 }
 
 /// A roll-up that lacks samples, since those of a fresh block came after it was made: its number,
@@ -173,7 +207,9 @@ mod tests {
     fn raw(number: u64, start_h: i64, end_h: i64) -> BlockInfo {
         BlockInfo {
             number,
+            age: (number, number),
             start_t: start_h * HOUR,
+            last_t: end_h * HOUR - 1,
             end_t: end_h * HOUR,
             resolution_ms: 0,
             is_fresh: true,
@@ -204,6 +240,36 @@ mod tests {
         assert_eq!(choose(&small[..5], &at(5)), None);
         assert_eq!(choose(&small, &at(4)), None);
         assert_eq!(choose(&small, &at(5)), Some((0..6).collect()));
+    }
+
+    #[test]
+    fn what_was_stored_first_keeps_its_place_among_what_is_merged() {
+        // Blocks 2 and 5 reach into the day from the one before.
+        let blocks = [
+            raw(1, 24, 26),
+            raw(2, 22, 30),
+            raw(3, 28, 40),
+            raw(4, 26, 48),
+            raw(5, 20, 48),
+            raw(6, 24, 48),
+        ];
+        assert_eq!(choose(&blocks, &at(60)), Some(vec![3, 4]));
+        let merged = BlockInfo {
+            number: 7,
+            age: (3, 7),
+            ..raw(3, 26, 48)
+        };
+        let after = [blocks[0], blocks[1], merged, blocks[4], blocks[5]];
+        assert_eq!(choose(&after, &at(60)), None);
+        // Where they share no time they are in nobody's way.
+        let apart = [raw(1, 24, 26), raw(2, 22, 30), raw(3, 31, 40)];
+        assert_eq!(choose(&apart, &at(60)), Some(vec![1, 3]));
+        let of_another_kind = BlockInfo {
+            resolution_ms: 300_000,
+            ..raw(2, 24, 48)
+        };
+        let two = [raw(1, 24, 26), of_another_kind, raw(3, 24, 40)];
+        assert_eq!(choose(&two, &at(60)), Some(vec![1, 3]));
     }
 
     #[test]

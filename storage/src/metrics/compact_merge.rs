@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use model::{FPoint, Labels, ReadError, SampleCursor, Samples};
 
-use super::block::{Block, BlockError, BlockSeries, GroupFrames};
+use super::block::{Block, BlockError, BlockSeries, GroupFrames, number_of};
 use super::block_frame::Kind;
 use super::block_writer::{BlockOptions, BlockWriter, SLICE_MS};
 use super::cursor::{Cursor, Feed, Source};
@@ -86,7 +86,7 @@ pub(crate) enum Step {
 }
 
 impl Merge {
-    /// Starts a merge of `blocks`, which count in this order, to what will be `path`.
+    /// Starts a merge of `blocks`, which are in the order of their age, to what will be `path`.
     pub(crate) fn begin(
         disk: &dyn Disk,
         watch: &Arc<Watch>,
@@ -102,6 +102,8 @@ impl Merge {
                 resolution_ms
             }
         };
+        let replaced = || blocks.iter().filter(|b| output.replaces(b));
+        let oldest = replaced().map(|b| b.age().0).min();
         let options = BlockOptions {
             slice_ms: match resolution_ms {
                 0 => SLICE_MS,
@@ -109,10 +111,8 @@ impl Merge {
             },
             resolution_ms,
             level: LEVEL,
-            replaces: {
-                let replaced = blocks.iter().filter(|b| output.replaces(b));
-                replaced.map(|b| b.identity()).collect()
-            },
+            replaces: replaced().map(|b| b.identity()).collect(),
+            older: oldest.map_or(0, |oldest| number_of(&path).saturating_sub(oldest)),
         };
         let end_t = match output {
             Output::Merged => blocks.iter().map(|b| b.end_t).max().unwrap_or(0),

@@ -122,7 +122,9 @@ pub struct Deleted {
 fn info(b: &Arc<Block>) -> BlockInfo {
     BlockInfo {
         number: b.number,
+        age: b.age(),
         start_t: b.start_t,
+        last_t: b.last_t(),
         end_t: b.end_t,
         resolution_ms: b.resolution_ms,
         is_fresh: b.is_fresh(),
@@ -447,8 +449,7 @@ impl MetricStore {
             state
                 .blocks
                 .retain(|b| !(output.replaces(b) && is_source(b)));
-            state.blocks.extend(block);
-            state.blocks.sort_by_key(|b| (b.start_t, b.number));
+            state.add_blocks(block);
         }
         for (source, damaged) in sources.iter().filter(|(s, _)| output.replaces(s)) {
             if *damaged {

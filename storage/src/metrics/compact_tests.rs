@@ -175,7 +175,7 @@ fn a_damaged_source_is_set_aside_and_the_rest_merged() {
     drop(store);
     let path = blocks(&disk)[3].clone();
     let mut bytes = disk.content(&path);
-    bytes[20] ^= 1;
+    bytes[40] ^= 1;
     disk.set_content(&path, &bytes);
     let store = open(&disk);
     settle(&store, 26 * HOUR, &policy());

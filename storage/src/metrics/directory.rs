@@ -16,7 +16,7 @@ use crate::telemetry::FileKind;
 /// block: of each number between them a deletion, or a merge that came to nothing, took one.
 const UNREAD_BOUNDS_MAX: u64 = 1 << 20;
 
-/// Opens all blocks in `dir`, oldest first, and gives the number of the next one.
+/// Opens all blocks in `dir`, in the order of their age, and gives the number of the next one.
 pub(super) fn open_blocks(
     disk: &dyn Disk,
     watch: &Watch,
@@ -60,7 +60,7 @@ pub(super) fn open_blocks(
         }
         !left_over
     });
-    blocks.sort_by_key(|b| (b.start_t, b.number));
+    blocks.sort_by_key(|b| b.age());
     Ok((blocks, next_number))
 }
 

@@ -117,7 +117,7 @@ pub(super) fn flush_in_place(
     });
     match written {
         Ok(block) => {
-            state.blocks.extend(block.map(Arc::new));
+            state.add_blocks(block.map(Arc::new));
             state.head.drop_before(to);
         }
         Err(e) => {

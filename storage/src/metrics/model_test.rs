@@ -147,7 +147,8 @@ impl Run {
             92..94 => self.fill_up(),
             94..95 => self.retain(),
             95..96 => self.delete(),
-            96..98 => self.read_a_part(),
+            96..97 => self.read_a_part(),
+            97..98 => self.import(),
             98 if self.rng.chance(200) => self.set_clock_back(),
             _ => self.pass_hours(),
         }
@@ -333,6 +334,31 @@ impl Run {
         let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
         let found = content_of(self.store(), &matchers, range);
         assert_eq!(found, self.model.part(&matchers, range), "a part");
+    }
+
+    /// Somebody's samples, some of them at instants that have others.
+    fn import(&mut self) {
+        if self.stormy || self.doubtful || self.store().is_trusted().is_err() {
+            return;
+        }
+        let series = self.workload.import(&mut self.rng);
+        if series.is_empty() {
+            return;
+        }
+        self.note(format!("import of {} series", series.len()));
+        let store = self.store.as_ref().unwrap();
+        let (path, mut writer) = store.begin_block().unwrap();
+        let mut end = i64::MIN;
+        for (labels, samples) in &series {
+            writer.add(labels, samples).unwrap();
+            let last = samples.floats.last().map(|p| p.t);
+            let last = last.max(samples.histograms.last().map(|p| p.t));
+            end = end.max(last.unwrap_or(i64::MIN) + 1);
+        }
+        writer.finish(end).unwrap();
+        store.adopt(&[path]).unwrap();
+        self.model.imported(&series);
+        self.compare("after an import");
     }
 
     fn pass_hours(&mut self) {

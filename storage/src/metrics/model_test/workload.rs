@@ -1,11 +1,12 @@
 //! What scrapes and remote writers send: series that come and go, late, repeated and
 //! contradicting samples, and every kind of float.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use model::{
-    Histogram, HistogramSample, Labels, MatchOp, Matcher, STALE_NAN, Sample, SampleBatch, Span,
-    Timestamp,
+    FPoint, HPoint, Histogram, HistogramSample, Labels, MatchOp, Matcher, STALE_NAN, Sample,
+    SampleBatch, Samples, Span, Timestamp,
 };
 
 use crate::disk::faulty::Rng;
@@ -15,12 +16,17 @@ const ALIVE: u64 = 24;
 /// Series with histograms are those whose number leaves this rest by 8.
 const HISTOGRAM_REST: u64 = 5;
 
+/// Instants remembered, of which some are sent again with another value.
+const SENT_MAX: usize = 2_000;
+
 /// State of the generator.
 #[derive(Default)]
 pub(super) struct Workload {
     /// Numbers below are of series that ended.
     oldest: u64,
     counter: u64,
+    /// Numbers of series and instants that they got something at.
+    sent: VecDeque<(u64, i64)>,
 }
 
 fn labels(i: u64) -> Labels {
@@ -56,6 +62,9 @@ impl Workload {
                 self.one(rng, &mut batch, i, at);
             }
         }
+        if rng.chance(150) {
+            self.contradict(rng, &mut batch);
+        }
         if rng.chance(100) {
             // Somebody else's clock.
             let skew = rng.below(40 * 60_000) as i64 - 20 * 60_000;
@@ -64,7 +73,54 @@ impl Workload {
         batch
     }
 
+    /// Other values at instants that have one, and something earlier with them.
+    fn contradict(&mut self, rng: &mut Rng, batch: &mut SampleBatch) {
+        if self.sent.is_empty() {
+            return;
+        }
+        for _ in 0..1 + rng.below(4) {
+            let from = rng.below(self.sent.len() as u64) as usize;
+            let earlier = rng.below(2 * 3_600_000) as i64;
+            let run: Vec<(u64, i64)> = self.sent.range(from..).take(40).copied().collect();
+            let (first, first_at) = run[0];
+            self.one(rng, batch, first, first_at - earlier);
+            for (i, at) in run {
+                if i == first || rng.chance(100) {
+                    self.one(rng, batch, i, at);
+                }
+            }
+        }
+    }
+
+    /// What an import might bring, as blocks have it.
+    pub(super) fn import(&mut self, rng: &mut Rng) -> BTreeMap<Labels, Samples> {
+        let mut batch = SampleBatch::default();
+        self.contradict(rng, &mut batch);
+        let mut series: BTreeMap<Labels, Samples> = BTreeMap::new();
+        for s in batch.samples {
+            let (t, v) = (s.at.millis(), s.value);
+            let of = series.entry(s.labels).or_default();
+            of.floats.push(FPoint { t, v });
+        }
+        for s in batch.histograms {
+            let (t, h) = (s.at.millis(), s.histogram);
+            let of = series.entry(s.labels).or_default();
+            of.histograms.push(HPoint { t, h });
+        }
+        for samples in series.values_mut() {
+            samples.floats.sort_by_key(|p| p.t);
+            samples.floats.dedup_by_key(|p| p.t);
+            samples.histograms.sort_by_key(|p| p.t);
+            samples.histograms.dedup_by_key(|p| p.t);
+        }
+        series
+    }
+
     fn one(&mut self, rng: &mut Rng, batch: &mut SampleBatch, i: u64, at: i64) {
+        if self.sent.len() == SENT_MAX {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((i, at));
         let at = Timestamp::from_millis(at);
         if i % 8 == HISTOGRAM_REST && super::HISTOGRAMS {
             let histogram = Arc::new(self.histogram(rng));
