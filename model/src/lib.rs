@@ -33,5 +33,7 @@ pub use sample::{
     FPoint, HPoint, HistogramSample, STALE_NAN, Sample, SampleBatch, Samples, is_stale,
 };
 pub use selected::{LabelsRef, Selected, SelectedSeries, SelectedSource};
-pub use series::{Hints, ReadBounds, ReadError, SampleCursor, Selection, SeriesReader};
+pub use series::{
+    Gap, Hints, Missing, ReadBounds, ReadError, SampleCursor, Selection, SeriesReader,
+};
 pub use time::{TimeRange, Timestamp};

@@ -1,7 +1,7 @@
 //! How anyone reads series, whoever stores them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{FPoint, Labels, Matcher, Samples, Selected, TimeRange};
 
@@ -39,6 +39,44 @@ pub struct ReadBounds {
     pub setting: &'static str,
     /// Set from outside when nobody waits for the answer any more.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// Where to say what the answer lacks.
+    pub missing: Option<Arc<Missing>>,
+}
+
+/// Stored samples that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// What is the matter with which file.
+    pub what: String,
+    /// The time of the samples, if it is known.
+    pub range: Option<TimeRange>,
+}
+
+/// What an answer lacks, noted while it is made.
+#[derive(Debug, Default)]
+pub struct Missing(Mutex<Vec<Gap>>);
+
+/// So many gaps are told with an answer, further ones are not.
+const GAPS_MAX: usize = 20;
+
+impl Missing {
+    /// Notes a gap, unless it is known or there are 20 already.
+    pub fn note(&self, gap: Gap) {
+        let mut gaps = self.lock();
+        if gaps.len() < GAPS_MAX && !gaps.contains(&gap) {
+            gaps.push(gap);
+        }
+    }
+
+    /// Those noted by now.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Gap>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ReadBounds {
@@ -70,6 +108,7 @@ impl Default for ReadBounds {
             bytes_max: usize::MAX,
             setting: "",
             cancel: None,
+            missing: None,
         }
     }
 }

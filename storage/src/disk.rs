@@ -198,13 +198,18 @@ pub(crate) fn number_in(name: &str) -> Option<u64> {
 /// Renames a bad file to `<name>.corrupt` so that nobody reads it again but a person.
 /// Gives the new name.
 pub(crate) fn quarantine(disk: &dyn Disk, path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".corrupt");
-    let to = PathBuf::from(name);
+    let to = quarantined(path);
     if let Err(error) = disk.rename(path, &to) {
         tracing::warn!(path = %path.display(), %error, "cannot set a damaged file aside");
     }
     to
+}
+
+/// The name of a file that was set aside.
+pub(crate) fn quarantined(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".corrupt");
+    PathBuf::from(name)
 }
 
 /// All bytes of the files under `dir`, any depth. Unreadable parts count as empty.

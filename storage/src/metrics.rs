@@ -26,6 +26,7 @@ mod flush;
 mod freeze;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod gaps;
 mod head;
 mod head_late;
 mod head_list;
@@ -82,6 +83,7 @@ use self::block::Block;
 use self::block_cache::BlockCache;
 use self::directory::{block_path, open_blocks, open_tombstones, remove_file};
 use self::flush::{early_flush_end, flush_in_place};
+use self::gaps::Gaps;
 use self::head::Head;
 use self::ingest::{Bounds, Plan, RefusedTargets, SeriesLimits, Writer};
 use self::recent::Recent;
@@ -104,6 +106,7 @@ pub(crate) struct MetricStore {
     watch: Arc<Watch>,
     blocks_dir: PathBuf,
     cache: Arc<BlockCache>,
+    gaps: Gaps,
     head_bytes_max: usize,
     limits: SeriesLimits,
     /// How late a sample may be.
@@ -170,7 +173,9 @@ impl MetricStore {
         let (blocks_dir, wal_dir) = (dir.join("blocks"), dir.join("wal"));
         disk.create_dir(&blocks_dir)?;
         let cache = Arc::new(BlockCache::default());
-        let (blocks, mut next_number) = open_blocks(disk.as_ref(), &watch, &blocks_dir, &cache)?;
+        let gaps = Gaps::default();
+        let (blocks, mut next_number) =
+            open_blocks(disk.as_ref(), &watch, &blocks_dir, &cache, &gaps)?;
         let tombstones = open_tombstones(disk.as_ref(), &watch, &blocks_dir, &mut next_number);
         let are_deletions_known = tombstones.is_some();
         let mut state = State {
@@ -255,6 +260,7 @@ impl MetricStore {
             watch,
             blocks_dir,
             cache,
+            gaps,
             head_bytes_max,
             limits: SeriesLimits {
                 series_max,
@@ -466,6 +472,7 @@ impl MetricStore {
             let name = path.file_name().and_then(|name| name.to_str());
             name.is_some_and(|name| there.contains(name))
         };
+        self.gaps.retain(is_there);
         for block in known.iter().filter(|b| !is_there(&b.path)) {
             let mut state = self.write();
             let before = state.blocks.len();

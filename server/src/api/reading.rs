@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use model::{ReadBounds, SeriesReader};
+use model::{Gap, Missing, ReadBounds, SeriesReader};
 use tokio::time::Instant;
 
 use super::pieces::Room;
 use super::prometheus::envelope::{ErrorType, Failure};
 use super::workshop::{Client, Share};
 use super::{Api, Parts};
+use crate::clock::rfc3339;
 
 /// An answer that is not part of a share has at most one of so many parts of what its worker
 /// may use: it stays until its client has read it.
@@ -26,6 +27,8 @@ pub(crate) struct Reading {
     pub(crate) answer_max: usize,
     /// Set when nobody waits any more.
     pub(crate) cancel: Arc<AtomicBool>,
+    /// What its answer lacks.
+    missing: Arc<Missing>,
     bounded: Option<Box<dyn SeriesReader>>,
 }
 
@@ -41,6 +44,7 @@ impl Reading {
             bytes_max,
             answer_max,
             cancel,
+            missing: Arc::default(),
             bounded: None,
         };
         reading.bounded = reading.parts.series.within(reading.bounds());
@@ -53,6 +57,7 @@ impl Reading {
             bytes_max: self.bytes_max,
             setting: "query.bytes_max",
             cancel: Some(Arc::clone(&self.cancel)),
+            missing: Some(Arc::clone(&self.missing)),
         }
     }
 
@@ -65,9 +70,24 @@ impl Reading {
         }
     }
 
+    /// Warnings for its answer: what is damaged of the time it is about.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.missing.gaps().iter().map(warning).collect()
+    }
+
     /// The store, with the bounds of this read.
     pub(crate) fn series(&self) -> &dyn SeriesReader {
         self.bounded.as_deref().unwrap_or(&*self.parts.series)
+    }
+}
+
+fn warning(Gap { what, range }: &Gap) -> String {
+    match range {
+        Some(range) => {
+            let (start, end) = (rfc3339(range.start), rfc3339(range.end));
+            format!("{what}: samples from {start} to {end} are missing")
+        }
+        None => format!("{what}: samples are missing, of what time is not known"),
     }
 }
 

@@ -83,6 +83,60 @@ fn samples_of_the_past_come_beside_what_is_in_the_head() {
 }
 
 #[test]
+fn the_first_value_of_an_instant_stays_whatever_is_imported_or_merged_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    let at = |t| Timestamp::from_millis(t);
+    let import = |points: &[(i64, f64)]| {
+        let floats = points.iter().map(|(t, v)| FPoint { t: *t, v: *v });
+        let samples = Samples {
+            floats: floats.collect(),
+            histograms: Vec::new(),
+        };
+        let mut import = storage.import(at(NOW)).unwrap();
+        import.add(&labels("a"), &samples).unwrap();
+        import.finish().unwrap();
+    };
+    import(&[(NOW - 60_000, 1.0)]);
+    let sample = Sample {
+        labels: labels("a"),
+        at: at(NOW - 30_000),
+        value: 2.0,
+    };
+    storage
+        .append_samples(&vec![sample].into(), at(NOW))
+        .unwrap();
+    // Each begins earlier than what is there.
+    import(&[
+        (NOW - 90_000, 3.0),
+        (NOW - 60_000, 30.0),
+        (NOW - 30_000, 30.0),
+    ]);
+    import(&[
+        (NOW - 120_000, 4.0),
+        (NOW - 90_000, 40.0),
+        (NOW - 60_000, 40.0),
+    ]);
+    let expect = [
+        (NOW - 120_000, 4.0),
+        (NOW - 90_000, 3.0),
+        (NOW - 60_000, 1.0),
+        (NOW - 30_000, 2.0),
+    ];
+    assert_eq!(testing::read(&storage)["a"], expect);
+    storage.close().unwrap();
+    let storage = open(dir.path());
+    assert_eq!(testing::read(&storage)["a"], expect);
+    for _ in 0..5 {
+        storage.maintain(at(NOW + 2 * DAY_MS));
+    }
+    assert_eq!(storage.blocks().len(), 1);
+    assert_eq!(testing::read(&storage)["a"], expect);
+    drop(storage);
+    assert_eq!(testing::read(&open(dir.path()))["a"], expect);
+}
+
+#[test]
 fn any_order_of_series_and_time_comes_out_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Flusher, MetricStore};
 use super::block::{Block, BlockError};
 use super::block_writer::BlockWriter;
 use super::directory::{block_path, remove_file};
+use super::{Flusher, MetricStore};
 use crate::error::WriteError;
 
 impl MetricStore {

@@ -91,6 +91,9 @@ pub(crate) struct GroupFrames {
     pub(crate) frames: Vec<FrameRef>,
 }
 
+/// Is told what is damaged, and between which two instants, both inclusive, samples are lost by it.
+pub(crate) type Damaged<'a> = dyn FnMut(&'static str, Option<(i64, i64)>) + 'a;
+
 /// Why a block could not be read.
 pub(crate) enum BlockError {
     Io(io::Error),
@@ -247,7 +250,7 @@ impl Block {
         matchers: &[Matcher],
         range: TimeRange,
         found: &mut dyn FnMut(Labels, BlockSeries),
-        damaged: &mut dyn FnMut(&'static str),
+        damaged: &mut Damaged<'_>,
     ) -> io::Result<()> {
         let mut every = |labels, series| {
             found(labels, series);
@@ -258,13 +261,13 @@ impl Block {
 
     /// Hands each series for which all matchers hold, and which may have samples in `range`,
     /// to `found`, in label order, until it has
-    /// enough. A damaged group is reported to `damaged` and passed over.
+    /// enough. What is damaged is reported to `damaged`, and a group passed over.
     pub(crate) fn select_while(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
         found: &mut dyn FnMut(Labels, BlockSeries) -> ControlFlow<()>,
-        damaged: &mut dyn FnMut(&'static str),
+        damaged: &mut Damaged<'_>,
     ) -> io::Result<()> {
         let (start, end) = (range.start.millis(), range.end.millis());
         if self.start_t > end || self.end_t <= start {
@@ -275,7 +278,7 @@ impl Block {
             Err(BlockError::Io(e)) => return Err(e),
             Err(BlockError::Corrupt(what)) => {
                 // Slower, but nothing is lost.
-                damaged(what);
+                damaged(what, None);
                 None
             }
         };
@@ -311,7 +314,7 @@ impl Block {
                     }
                 }
                 Err(BlockError::Io(e)) => return Err(e),
-                Err(BlockError::Corrupt(what)) => damaged(what),
+                Err(BlockError::Corrupt(what)) => damaged(what, Some((meta.first_t, meta.last_t))),
             }
         }
         Ok(())
@@ -382,6 +385,13 @@ impl Block {
             }
         }
         Ok(())
+    }
+
+    /// Whether the pieces are whole that have the samples of a series over one slice.
+    pub(crate) fn check(&self, frame: &FrameRef, series: u16) -> Result<(), BlockError> {
+        let frame = self.frame(frame)?;
+        let mut entries = frame.of_series(series).iter();
+        entries.try_for_each(|entry| self.times_of(entry).map(|_| ()))
     }
 
     /// Appends what an entry holds; `times` are [`Block::times_of`] it.

@@ -56,7 +56,7 @@ fn read(block: &Block, matchers: &[Matcher], range: TimeRange) -> BTreeMap<Label
         }
         found.insert(labels, samples);
     };
-    let mut damaged = |what| panic!("{what}");
+    let mut damaged = |what: &str, _: Option<(i64, i64)>| panic!("{what}");
     block
         .select(matchers, range, &mut read_one, &mut damaged)
         .unwrap();
@@ -188,7 +188,7 @@ fn what_replaces_others_says_so() {
                 .is_ok()
         );
     };
-    let mut damaged = |what| panic!("{what}");
+    let mut damaged = |what: &str, _: Option<(i64, i64)>| panic!("{what}");
     block
         .select(&[], TimeRange::ALL, &mut visit, &mut damaged)
         .unwrap();
@@ -226,7 +226,7 @@ fn every_flipped_byte_is_found_before_it_does_harm() {
         let mut visit = |labels, series| seen.push((labels, series));
         let matchers = [Matcher::new("i", MatchOp::Regex, "0.*").unwrap()];
         block
-            .select(&matchers, TimeRange::ALL, &mut visit, &mut |_| {
+            .select(&matchers, TimeRange::ALL, &mut visit, &mut |_, _| {
                 reported += 1;
             })
             .unwrap();

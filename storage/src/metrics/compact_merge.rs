@@ -14,11 +14,11 @@ use super::block::{Block, BlockError, BlockSeries, GroupFrames, number_of};
 use super::block_frame::Kind;
 use super::block_writer::{BlockOptions, BlockWriter, SLICE_MS};
 use super::cursor::{Cursor, Feed, Source};
+use super::gaps::Damage;
 use super::rollup::{Rolled, combine, is_counter, roll_up};
 use super::tombstone::Cuts;
 use crate::disk::Disk;
 use crate::health::Watch;
-use crate::telemetry::FileKind;
 
 /// Of zstd, for what is written once and kept.
 const LEVEL: i32 = 6;
@@ -63,7 +63,7 @@ pub(crate) struct Merge {
     pub(crate) cuts: Cuts,
     scans: Vec<Scan>,
     writer: BlockWriter,
-    watch: Arc<Watch>,
+    damage: Arc<Damage>,
     end_t: i64,
     samples: Samples,
 }
@@ -131,7 +131,10 @@ impl Merge {
             cuts,
             scans: blocks.into_iter().map(scan).collect(),
             writer,
-            watch: Arc::clone(watch),
+            damage: Arc::new(Damage {
+                watch: Arc::clone(watch),
+                missing: None,
+            }),
             end_t,
             samples: Samples::default(),
         })
@@ -178,7 +181,7 @@ impl Merge {
     /// The next series in label order, with its places in the sources.
     fn next_series(&mut self) -> io::Result<Option<(Labels, Vec<(usize, BlockSeries)>)>> {
         for scan in &mut self.scans {
-            scan.fill(&self.watch)?;
+            scan.fill(&self.damage)?;
         }
         let heads = self.scans.iter().filter_map(|s| s.queue.front());
         let Some(labels) = heads.map(|(labels, _)| labels).min().cloned() else {
@@ -228,7 +231,7 @@ impl Merge {
                     let (scan, series) = &sources[*source];
                     let block = Arc::clone(&self.scans[*scan].block);
                     let frame = series.group.frames[*frame];
-                    let readable = block.frame(&frame).map(|_| ());
+                    let readable = block.check(&frame, series.at);
                     self.tolerate(*scan, readable)?;
                     let group = Arc::new(GroupFrames {
                         frames: vec![frame],
@@ -287,7 +290,7 @@ impl Merge {
     fn read(&mut self, sources: Vec<Source>, bounds: (i64, i64)) -> io::Result<()> {
         self.samples.clear();
         let feeds = sources.into_iter().map(Feed::new).collect();
-        let mut cursor = Cursor::new(feeds, bounds, Arc::clone(&self.watch));
+        let mut cursor = Cursor::new(feeds, bounds, Arc::clone(&self.damage));
         loop {
             match cursor.next_run(&mut self.samples) {
                 Ok(true) => {}
@@ -374,7 +377,7 @@ impl Merge {
             Err(BlockError::Corrupt(what)) => {
                 let scan = &mut self.scans[scan];
                 scan.damaged = true;
-                self.watch.corrupt(FileKind::Block, &scan.block.path, what);
+                self.damage.found(&scan.block, what, None);
                 Ok(())
             }
         }
@@ -383,7 +386,7 @@ impl Merge {
 
 impl Scan {
     /// Makes sure that the next series is known, if there is one.
-    fn fill(&mut self, watch: &Watch) -> io::Result<()> {
+    fn fill(&mut self, damage: &Damage) -> io::Result<()> {
         while self.queue.is_empty() && self.group < self.block.group_count() {
             let mut series: Vec<(Labels, u16, (i64, i64))> = Vec::new();
             let group = self.group;
@@ -409,7 +412,7 @@ impl Scan {
                 Err(BlockError::Io(e)) => return Err(e),
                 Err(BlockError::Corrupt(what)) => {
                     self.damaged = true;
-                    watch.corrupt(FileKind::Block, &self.block.path, what);
+                    damage.found(&self.block, what, None);
                 }
             }
         }

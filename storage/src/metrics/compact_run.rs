@@ -17,7 +17,7 @@ use super::MetricStore;
 use super::block::{Block, BlockError};
 use super::compact::{BlockInfo, Schedule, choose, choose_refresh, choose_rollup, lacks, span_ms};
 use super::compact_merge::{Merge, Output, Step};
-use super::directory::{block_path, remove_file};
+use super::directory::{SET_ASIDE, block_path, remove_file};
 use super::tombstone::{Cuts, KeepRules, TOMBSTONES_MAX, Tombstone, tombstones_path, write};
 use crate::config::Rollup;
 use crate::disk::{number_in, quarantine};
@@ -398,7 +398,7 @@ impl MetricStore {
         filter: &dyn Fn(&Labels) -> bool,
     ) -> io::Result<bool> {
         let mut found = false;
-        let mut damaged = |what| self.watch.corrupt(FileKind::Block, &block.path, what);
+        let mut damaged = |what, _| self.watch.corrupt(FileKind::Block, &block.path, what);
         let mut visit = |labels: Labels, _| {
             found |= filter(&labels);
             match found {
@@ -454,6 +454,8 @@ impl MetricStore {
         for (source, damaged) in sources.iter().filter(|(s, _)| output.replaces(s)) {
             if *damaged {
                 quarantine(self.disk.as_ref(), &source.path);
+                let bounds = Some((source.start_t, source.end_t));
+                self.gaps.add(&source.path, SET_ASIDE, bounds);
             } else {
                 remove_file(self.disk.as_ref(), &source.path);
             }

@@ -8,8 +8,7 @@ use super::block::{Block, BlockError, BlockSeries};
 use super::block_frame::Kind;
 use super::block_group::FrameRef;
 use super::chunk::Chunk;
-use crate::health::Watch;
-use crate::telemetry::FileKind;
+use super::gaps::Damage;
 
 /// While sources interleave, a run has at least this many points before it is handed out.
 const RUN_POINTS: usize = 256;
@@ -34,7 +33,7 @@ pub(crate) enum Source {
 /// head, both have the same samples. Holds one decoded chunk of each source that overlaps.
 pub(crate) struct Cursor {
     feeds: Vec<Feed>,
-    watch: Arc<Watch>,
+    damage: Arc<Damage>,
     /// First and last instant asked for; pieces outside are not read.
     bounds: (i64, i64),
     /// Instant of the last sample given out.
@@ -62,10 +61,10 @@ struct Buffer {
 
 impl Cursor {
     /// `bounds` are the first and last instant of interest.
-    pub(crate) fn new(feeds: Vec<Feed>, bounds: (i64, i64), watch: Arc<Watch>) -> Cursor {
+    pub(crate) fn new(feeds: Vec<Feed>, bounds: (i64, i64), damage: Arc<Damage>) -> Cursor {
         Cursor {
             feeds,
-            watch,
+            damage,
             bounds,
             last_t: None,
         }
@@ -110,7 +109,10 @@ impl Cursor {
                     Err(BlockError::Corrupt(what)) => {
                         into.floats.truncate(before.0);
                         into.histograms.truncate(before.1);
-                        self.watch.corrupt(FileKind::Block, &block.path, what);
+                        let start = frame.slice.saturating_mul(block.slice_ms);
+                        let end = start.saturating_add(block.slice_ms - 1);
+                        let lost = (start.max(series.first_t), end.min(series.last_t));
+                        self.damage.found(block, what, Some(lost));
                         return Ok(());
                     }
                 }
@@ -347,6 +349,7 @@ impl SampleCursor for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Watch;
     use crate::metrics::chunk::Chunk;
     use proptest::prelude::*;
 
@@ -367,7 +370,11 @@ mod tests {
                 let chunk = Chunk::of(Samples { floats, histograms });
                 sources.push(Feed::new(Source::Head(vec![chunk])));
             }
-            let mut cursor = Cursor::new(sources, (0, 60), Watch::for_test());
+            let damage = Arc::new(Damage {
+                watch: Watch::for_test(),
+                missing: None,
+            });
+            let mut cursor = Cursor::new(sources, (0, 60), damage);
             let mut samples = Samples::default();
             while cursor.next_run(&mut samples).unwrap() {}
             let found: Vec<(i64, f64)> = samples.floats.iter().map(|p| (p.t, p.v)).collect();

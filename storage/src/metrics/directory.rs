@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::block::{Block, BlockError, Identity};
 use super::block_cache::BlockCache;
+use super::gaps::{Gaps, bounds_of};
 use super::tombstone::{self, Tombstone, tombstones_path};
 use crate::disk::{Disk, number_in, quarantine};
 use crate::health::Watch;
@@ -16,12 +17,16 @@ use crate::telemetry::FileKind;
 /// block: of each number between them a deletion, or a merge that came to nothing, took one.
 const UNREAD_BOUNDS_MAX: u64 = 1 << 20;
 
+/// Why a block is not read.
+pub(super) const SET_ASIDE: &str = "is set aside as damaged";
+
 /// Opens all blocks in `dir`, in the order of their age, and gives the number of the next one.
 pub(super) fn open_blocks(
     disk: &dyn Disk,
     watch: &Watch,
     dir: &Path,
     cache: &Arc<BlockCache>,
+    gaps: &Gaps,
 ) -> io::Result<(Vec<Arc<Block>>, u64)> {
     let mut blocks: Vec<Arc<Block>> = Vec::new();
     let mut next_number = 1;
@@ -34,6 +39,12 @@ pub(super) fn open_blocks(
             continue;
         }
         next_number = next_number.max(number.map_or(0, |n| n + 1));
+        if number.is_some()
+            && let Some(name) = entry.name.strip_suffix(".corrupt")
+            && name.ends_with(".blk")
+        {
+            gaps.add(&dir.join(name), SET_ASIDE, bounds_of(disk, &path));
+        }
         if number.is_none() || !entry.name.ends_with(".blk") {
             continue;
         }
@@ -45,9 +56,13 @@ pub(super) fn open_blocks(
             Ok(block) => blocks.push(Arc::new(block)),
             Err(BlockError::Corrupt(what)) => {
                 watch.corrupt(FileKind::Block, &path, what);
+                gaps.add(&path, SET_ASIDE, bounds_of(disk, &path));
                 quarantine(disk, &path);
             }
-            Err(BlockError::Io(e)) => watch.unreadable(FileKind::Block, &path, &e),
+            Err(BlockError::Io(e)) => {
+                watch.unreadable(FileKind::Block, &path, &e);
+                gaps.add(&path, "cannot be read", bounds_of(disk, &path));
+            }
         }
     }
     // A crash between a block and the removal of those it replaces leaves these behind. Others may

@@ -13,12 +13,12 @@ use super::block_frame::Kind;
 use super::block_group::FrameRef;
 use super::chunk::Chunk;
 use super::cursor::{Cursor, Feed, Source};
+use super::gaps::Damage;
 use super::head_list::{HeadList, HeadPart};
 use super::pages::Pages;
 use super::rollup::is_counter;
 use super::tombstone::join;
 use super::window_edges::{WindowEdges, Windows};
-use crate::health::Watch;
 
 /// Ranges of instants that are deleted, both ends inclusive.
 pub(super) type Deleted = Arc<[(i64, i64)]>;
@@ -177,7 +177,7 @@ pub(super) struct Rules {
     pub(super) preferred: Option<usize>,
     /// Only of counters: of others the resets within a bucket are not kept.
     pub(super) preferred_counters_only: bool,
-    pub(super) watch: Arc<Watch>,
+    pub(super) damage: Arc<Damage>,
 }
 
 enum Place {
@@ -267,7 +267,7 @@ impl SelectedSource for Places {
             false => with_rollups(rules, &labels, raw, &rolled),
         };
         let windows = rules.windows.filter(|_| feeds.iter().any(Feed::is_rollup));
-        let cursor = Cursor::new(feeds, rules.bounds, Arc::clone(&rules.watch));
+        let cursor = Cursor::new(feeds, rules.bounds, Arc::clone(&rules.damage));
         let cursor: Box<dyn SampleCursor> = match windows {
             Some(windows) => Box::new(WindowEdges::new(cursor, windows)),
             None => Box::new(cursor),

@@ -12,11 +12,11 @@ use model::{
 use super::MetricStore;
 use super::block::{Block, BlockError, BlockSeries};
 use super::block_frame::Kind;
+use super::gaps::Damage;
 use super::head_list::HeadList;
 use super::places::{BlockList, Places, Rules, Together};
 use super::tombstone::{Tombstone, deleted};
 use super::window_edges::Windows;
-use crate::telemetry::FileKind;
 
 /// Buckets that a window has at least where a roll-up answers instead of samples: what it is
 /// off by at its ends is a part of one.
@@ -40,6 +40,7 @@ impl MetricStore {
         let newest_only = selection.hints.newest_only;
         let mut snapshot = self.snapshot(selection.matchers, range, bounds, newest_only);
         let mut tally = Tally::new(bounds);
+        self.tell_gaps(range, bounds);
         tally.add(snapshot.head.held_bytes())?;
         let mut raw = Vec::new();
         for block in snapshot.blocks.iter().filter(|b| b.resolution_ms == 0) {
@@ -57,12 +58,13 @@ impl MetricStore {
         for level in levels {
             rolled.push(self.find_rolled(level, &snapshot, selection, &mut tally)?);
         }
+        let damage = Arc::new(self.damage(bounds));
         let rules = Rules {
             bounds: (range.start.millis(), range.end.millis()),
             windows: Windows::of(selection),
             preferred,
             preferred_counters_only: matches!(selection.hints.function, "rate" | "increase"),
-            watch: Arc::clone(&self.watch),
+            damage,
         };
         let head = std::mem::take(&mut snapshot.head);
         Ok(Selected::new(Places::new(raw, head, rolled, rules)))
@@ -110,7 +112,7 @@ impl MetricStore {
     ) -> Result<BlockList, ReadError> {
         tally.check(0)?;
         let concerning = snapshot.concerning(block);
-        self.select_block(block, selection, &mut |labels, series| {
+        self.select_block(block, selection, tally.bounds, &mut |labels, series| {
             let deleted = match concerning.is_empty() {
                 true => Vec::new(),
                 false => deleted(&concerning, &labels, block.number),
@@ -153,6 +155,7 @@ impl MetricStore {
             };
             let snapshot = self.snapshot(matchers, range, bounds, true);
             tally.check(snapshot.head.held_bytes())?;
+            self.tell_gaps(range, bounds);
             let selection = plain(matchers, range);
             for block in &snapshot.blocks {
                 let list = BlockList::new(block, Kind::Floats, false);
@@ -251,6 +254,7 @@ impl MetricStore {
             let mut tally = Tally::new(bounds);
             tally.check(0)?;
             let snapshot = self.snapshot(matchers, range, bounds, true);
+            self.tell_gaps(range, bounds);
             tally.add(snapshot.head.held_bytes())?;
             let selection = plain(matchers, range);
             for block in &snapshot.blocks {
@@ -291,13 +295,29 @@ impl MetricStore {
         }
     }
 
+    /// Says which blocks of the range are there and not read.
+    fn tell_gaps(&self, range: TimeRange, bounds: &ReadBounds) {
+        if let Some(missing) = &bounds.missing {
+            self.gaps.tell(range, missing);
+        }
+    }
+
+    fn damage(&self, bounds: &ReadBounds) -> Damage {
+        Damage {
+            watch: Arc::clone(&self.watch),
+            missing: bounds.missing.clone(),
+        }
+    }
+
     fn select_block(
         &self,
         block: &Block,
         selection: &Selection<'_>,
+        bounds: &ReadBounds,
         found: &mut dyn FnMut(Labels, BlockSeries) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let mut damaged = |what| self.watch.corrupt(FileKind::Block, &block.path, what);
+        let damage = self.damage(bounds);
+        let mut damaged = |what, lost| damage.found(block, what, lost);
         block
             .select_while(selection.matchers, selection.range, found, &mut damaged)
             .map_err(|e| ReadError::Io {

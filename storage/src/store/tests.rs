@@ -79,6 +79,7 @@ fn a_look_up_ends_at_its_bounds() {
             bytes_max,
             setting: "query.bytes_max",
             cancel: Some(Arc::clone(&cancel)),
+            ..ReadBounds::default()
         };
         storage.within(bounds).unwrap()
     };

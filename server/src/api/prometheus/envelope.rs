@@ -36,6 +36,12 @@ impl Success {
         Success { share, ..success }
     }
 
+    /// With further warnings.
+    pub(crate) fn warning(mut self, warnings: Vec<String>) -> Self {
+        self.warnings.extend(warnings);
+        self
+    }
+
     /// Without a body: 204.
     pub(crate) fn nothing() -> Self {
         Success::default()

@@ -106,9 +106,10 @@ pub(super) async fn values(
 
 fn texts(items: Vec<String>, limit: Option<usize>, reading: &Reading) -> Answer {
     let bytes = |text: &String| size_of::<String>() + text.capacity();
-    Success::list(items, limit, reading.room(), bytes, |out, text| {
+    let list = Success::list(items, limit, reading.room(), bytes, |out, text| {
         json::html_safe(out, text);
-    })
+    })?;
+    Ok(list.warning(reading.warnings()))
 }
 
 pub(super) async fn series(State(api): State<Api>, client: Client, params: Params) -> Answer {
@@ -124,7 +125,8 @@ pub(super) async fn series(State(api): State<Api>, client: Client, params: Param
         .read(&client, timeout, move |reading| {
             let found = reading.series().series(&asked.sets, range)?;
             let bytes = |l: &Labels| size_of::<Labels>() + l.heap_bytes();
-            Success::list(found, asked.limit, reading.room(), bytes, json::labels)
+            let list = Success::list(found, asked.limit, reading.room(), bytes, json::labels)?;
+            Ok(list.warning(reading.warnings()))
         })
         .await?;
     Ok(Success::read(read))

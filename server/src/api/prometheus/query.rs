@@ -159,6 +159,7 @@ async fn evaluate(
                 data.last.push_str(&format!(",\"stats\":{told}}}"));
             }
             let mut warnings = done.warnings;
+            warnings.extend(reading.warnings());
             if cut {
                 warnings.push("results truncated due to limit".to_owned());
             }
