@@ -304,7 +304,9 @@ impl Starting {
             workers: cores.min(QUERY_WORKERS_MAX),
             ..query::EngineOptions::default()
         }));
+        let late = Arc::default();
         let environment: SharedEnvironment = Arc::new(Mutex::new(Arc::new(RuleEnvironment {
+            reader: rules_loop::bounded(&storage, config.query_bytes_max(), &late),
             storage: storage.clone(),
             alerting: handle.clone(),
             external_url: config.external_url.clone(),
@@ -312,9 +314,10 @@ impl Starting {
             clock,
             started: Instant::now(),
             samples_max: config.query.samples_max,
+            bytes_max: config.query_bytes_max(),
             status: status.clone(),
             collected: Arc::default(),
-            late: Arc::default(),
+            late,
         })));
         let (rules_commands, commands) = mpsc::sync_channel(1);
         let rules_thread = {

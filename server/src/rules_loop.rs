@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{Alert, Labels, SampleBatch, SeriesReader, Timestamp};
+use model::{Alert, Labels, ReadBounds, SampleBatch, SeriesReader, Timestamp};
 use rules::{Environment, Group, Groups};
 use storage::Storage;
 
@@ -44,6 +44,10 @@ pub(crate) struct RuleEnvironment {
     pub(crate) started: Instant,
     /// Samples one expression may hold in memory, as for queries.
     pub(crate) samples_max: usize,
+    /// Bytes one expression may hold in memory, as for queries.
+    pub(crate) bytes_max: usize,
+    /// The store, within these bytes; see [`bounded`].
+    pub(crate) reader: Box<dyn SeriesReader>,
     /// What has been collected so far.
     pub(crate) status: collector::Status,
     /// Since when that is everything; survives a reload.
@@ -54,7 +58,7 @@ pub(crate) struct RuleEnvironment {
 
 impl Environment for RuleEnvironment {
     fn reader(&self) -> &dyn SeriesReader {
-        &self.storage
+        &*self.reader
     }
 
     fn append(&self, batch: SampleBatch) -> Result<(), String> {
@@ -93,10 +97,25 @@ impl Environment for RuleEnvironment {
     fn limits(&self) -> query::Limits {
         query::Limits {
             samples_max: self.samples_max,
+            bytes_max: self.bytes_max,
             cancel: Some(Arc::clone(&self.late)),
-            ..query::Limits::default()
         }
     }
+}
+
+/// The store for expressions that may hold so many bytes, until they are late.
+pub(crate) fn bounded(
+    storage: &Storage,
+    bytes_max: usize,
+    late: &Arc<AtomicBool>,
+) -> Box<dyn SeriesReader> {
+    let bounds = ReadBounds {
+        bytes_max,
+        setting: "query.bytes_max",
+        cancel: Some(Arc::clone(late)),
+    };
+    let bounded = storage.within(bounds);
+    bounded.unwrap_or_else(|| Box::new(storage.clone()))
 }
 
 /// The environment in force; a reload puts another in its place.

@@ -15,6 +15,7 @@ mod check_metrics;
 mod containers;
 mod coverage;
 mod crash;
+mod crowd;
 mod discovery;
 mod disk_full;
 mod host;

@@ -130,6 +130,30 @@ impl Stackwatch {
         .code()
     }
 
+    /// A figure of `/proc/PID/status`, in KiB: `VmRSS`, `VmHWM`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn memory_kib(&self, what: &str) -> u64 {
+        let status = std::fs::read_to_string(self.proc().join("status")).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix(what));
+        let digits = line.unwrap().trim_matches(|c: char| !c.is_ascii_digit());
+        digits.parse().unwrap()
+    }
+
+    /// From here on `VmHWM` is the peak since.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn forget_peak(&self) {
+        std::fs::write(self.proc().join("clear_refs"), "5").unwrap();
+    }
+
+    fn proc(&self) -> PathBuf {
+        Path::new("/proc").join(self.child.id().to_string())
+    }
+
     /// `127.0.0.1:port`.
     #[must_use]
     pub fn listen(&self) -> &str {

@@ -79,8 +79,8 @@ pub enum EvalError {
     TooManySamples,
     /// More memory than [`Limits::bytes_max`].
     #[error(
-        "the query needs more than {} MiB of memory (query.bytes_max): select fewer series, a shorter time or a longer step",
-        .bytes_max >> 20
+        "the query needs more than {} KB of memory (query.bytes_max): select fewer series, a shorter time or a longer step",
+        .bytes_max >> 10
     )]
     TooManyBytes {
         /// The limit, in bytes.
@@ -91,7 +91,17 @@ pub enum EvalError {
     Canceled,
     /// The reader failed.
     #[error("expanding series: {0}")]
-    Read(#[from] ReadError),
+    Read(#[source] ReadError),
+}
+
+impl From<ReadError> for EvalError {
+    /// The reader looks at the same flag, and which of the two saw it first tells nobody anything.
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Canceled => EvalError::Canceled,
+            error => EvalError::Read(error),
+        }
+    }
 }
 
 /// A value and what was noticed on the way.

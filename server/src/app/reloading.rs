@@ -11,7 +11,7 @@ use crate::api::Api;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::reload::{ReloadRequest, Reloaded};
-use crate::rules_loop::{RuleEnvironment, SharedEnvironment};
+use crate::rules_loop::{self, RuleEnvironment, SharedEnvironment};
 use crate::telemetry::AppMetrics;
 
 /// What a reload touches.
@@ -110,7 +110,9 @@ impl Reloading {
             .environment
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let late = Arc::default();
         *environment = Arc::new(RuleEnvironment {
+            reader: rules_loop::bounded(&environment.storage, config.query_bytes_max(), &late),
             storage: environment.storage.clone(),
             alerting: environment.alerting.clone(),
             external_url: config.external_url.clone(),
@@ -118,9 +120,10 @@ impl Reloading {
             clock: environment.clock,
             started: environment.started,
             samples_max: config.query.samples_max,
+            bytes_max: config.query_bytes_max(),
             status: environment.status.clone(),
             collected: Arc::clone(&environment.collected),
-            late: Arc::default(),
+            late,
         });
         drop(environment);
         self.collector.send_if_modified(|current| {

@@ -100,7 +100,7 @@ fn an_aggregation_fits_where_its_series_do_not() {
     let all = range("rate(m_total[5m])", &reader, 1, &limits(1 << 20)).unwrap_err();
     assert_eq!(
         all.to_string(),
-        "the query needs more than 1 MiB of memory (query.bytes_max): select fewer series, a shorter time or a longer step"
+        "the query needs more than 1024 KB of memory (query.bytes_max): select fewer series, a shorter time or a longer step"
     );
     assert!(matches!(all, EvalError::TooManyBytes { .. }));
 }
