@@ -23,6 +23,7 @@ mod receive;
 mod reload;
 mod remote_read;
 mod remote_write;
+mod request_head;
 mod request_line;
 mod routing;
 mod serve;

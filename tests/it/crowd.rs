@@ -7,10 +7,12 @@ use stackwatch_tests::remote_write::{EncodedLabels, Sender, WriteRequest};
 use stackwatch_tests::stackwatch::Stackwatch;
 use stackwatch_tests::{eventually, http};
 
-/// Ten times what fits into [`CONFIG`]'s `query.bytes_max`; `STACKWATCH_CROWD` says otherwise, and
-/// `STACKWATCH_CROWD_BUDGET` the MB there are for them.
+/// `STACKWATCH_CROWD` says otherwise, and `STACKWATCH_CROWD_BUDGET` the MB there are for them:
+/// 1000000 and 1000 go together.
 const SERIES: usize = 20_000;
 const BUDGET_MB: u64 = 32;
+/// What a query may take for each series there is; counting takes some 80, any other more.
+const QUERY_BYTES_PER_SERIES: usize = 13;
 /// Series of one target.
 const TARGET_SERIES: usize = 5_000;
 const REQUEST_SERIES: usize = 1_000;
@@ -23,7 +25,6 @@ server: { remote_write_receiver: true }
 collect: { docker: false, host: false, interval: 1h }
 logs: { docker: false }
 rules: { packs: [], files: [crowd.yml] }
-query: { bytes_max: 256KB, concurrency: 4 }
 ";
 
 /// One that asks for everything, too, and one that must go on.
@@ -90,7 +91,10 @@ fn a_match_of_far_more_series_than_fit_is_refused_and_nothing_else_notices() {
     std::fs::write(dir.path().join("crowd.yml"), RULES).unwrap();
     let series = number("STACKWATCH_CROWD", SERIES as u64) as usize;
     let budget = number("STACKWATCH_CROWD_BUDGET", BUDGET_MB);
-    let config = format!("{CONFIG}memory: {{ budget: {budget}MB }}\n");
+    let bytes_max = series * QUERY_BYTES_PER_SERIES / 1000;
+    let config = format!(
+        "{CONFIG}memory: {{ budget: {budget}MB }}\nquery: {{ bytes_max: {bytes_max}KB, concurrency: 4 }}\n"
+    );
     let stackwatch = Stackwatch::start(dir.path(), &config);
     let began = Instant::now();
     feed(&stackwatch, series);

@@ -7,12 +7,16 @@ mod gather;
 mod quantile;
 mod reduce;
 
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use model::Labels;
 use model::labels::METRIC_NAME;
 
 use super::EvalError;
 use super::evaluator::Evaluator;
-use super::series::{FastMap, Series};
+use super::series::Series;
 use crate::promql::ast::{Aggregate, AggregateOp, Expr};
 
 impl Evaluator<'_> {
@@ -84,47 +88,63 @@ fn least_and_most(param: &[f64]) -> Option<(f64, f64)> {
 /// Numbers groups as they appear.
 struct Grouping<'a> {
     a: &'a Aggregate,
-    known: FastMap<Box<[u8]>, usize>,
-    /// The labels that tell groups apart, each text after its length.
-    key: Vec<u8>,
+    hasher: RandomState,
+    /// Numbers of groups, to be found by their labels.
+    places: HashTable<u32>,
+    /// What an aggregation leaves of a series' labels, group by group.
+    labels: Vec<Labels>,
 }
 
 impl<'a> Grouping<'a> {
     fn new(a: &'a Aggregate) -> Self {
         Grouping {
             a,
-            known: FastMap::default(),
-            key: Vec::new(),
+            hasher: RandomState::default(),
+            places: HashTable::new(),
+            labels: Vec::new(),
         }
     }
 
     /// The number of the group of a series; the count of groups before for a new one.
-    fn of(&mut self, labels: &Labels) -> usize {
-        self.key.clear();
-        for (name, value) in labels.iter().filter(|(n, _)| keeps(self.a, n)) {
-            for text in [name, value] {
-                self.key.extend((text.len() as u64).to_le_bytes());
-                self.key.extend(text.as_bytes());
-            }
+    fn of(&mut self, series: &Labels) -> usize {
+        let Grouping { a, hasher, .. } = self;
+        let kept = || series.iter().filter(|(n, _)| keeps(a, n));
+        let hash = hash_of(hasher, kept());
+        let is_it = |group: &u32| self.labels[*group as usize].iter().eq(kept());
+        if let Some(group) = self.places.find(hash, is_it) {
+            return *group as usize;
         }
-        if let Some(at) = self.known.get(self.key.as_slice()) {
-            return *at;
-        }
-        let next = self.known.len();
-        self.known.insert(Box::from(self.key.as_slice()), next);
+        let next = self.labels.len();
+        self.labels.push(Labels::from_sorted(kept()));
+        // A query has bytes for some ten million groups at most.
+        self.places.insert_unique(hash, next as u32, |group| {
+            hash_of(hasher, self.labels[*group as usize].iter())
+        });
         next
     }
 
-    /// Bytes that a group takes here, asked right after [`Grouping::of`].
+    /// Bytes that the newest group takes here.
     fn bytes(&self) -> usize {
-        // A part of the places of the map is free.
-        self.key.len() + 2 * size_of::<(Box<[u8]>, usize)>()
+        // Lists and tables are up to half empty, and a table has a byte more for each place.
+        let place = 2 * (size_of::<u32>() + 1) + 2 * size_of::<Labels>();
+        self.labels.last().map_or(0, |l| place + l.heap_bytes())
     }
 
-    /// The labels an aggregation leaves of a series.
-    fn labels(&self, labels: &Labels) -> Labels {
-        Labels::from_sorted(labels.iter().filter(|(n, _)| keeps(self.a, n)))
+    /// The labels of a group.
+    fn labels(&self, group: usize) -> Labels {
+        self.labels.get(group).cloned().unwrap_or_default()
     }
+
+    /// The labels of all groups, in order.
+    fn into_labels(self) -> Vec<Labels> {
+        self.labels
+    }
+}
+
+fn hash_of<'l>(hasher: &RandomState, labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
+    let mut state = hasher.build_hasher();
+    labels.for_each(|label| label.hash(&mut state));
+    state.finish()
 }
 
 fn keeps(a: &Aggregate, name: &str) -> bool {

@@ -4,6 +4,9 @@
 //! its time is over, and only while nobody else wants it: when all seats are taken, a newcomer
 //! gets the seat of the connection that has been idle longest.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -29,6 +32,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
+use super::request_head;
 use super::request_line::RequestLine;
 use super::workshop::Peer;
 
@@ -58,6 +62,12 @@ const BODIES_BEYOND: usize = 1;
 const _: () = assert!(BODY_BYTES_MAX <= PUSH_BYTES_MAX && BODIES_BEYOND > 0);
 /// How long a client may leave an answer unread.
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// Until work stops for a client that sends no more: it may have left, or have shut down only its
+/// own side and wait for the answer, which looks the same from here.
+const HALF_CLOSED_TIME_MAX: Duration = Duration::from_secs(1);
+/// Until such a connection ends when nothing has been written to it any more. Its answer may come in
+/// several pieces, each ready when the one before has left.
+const LAST_PIECE_TIME_MAX: Duration = Duration::from_millis(100);
 /// A connection keeps its seat at least this long, so that its request has time to arrive.
 const IDLE_MIN: Duration = Duration::from_millis(250);
 /// Pause after `accept` fails, which it does when file descriptors run out.
@@ -138,6 +148,8 @@ async fn converse(
         line: RequestLine::default(),
         visit: Arc::clone(&visit),
         stalled: None,
+        ended: None,
+        asked: false,
     };
     let service = {
         let (router, visit) = (TowerToHyperService::new(router), Arc::clone(&visit));
@@ -173,6 +185,9 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let (head, body) = request.into_parts();
+    if let Some(refusal) = request_head::refusal(&head) {
+        return Ok(refusal);
+    }
     let hall = &visit.hall;
     let is_push = PUSHES.contains(&head.uri.path());
     let bytes_max = if is_push {
@@ -335,6 +350,11 @@ impl Visit {
         }
     }
 
+    fn is_busy(&self) -> bool {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_none()
+    }
+
     fn busy(self: &Arc<Self>) -> Busy {
         self.waits(None);
         Busy(Arc::clone(self))
@@ -359,12 +379,17 @@ impl Drop for Busy {
     }
 }
 
-/// A stream that gives up a write nobody reads.
+/// A stream that gives up a write nobody reads, and that ends only when what was asked on it is
+/// answered or its time is over: hyper closes a connection where it reads the end.
 struct Patient {
     stream: TcpStream,
     line: RequestLine,
     visit: Arc<Visit>,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs since the client sent the last it will send.
+    ended: Option<Pin<Box<Sleep>>>,
+    /// Something came that may be a request not answered yet.
+    asked: bool,
 }
 
 impl Drop for Patient {
@@ -381,6 +406,9 @@ impl Patient {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
+            if let Some(ended) = &mut self.ended {
+                ended.as_mut().reset(Instant::now() + LAST_PIECE_TIME_MAX);
+            }
             self.visit.progressed();
             return written;
         }
@@ -398,8 +426,31 @@ impl AsyncRead for Patient {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Patient { stream, line, .. } = &mut *self;
-        line.poll_read(stream, cx, buf)
+        if self.ended.is_none() {
+            let Patient { stream, line, .. } = &mut *self;
+            let before = buf.filled().len();
+            let read = line.poll_read(stream, cx, buf);
+            let is_busy = self.visit.is_busy();
+            match &read {
+                Poll::Ready(Ok(())) if buf.filled().len() > before => self.asked = true,
+                Poll::Ready(Ok(())) if is_busy || self.asked => {
+                    let end = tokio::time::sleep(HALF_CLOSED_TIME_MAX);
+                    self.ended = Some(Box::pin(end));
+                }
+                // Idle, and hyper wants more: it has made requests of all there was.
+                Poll::Pending if !is_busy => self.asked = false,
+                _ => {}
+            }
+            if self.ended.is_none() {
+                return read;
+            }
+        }
+        let Patient { ended, stalled, .. } = &mut *self;
+        match ended {
+            Some(ended) if stalled.is_none() => ended.as_mut().poll(cx).map(Ok),
+            // The write that waits decides.
+            _ => Poll::Pending,
+        }
     }
 }
 
@@ -432,177 +483,5 @@ impl AsyncWrite for Patient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::routing::{get, post};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    async fn started() -> (std::net::SocketAddr, Counter) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new()
-            .route("/", get(|| async { "here" }))
-            .route("/", post(|body: String| async move { body }))
-            .route(
-                "/query",
-                get(|uri: axum::http::Uri| async move { uri.to_string() }),
-            )
-            .route(
-                "/api/v1/write",
-                post(|body: Bytes| async move { body.len().to_string() }),
-            )
-            .layer(axum::extract::DefaultBodyLimit::disable());
-        let evicted = Counter::default();
-        let counted = evicted.clone();
-        tokio::spawn(serve(listener, router, counted, std::future::pending()));
-        (address, evicted)
-    }
-
-    /// What comes back for `request` until the server closes.
-    async fn ask(address: std::net::SocketAddr, request: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
-    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-
-    #[tokio::test]
-    async fn a_url_typed_by_hand_is_understood_whatever_its_length() {
-        let (address, _) = started().await;
-        for padding in [0, 4090, 4096, 9000, 60_000] {
-            let query = format!("{}up{{a=\"b\"}}>`1`<2", "x".repeat(padding));
-            let request = format!(
-                "GET /query?{query} HTTP/1.1\r\nHost: a\r\nX: \"<>`\r\nConnection: close\r\n\r\n"
-            );
-            let answer = ask(address, &request).await;
-            let escaped = query
-                .replace('"', "%22")
-                .replace('<', "%3C")
-                .replace('>', "%3E")
-                .replace('`', "%60");
-            assert!(
-                answer.ends_with(&format!("/query?{escaped}")),
-                "{padding}: {answer}"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn idle_connections_do_not_keep_others_out() {
-        let (address, evicted) = started().await;
-        let mut idle = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
-            idle.push(stream);
-        }
-        assert!(ask(address, GET).await.ends_with("here"));
-        assert_eq!(evicted.get(), 1);
-        // It was the one that had waited longest; unread bytes make its end a reset.
-        assert!(matches!(idle[0].read(&mut [0; 8]).await, Ok(0) | Err(_)));
-    }
-
-    #[tokio::test]
-    async fn a_client_that_leaves_frees_its_worker() {
-        use crate::api::workshop::{Client, Workshop};
-        use std::sync::atomic::Ordering;
-
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shop = Arc::new(Workshop::new(1));
-        let (told, mut heard) = tokio::sync::mpsc::channel(2);
-        let handler = move |client: Client| {
-            let (shop, told) = (Arc::clone(&shop), told.clone());
-            async move {
-                let work = move |gone: Arc<std::sync::atomic::AtomicBool>| {
-                    let _ = told.blocking_send("begun");
-                    while !gone.load(Ordering::Relaxed) {
-                        std::thread::yield_now();
-                    }
-                    let _ = told.blocking_send("gone");
-                };
-                let _ = shop.run_for(&client, Duration::from_secs(600), work).await;
-            }
-        };
-        let router = Router::new().route("/", get(handler));
-        tokio::spawn(serve(
-            listener,
-            router,
-            Counter::default(),
-            std::future::pending(),
-        ));
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(GET.as_bytes()).await.unwrap();
-        assert_eq!(heard.recv().await, Some("begun"));
-        let left = Instant::now();
-        drop(stream);
-        assert_eq!(heard.recv().await, Some("gone"));
-        // Some milliseconds on an idle machine.
-        assert!(
-            left.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            left.elapsed()
-        );
-    }
-
-    #[tokio::test]
-    async fn bodies_are_read_whole_or_refused() {
-        let (address, _) = started().await;
-        let post = |length: usize, body: &str| {
-            format!(
-                "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-            )
-        };
-        assert!(ask(address, &post(5, "12345")).await.ends_with("12345"));
-        let refused = ask(address, &post(BODY_BYTES_MAX + 1, "")).await;
-        assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
-        let push = |length| post(length, "").replace("POST / ", "POST /api/v1/write ");
-        let refused = ask(address, &push(PUSH_BYTES_MAX + 1)).await;
-        assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
-        let chunked = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
-        let refused = ask(address, chunked).await;
-        assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
-    }
-
-    #[tokio::test]
-    async fn large_bodies_do_not_wait_for_each_other() {
-        const BODIES: usize = 6;
-        let (address, _) = started().await;
-        let mut senders = JoinSet::new();
-        // Two hold all of the shared room, half done, when the others come.
-        let halfway = Arc::new(tokio::sync::Barrier::new(BODIES));
-        for n in 0..BODIES {
-            let halfway = Arc::clone(&halfway);
-            senders.spawn(async move {
-                let mut stream = TcpStream::connect(address).await.unwrap();
-                let head = format!(
-                    "POST /api/v1/write HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {PUSH_BYTES_MAX}\r\n\r\n"
-                );
-                let half = vec![b' '; PUSH_BYTES_MAX / 2];
-                if n >= 2 {
-                    halfway.wait().await;
-                }
-                stream.write_all(head.as_bytes()).await.unwrap();
-                stream.write_all(&half).await.unwrap();
-                if n < 2 {
-                    halfway.wait().await;
-                }
-                stream.write_all(&half).await.unwrap();
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer).await.unwrap();
-                answer
-            });
-        }
-        while let Some(answer) = senders.join_next().await {
-            let answer = answer.unwrap();
-            assert!(answer.ends_with(&PUSH_BYTES_MAX.to_string()), "{answer}");
-        }
     }
 }

@@ -42,7 +42,7 @@ impl Evaluator<'_> {
         let mut known: FastMap<(usize, u64), u32> = FastMap::default();
         self.each(stream, &mut |_, s| {
             let group = grouping.of(&s.labels);
-            let base = grouping.labels(&s.labels);
+            let base = grouping.labels(group);
             let drop_name = s.drop_name && label != model::labels::METRIC_NAME;
             for (n, (t, point)) in s.points().enumerate() {
                 if n % POINTS_BETWEEN_CHECKS == 0 {

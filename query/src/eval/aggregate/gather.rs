@@ -1,5 +1,6 @@
-//! What one group of an aggregation has gathered, step by step.
+//! What groups of an aggregation have gathered, step by step.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use model::{FPoint, HPoint, Labels};
@@ -25,7 +26,7 @@ enum State {
 #[derive(Clone)]
 struct Spread(f64, Kahan, Kahan);
 
-/// Floats, a slot per step.
+/// Floats, a slot per group and step.
 enum Floats {
     Sum(Vec<Kahan>),
     Avg(Vec<Mean>),
@@ -36,34 +37,37 @@ enum Floats {
     Spread(Vec<Spread>),
 }
 
+/// Some groups: slots of the first one come first, step by step.
 pub(super) struct Gathered {
-    labels: Labels,
-    drop_name: bool,
+    steps: usize,
+    /// By group.
+    drop_name: Vec<bool>,
     states: Vec<State>,
     floats: Floats,
-    /// Most groups have none.
-    histograms: Option<Box<FastMap<usize, HistogramSum>>>,
+    /// By slot.
+    histograms: FastMap<usize, HistogramSum>,
 }
 
 impl Gathered {
-    pub(super) fn new(op: AggregateOp, labels: Labels, steps: usize) -> Gathered {
+    pub(super) fn new(op: AggregateOp, groups: usize, steps: usize) -> Gathered {
+        let slots = groups.saturating_mul(steps);
         let floats = match op {
-            AggregateOp::Sum => Floats::Sum(vec![Kahan::default(); steps]),
-            AggregateOp::Avg => Floats::Avg(vec![Mean::new(0.0); steps]),
-            AggregateOp::Count => Floats::Count(vec![0.0; steps]),
-            AggregateOp::Max => Floats::Max(vec![0.0; steps]),
-            AggregateOp::Min => Floats::Min(vec![0.0; steps]),
+            AggregateOp::Sum => Floats::Sum(vec![Kahan::default(); slots]),
+            AggregateOp::Avg => Floats::Avg(vec![Mean::new(0.0); slots]),
+            AggregateOp::Count => Floats::Count(vec![0.0; slots]),
+            AggregateOp::Max => Floats::Max(vec![0.0; slots]),
+            AggregateOp::Min => Floats::Min(vec![0.0; slots]),
             AggregateOp::Stddev | AggregateOp::Stdvar => {
-                Floats::Spread(vec![Spread(0.0, Kahan::default(), Kahan::default()); steps])
+                Floats::Spread(vec![Spread(0.0, Kahan::default(), Kahan::default()); slots])
             }
             _ => Floats::Group,
         };
         Gathered {
-            labels,
-            drop_name: false,
-            states: vec![State::Nothing; steps],
+            steps,
+            drop_name: vec![false; groups],
+            states: vec![State::Nothing; slots],
             floats,
-            histograms: None,
+            histograms: FastMap::default(),
         }
     }
 
@@ -76,31 +80,41 @@ impl Gathered {
             Floats::Group => 0,
             Floats::Spread(_) => size_of::<Spread>(),
         };
-        // Lists of groups are up to half empty.
+        // Lists of them are up to half empty.
         self.states.len().saturating_mul(slot + 1)
-            + 2 * (size_of::<Gathered>() + ALLOCATION_BYTES)
-            + self.labels.heap_bytes()
+            + self.drop_name.len()
+            + 2 * size_of::<Gathered>()
     }
 
-    /// Adds a series.
+    /// Where the slots of a group are.
+    fn slots(&self, group: usize) -> Range<usize> {
+        group * self.steps..(group + 1) * self.steps
+    }
+
+    /// Adds a series to a group.
     pub(super) fn add(
         &mut self,
         ev: &Evaluator<'_>,
         a: &Aggregate,
+        group: usize,
         series: &Series,
     ) -> Result<(), EvalError> {
-        self.drop_name |= series.drop_name;
-        let states = &mut self.states;
+        self.drop_name[group] |= series.drop_name;
+        let own = self.slots(group);
+        let states = &mut self.states[own.clone()];
         let points = &series.floats;
         let mixed = match &mut self.floats {
-            Floats::Sum(slots) => each(ev, points, states, slots, Kahan::new, Kahan::add),
-            Floats::Avg(slots) => each(ev, points, states, slots, Mean::new, Mean::add),
-            Floats::Count(slots) => each(ev, points, states, slots, |_| 1.0, |n, _| *n += 1.0),
-            Floats::Max(slots) => each(
+            Floats::Sum(all) => each(ev, points, states, &mut all[own], Kahan::new, Kahan::add),
+            Floats::Avg(all) => each(ev, points, states, &mut all[own], Mean::new, Mean::add),
+            Floats::Count(all) => {
+                let slots = &mut all[own];
+                each(ev, points, states, slots, |_| 1.0, |n, _| *n += 1.0)
+            }
+            Floats::Max(all) => each(
                 ev,
                 points,
                 states,
-                slots,
+                &mut all[own],
                 |v| v,
                 |best, v| {
                     if v > *best || best.is_nan() {
@@ -108,11 +122,11 @@ impl Gathered {
                     }
                 },
             ),
-            Floats::Min(slots) => each(
+            Floats::Min(all) => each(
                 ev,
                 points,
                 states,
-                slots,
+                &mut all[own],
                 |v| v,
                 |best, v| {
                     if v < *best || best.is_nan() {
@@ -126,7 +140,9 @@ impl Gathered {
                 }
                 false
             }
-            Floats::Spread(slots) => each(ev, points, states, slots, Spread::new, Spread::add),
+            Floats::Spread(all) => {
+                each(ev, points, states, &mut all[own], Spread::new, Spread::add)
+            }
         };
         if mixed {
             let text = annotations::mixed_floats_histograms_aggregation();
@@ -136,7 +152,8 @@ impl Gathered {
             if n % HISTOGRAMS_BETWEEN_CHECKS == 0 {
                 ev.q.check_cancel()?;
             }
-            self.add_histogram(ev, a, p, series.labels.metric_name())?;
+            let slot = group * self.steps + ev.index(p.t);
+            self.add_histogram(ev, a, slot, p, series.labels.metric_name())?;
         }
         Ok(())
     }
@@ -145,14 +162,14 @@ impl Gathered {
         &mut self,
         ev: &Evaluator<'_>,
         a: &Aggregate,
+        slot: usize,
         p: &HPoint,
         metric: &str,
     ) -> Result<(), EvalError> {
-        let step = ev.index(p.t);
-        let state = &mut self.states[step];
+        let state = &mut self.states[slot];
         match &mut self.floats {
             Floats::Count(slots) => {
-                slots[step] += 1.0;
+                slots[slot] += 1.0;
                 *state = State::Floats;
             }
             Floats::Group => *state = State::Floats,
@@ -162,15 +179,14 @@ impl Gathered {
                         std::slice::from_ref(p),
                     ))?;
                     let mean = a.op == AggregateOp::Avg;
-                    let sums = self.histograms.get_or_insert_default();
-                    sums.insert(step, HistogramSum::new(&p.h, mean));
+                    self.histograms.insert(slot, HistogramSum::new(&p.h, mean));
                     *state = State::Histograms;
                 }
                 State::Histograms => {
-                    let sums = self.histograms.get_or_insert_default();
-                    if sums.get_mut(&step).is_some_and(|s| s.add(&p.h).is_err()) {
+                    let sums = &mut self.histograms;
+                    if sums.get_mut(&slot).is_some_and(|s| s.add(&p.h).is_err()) {
                         *state = State::Mixed;
-                        sums.remove(&step);
+                        sums.remove(&slot);
                         let text = annotations::mixed_exponential_custom(metric);
                         ev.q.note(text, &a.expr);
                     }
@@ -190,21 +206,29 @@ impl Gathered {
         Ok(())
     }
 
-    /// The result.
-    pub(super) fn finish(mut self, ev: &Evaluator<'_>, a: &Aggregate) -> Series {
-        let mut series = Series::new(self.labels, self.drop_name);
-        let present = self.states.iter().filter(|s| **s == State::Floats).count();
+    /// The result of a group.
+    pub(super) fn finish(
+        &mut self,
+        ev: &Evaluator<'_>,
+        a: &Aggregate,
+        group: usize,
+        labels: Labels,
+    ) -> Series {
+        let mut series = Series::new(labels, self.drop_name[group]);
+        let own = self.slots(group);
+        let states = &self.states[own.clone()];
+        let present = states.iter().filter(|s| **s == State::Floats).count();
         series.floats.reserve_exact(present);
-        for (step, state) in self.states.iter().enumerate() {
+        for (step, (slot, state)) in own.zip(states).enumerate() {
             let value = match state {
                 State::Nothing | State::Mixed => continue,
                 State::Floats => PointValue::Float(match &self.floats {
-                    Floats::Sum(slots) => slots[step].value(),
-                    Floats::Avg(slots) => slots[step].value(),
-                    Floats::Count(slots) | Floats::Max(slots) | Floats::Min(slots) => slots[step],
+                    Floats::Sum(slots) => slots[slot].value(),
+                    Floats::Avg(slots) => slots[slot].value(),
+                    Floats::Count(slots) | Floats::Max(slots) | Floats::Min(slots) => slots[slot],
                     Floats::Group => 1.0,
                     Floats::Spread(slots) => {
-                        let Spread(n, _, aggregate) = &slots[step];
+                        let Spread(n, _, aggregate) = &slots[slot];
                         let variance = aggregate.value() / n;
                         if a.op == AggregateOp::Stddev {
                             variance.sqrt()
@@ -214,8 +238,7 @@ impl Gathered {
                     }
                 }),
                 State::Histograms => {
-                    let sums = self.histograms.as_mut();
-                    let Some(sum) = sums.and_then(|s| s.remove(&step)) else {
+                    let Some(sum) = self.histograms.remove(&slot) else {
                         continue;
                     };
                     let (sum, notes) = sum.finish();
@@ -235,9 +258,6 @@ impl Gathered {
         series
     }
 }
-
-/// What an allocation of a few bytes takes beside these, about.
-const ALLOCATION_BYTES: usize = 16;
 
 /// Adding histograms takes about a microsecond each.
 const HISTOGRAMS_BETWEEN_CHECKS: usize = 1 << 12;

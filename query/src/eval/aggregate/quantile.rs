@@ -25,19 +25,18 @@ impl Evaluator<'_> {
         }
         let stream = self.stream(&a.expr)?;
         let mut grouping = Grouping::new(a);
-        let mut groups: Vec<(Series, Vec<Vec<f64>>)> = Vec::new();
+        let mut groups: Vec<(bool, Vec<Vec<f64>>)> = Vec::new();
         let mut ignored = false;
         self.each(stream, &mut |_, s| {
             let at = grouping.of(&s.labels);
             if at == groups.len() {
-                let series = Series::new(grouping.labels(&s.labels), false);
                 let steps = self.steps.saturating_mul(size_of::<Vec<f64>>());
-                let more = size_of::<Series>() + series.labels.heap_bytes() + grouping.bytes();
+                let more = size_of::<Series>() + grouping.bytes();
                 self.q.charge_bytes(steps.saturating_add(more))?;
-                groups.push((series, vec![Vec::new(); self.steps]));
+                groups.push((false, vec![Vec::new(); self.steps]));
             }
-            let (series, steps) = &mut groups[at];
-            series.drop_name |= s.drop_name;
+            let (drop_name, steps) = &mut groups[at];
+            *drop_name |= s.drop_name;
             ignored |= !s.histograms.is_empty();
             // Eight bytes each, at most as many unused.
             self.q.charge(s.floats.len())?;
@@ -51,7 +50,8 @@ impl Evaluator<'_> {
             self.q.note(text, &a.expr);
         }
         let mut out = Vec::with_capacity(groups.len());
-        for (mut series, steps) in groups {
+        for (labels, (drop_name, steps)) in grouping.into_labels().into_iter().zip(groups) {
+            let mut series = Series::new(labels, drop_name);
             for ((t, mut values), q) in self.times().zip(steps).zip(param) {
                 self.q.check_cancel()?;
                 if !values.is_empty() {
