@@ -113,6 +113,7 @@ pub(crate) fn bounded(
         bytes_max,
         setting: "query.bytes_max",
         cancel: Some(Arc::clone(late)),
+        ..ReadBounds::default()
     };
     let bounded = storage.within(bounds);
     bounded.unwrap_or_else(|| Box::new(storage.clone()))
