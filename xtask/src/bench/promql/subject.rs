@@ -12,6 +12,9 @@ use stackwatch_tests::stackwatch::free_address;
 /// A query of Prometheus over many series takes its time.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(300);
 const READY_TIME_MAX: Duration = Duration::from_secs(120);
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(120);
+/// Processor time within a second of a process that has nothing to do.
+const IDLE_MAX: Duration = Duration::from_millis(20);
 
 /// Who.
 pub(super) enum Kind {
@@ -105,6 +108,22 @@ impl Subject {
         ensure!(Command::new("kill").arg(pid).status()?.success());
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Waits for `least`, then until it has nothing to do any more: neither is measured while it
+    /// tidies up.
+    pub(super) fn settle(&self, least: Duration) -> Result<()> {
+        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
+        std::thread::sleep(least);
+        let limit = Instant::now() + SETTLE_TIME_MAX;
+        loop {
+            let before = cpu_time(&proc)?;
+            std::thread::sleep(Duration::from_secs(1));
+            let busy = cpu_time(&proc)?.saturating_sub(before);
+            if busy <= IDLE_MAX || Instant::now() > limit {
+                return Ok(());
+            }
+        }
     }
 
     /// The body of a good answer.
