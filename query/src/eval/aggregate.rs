@@ -27,7 +27,7 @@ impl Evaluator<'_> {
                 let label = param.map(|p| self.string(p)).transpose()?;
                 let label = label.unwrap_or_default();
                 if let Some(p) = param {
-                    count_values::check_label(p, &label)?;
+                    count_values::check_label(p)?;
                 }
                 self.count_values(a, &label)
             }

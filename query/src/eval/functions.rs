@@ -9,7 +9,7 @@ mod absent;
 mod calendar;
 mod classic;
 mod info;
-mod labels;
+pub(super) mod labels;
 mod math;
 mod native;
 mod range;

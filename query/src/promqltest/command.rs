@@ -2,7 +2,7 @@
 
 use model::{Labels, number};
 
-use super::expectation::Expectations;
+use super::expectation::{Expectations, Line};
 use super::series::{self, Item};
 
 /// One command and the line it starts at, from 1.
@@ -81,7 +81,10 @@ pub(super) fn parse(script: &str) -> Vec<Command> {
         } else if word.starts_with("load") {
             load(lines[first], body)
         } else if word.starts_with("eval") {
-            eval(lines[first], body).map(|e| Kind::Eval(Box::new(e)))
+            eval(lines[first], body).map(|(e, taken)| {
+                at = first + 1 + taken;
+                Kind::Eval(Box::new(e))
+            })
         } else {
             Err(format!("unknown command {word:?}"))
         };
@@ -132,7 +135,9 @@ fn load(line: &str, body: &[&str]) -> Result<Kind, String> {
     })
 }
 
-fn eval(line: &str, body: &[&str]) -> Result<Eval, String> {
+/// An evaluation, and how many lines of `body` are its own: a number as the result, and the message
+/// of a failure in the old style, end it.
+fn eval(line: &str, body: &[&str]) -> Result<(Eval, usize), String> {
     let wrong = || format!("bad eval line {line:?}");
     let (head, rest) = line.split_once(char::is_whitespace).ok_or_else(wrong)?;
     let mut expect = Expectations::default();
@@ -161,15 +166,18 @@ fn eval(line: &str, body: &[&str]) -> Result<Eval, String> {
         scalar: None,
         series: Vec::new(),
     };
-    for line in body {
-        if out.expect.line(line)? {
-            continue;
+    for (i, line) in body.iter().enumerate() {
+        match out.expect.line(line)? {
+            Line::Expectation => {}
+            Line::Last => return Ok((out, i + 1)),
+            Line::Other => {
+                if let Some(v) = series::signed_number(line) {
+                    out.scalar = Some(v);
+                    return Ok((out, i + 1));
+                }
+                out.series.push(series::parse(line)?);
+            }
         }
-        if let Some(v) = series::signed_number(line) {
-            out.scalar = Some(v);
-            break;
-        }
-        out.series.push(series::parse(line)?);
     }
-    Ok(out)
+    Ok((out, body.len()))
 }

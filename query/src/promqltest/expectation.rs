@@ -22,6 +22,15 @@ impl Text {
     }
 }
 
+/// What a line below an evaluation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    Expectation,
+    /// An expectation after which nothing belongs to the evaluation.
+    Last,
+    Other,
+}
+
 /// All `expect` lines of one evaluation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expectations {
@@ -49,20 +58,20 @@ impl Expectations {
     }
 
     /// Takes in a line if it is an expectation.
-    pub(super) fn line(&mut self, line: &str) -> Result<bool, String> {
+    pub(super) fn line(&mut self, line: &str) -> Result<Line, String> {
         if let Some(text) = line.strip_prefix("expected_fail_message") {
             self.fail = Some(Text::Exactly(text.trim().to_owned()));
-            return Ok(true);
+            return Ok(Line::Last);
         }
         if let Some(text) = line.strip_prefix("expected_fail_regexp") {
             self.fail = Some(matching(text.trim())?);
-            return Ok(true);
+            return Ok(Line::Last);
         }
         let Some(rest) = line
             .strip_prefix("expect")
             .filter(|r| r.starts_with(char::is_whitespace))
         else {
-            return Ok(false);
+            return Ok(Line::Other);
         };
         let rest = rest.trim();
         let (word, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
@@ -81,7 +90,7 @@ impl Expectations {
             "range" => self.range_vector = Some(range_vector(rest)?),
             other => return Err(format!("unknown expectation {other:?}")),
         }
-        Ok(true)
+        Ok(Line::Expectation)
     }
 
     pub(super) fn check_error(&self, error: &str) -> Result<(), String> {

@@ -240,3 +240,63 @@ fn as_range(
     };
     compare_instant(eval, &value).map_err(|e| format!("as a range query: {e}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(script: &str, passed: usize, failed: &[usize]) {
+        let report = run(script);
+        let lines: Vec<usize> = report.failures.iter().map(|f| f.line).collect();
+        assert_eq!(
+            (report.passed, lines.as_slice()),
+            (passed, failed),
+            "{report:?}"
+        );
+    }
+
+    #[test]
+    fn a_number_or_an_old_message_ends_its_evaluation() {
+        check(
+            "eval instant at 0 1 + 1\n\t2\neval instant at 0 2 + 2\n\t5\neval instant at 0 3\n\t3\n",
+            2,
+            &[3],
+        );
+        let fails = "eval_fail instant at 0m label_replace(vector(1), 'a', '', '', '(')\n  \
+            expected_fail_message invalid regular expression in label_replace(): (\n";
+        check(&format!("{fails}eval instant at 0 1\n 1\n"), 2, &[]);
+    }
+
+    #[test]
+    fn what_is_loaded_again_changes_nothing() {
+        let load = "load 1m\n  m 1 2 3\n  h {{count:3\tsum:3 counter_reset_hint:reset buckets:[3]}} {{count:4 buckets:[4]}}\n\n";
+        let script = format!(
+            "{load}{load}eval instant at 2m count_over_time(m[5m])\n  {{}} 3\n\n\
+             eval instant at 1m h\n  h {{{{count:4 counter_reset_hint:not_reset buckets:[4]}}}}\n\n\
+             eval instant at 0m h\n  h {{{{count:3 sum:3 counter_reset_hint:unknown buckets:[3]}}}}\n"
+        );
+        check(&script, 3, &[]);
+    }
+
+    #[test]
+    fn names_of_labels_must_be_valid_utf8() {
+        let load = "load 1m\n  m{a=\"b\"} 1\n\n";
+        for query in [
+            r#"label_replace(m, "\xff", "", "a", "(.*)")"#,
+            r#"label_replace(m, (`` ), "", "a", "(.*)")"#,
+            r#"label_join(m, "\xff", "", "a")"#,
+            r#"label_join(m, "b", "", "\xff")"#,
+            r#"count_values("\xff", m)"#,
+        ] {
+            check(&format!("{load}eval_fail instant at 0 {query}\n"), 1, &[]);
+        }
+        let fine = r#"label_replace(m, "é b", "$1", "a", "(.*)")"#;
+        let expect = r#"{"é b"="b", a="b", __name__="m"} 1"#;
+        check(
+            &format!("{load}eval instant at 0 {fine}\n  {expect}\n"),
+            1,
+            &[],
+        );
+    }
+}

@@ -209,7 +209,7 @@ fn parse_histogram(text: &str) -> Option<(Histogram, bool)> {
         let (key, after) = rest.split_once(':')?;
         let (value, next) = match after.strip_prefix('[') {
             Some(list) => list.split_once(']')?,
-            None => after.split_at(after.find(' ').unwrap_or(after.len())),
+            None => after.split_at(after.find(char::is_whitespace).unwrap_or(after.len())),
         };
         let float = || signed_number(value);
         let list = || {

@@ -28,6 +28,7 @@ impl MemoryReader {
     /// Adds a described series whose item `i` is at `i * step_ms`.
     pub fn load(&mut self, labels: &Labels, items: &[Item], step_ms: i64) {
         let samples = self.series.entry(labels.clone()).or_default();
+        let known: Vec<i64> = samples.histograms.iter().map(|p| p.t).collect();
         for (i, item) in items.iter().enumerate() {
             let t = step_ms.saturating_mul(i as i64);
             match item {
@@ -38,7 +39,10 @@ impl MemoryReader {
         }
         samples.floats.sort_by_key(|p| p.t);
         samples.histograms.sort_by_key(|p| p.t);
-        set_hints(samples);
+        // A sample that is loaded again is the same one.
+        samples.floats.dedup_by_key(|p| p.t);
+        samples.histograms.dedup_by_key(|p| p.t);
+        set_hints(samples, &known);
     }
 
     /// Adds start timestamps: item `i` is the start of the sample at `i * step_ms`, in seconds
@@ -63,12 +67,13 @@ impl MemoryReader {
 }
 
 /// Gives histograms the hints a store of chunks would: within a chunk nothing was reset; a
-/// reset or another layout starts a new one, and what precedes its first is not known.
-fn set_hints(samples: &mut Samples) {
+/// reset or another layout starts a new one, and what precedes its first is not known. Those of
+/// `known` times have theirs.
+fn set_hints(samples: &mut Samples, known: &[i64]) {
     let mut previous: Option<HPoint> = None;
     for p in &mut samples.histograms {
         let before = previous.replace(p.clone());
-        if p.h.counter_reset_hint == Gauge {
+        if p.h.counter_reset_hint == Gauge || known.binary_search(&p.t).is_ok() {
             continue;
         }
         let float_between = |before: &HPoint| {

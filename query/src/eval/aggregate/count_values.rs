@@ -3,9 +3,10 @@
 use super::Grouping;
 use crate::eval::EvalError;
 use crate::eval::evaluator::Evaluator;
+use crate::eval::functions::labels::{is_label_name, literal_bytes};
 use crate::eval::series::{FastMap, Point, Series};
 use crate::promql::ast::{Aggregate, Expr};
-use crate::promql::quote::{go_quote_bytes, unquote};
+use crate::promql::quote::go_quote_bytes;
 use model::{FPoint, Labels, number};
 
 /// What an entry of a map takes, about.
@@ -13,18 +14,15 @@ const KNOWN_BYTES: usize = 64;
 /// Points counted between two looks at whether anybody still waits.
 const POINTS_BETWEEN_CHECKS: usize = 1 << 14;
 
-/// The label must be valid UTF-8, which only the source text can still tell, and not empty.
-pub(super) fn check_label(param: &Expr, label: &str) -> Result<(), EvalError> {
-    let param = param.unparen();
-    let source = &param.text[param.span.start..param.span.end];
-    let bytes = unquote(source).unwrap_or_else(|_| label.as_bytes().to_vec());
-    if label.is_empty() || std::str::from_utf8(&bytes).is_err() {
-        return Err(EvalError::Failed(format!(
-            "invalid label name {}",
-            go_quote_bytes(&bytes)
-        )));
+/// The label must have a name that one may have.
+pub(super) fn check_label(param: &Expr) -> Result<(), EvalError> {
+    if is_label_name(param) {
+        return Ok(());
     }
-    Ok(())
+    Err(EvalError::Failed(format!(
+        "invalid label name {}",
+        go_quote_bytes(&literal_bytes(param))
+    )))
 }
 
 impl Evaluator<'_> {

@@ -6,7 +6,21 @@ use model::{Labels, Regex};
 use crate::eval::EvalError;
 use crate::eval::evaluator::Evaluator;
 use crate::eval::stream::{Name, Stream};
-use crate::promql::ast::Call;
+use crate::promql::ast::{Call, Expr};
+use crate::promql::quote::unquote;
+
+/// Whether a label may be called as this string literal says: not empty, and valid UTF-8.
+pub(crate) fn is_label_name(literal: &Expr) -> bool {
+    let bytes = literal_bytes(literal);
+    !bytes.is_empty() && std::str::from_utf8(&bytes).is_ok()
+}
+
+/// The bytes of a string literal. What is not UTF-8 only its source text can still tell.
+pub(crate) fn literal_bytes(literal: &Expr) -> Vec<u8> {
+    let literal = literal.unparen();
+    let source = &literal.text[literal.span.start..literal.span.end];
+    unquote(source).unwrap_or_default()
+}
 
 impl Evaluator<'_> {
     pub(super) fn label_replace<'e>(&self, c: &'e Call) -> Result<Stream<'e>, EvalError> {
@@ -20,7 +34,7 @@ impl Evaluator<'_> {
                 "invalid regular expression in label_replace(): {pattern}"
             ))
         })?;
-        if destination.is_empty() {
+        if !is_label_name(&c.args[1]) {
             return Err(EvalError::Failed(format!(
                 "invalid destination label name in label_replace(): {destination}"
             )));
@@ -46,14 +60,14 @@ impl Evaluator<'_> {
         let mut sources = Vec::new();
         for arg in &c.args[3..] {
             let source = self.string(arg)?;
-            if source.is_empty() {
+            if !is_label_name(arg) {
                 return Err(EvalError::Failed(format!(
                     "invalid source label name in label_join(): {source}"
                 )));
             }
             sources.push(source);
         }
-        if destination.is_empty() {
+        if !is_label_name(&c.args[1]) {
             return Err(EvalError::Failed(format!(
                 "invalid destination label name in label_join(): {destination}"
             )));
