@@ -163,7 +163,7 @@ fn two_digits(v: f64) -> String {
 }
 
 fn rfc3339(millis: i64) -> String {
-    jiff::Timestamp::from_second(millis / 1000)
+    jiff::Timestamp::from_second(millis.div_euclid(1000))
         .map_or_else(|_| millis.to_string(), |t| t.to_string())
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn mixed_floats_histograms(metric: &str) -> String {
 }
 
 pub(crate) fn mixed_floats_histograms_aggregation() -> String {
-    format!("{WARNING}encountered a mix of histograms and floats in aggregation")
+    format!("{WARNING}encountered a mix of histograms and floats for aggregation")
 }
 
 pub(crate) fn mixed_classic_native(metric: &str) -> String {

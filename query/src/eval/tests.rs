@@ -109,6 +109,9 @@ fn aggregations_note_what_they_ignore_where_upstream_does() {
     check("max(h)", &ignored("max", "1:5"));
     let wrong = "PromQL warning: quantile value should be between 0 and 1, got NaN (1:10)";
     check("quantile(scalar(nosuch), f)", wrong);
+    let mixed = "PromQL warning: encountered a mix of histograms and floats for aggregation (1:5)";
+    check("sum({__name__=~\"f|h\"})", mixed);
+    check("avg({__name__=~\"f|h\"})", mixed);
 }
 
 #[test]
