@@ -15,6 +15,7 @@ use crate::postgres::PostgresConfig;
 use crate::probe::ProbeConfig;
 use crate::redis::RedisConfig;
 use crate::scrape::ScrapeConfig;
+use crate::statsd::StatsdConfig;
 
 /// What to collect, and how often. `Default` watches this host and its Docker engine.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -60,6 +61,9 @@ pub struct Config {
     pub heartbeats: Vec<HeartbeatConfig>,
     /// Whether short jobs may push their metrics to `/metrics/job/…`, as to a Pushgateway.
     pub pushgateway: bool,
+    /// Metrics that applications send by StatsD's lines; nobody listens unless it is set.
+    #[serde(deserialize_with = "switch")]
+    pub statsd: Option<StatsdConfig>,
     /// Files that should be young and large enough: backups.
     pub files: Vec<FileConfig>,
     /// Prometheus targets, in Prometheus' own schema.
@@ -85,6 +89,7 @@ impl Default for Config {
             probes: Vec::new(),
             heartbeats: Vec::new(),
             pushgateway: false,
+            statsd: None,
             files: Vec::new(),
             scrape_configs: Vec::new(),
         }
@@ -264,6 +269,10 @@ impl Config {
         self.check_services(&mut problems);
         problems.extend(self.check_probes());
         problems.extend(self.check_heartbeats());
+        if let Some(Err(e)) = self.statsd.as_ref().map(StatsdConfig::check) {
+            let text = format!("collect.statsd.{e}");
+            problems.push(ConfigError::key(&["collect", "statsd"], text));
+        }
         problems.extend(self.check_files());
         let mut jobs = std::collections::BTreeSet::new();
         for (item, scrape) in self.scrape_configs.iter().enumerate() {
@@ -286,10 +295,14 @@ impl Config {
 }
 
 impl Config {
-    /// Begins relative paths of files with targets at `base`, the configuration's folder.
+    /// Begins relative paths of files with targets or mappings at `base`, the configuration's
+    /// folder.
     pub fn begin_files_at(&mut self, base: &std::path::Path) {
         for job in &mut self.scrape_configs {
             job.begin_files_at(base);
+        }
+        if let Some(statsd) = &mut self.statsd {
+            statsd.begin_files_at(base);
         }
     }
 

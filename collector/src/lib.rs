@@ -28,6 +28,7 @@ pub mod relabel;
 pub mod scrape;
 mod self_metrics;
 mod source;
+mod statsd;
 pub mod status;
 mod supervisor;
 mod target;
@@ -55,6 +56,7 @@ pub use probe::ProbeConfig;
 pub use push::Pushes;
 pub use redis::RedisConfig;
 pub use scrape::ScrapeConfig;
+pub use statsd::StatsdConfig;
 use supervisor::Supervisor;
 
 pub use status::{SourceStatus, Status, TargetHealth, TargetStatus};

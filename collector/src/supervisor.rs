@@ -25,6 +25,7 @@ use crate::push::PushSource;
 use crate::redis::{Redis, RedisConfig};
 use crate::scrape::{Discoverers, Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
 use crate::self_metrics::{Expose, SelfMetrics};
+use crate::statsd::{self, MappingFile, Statsd, StatsdConfig};
 use crate::target::Target;
 use crate::{Inbox, Status, clock, docker, source};
 
@@ -49,6 +50,8 @@ pub(crate) struct Supervisor {
     trust: Trust,
     /// Keeps credentials out of what is shown of a probe's URL.
     scrubber: Scrubber,
+    /// What StatsD's lines said.
+    statsd: statsd::Received,
     /// Tasks that write the last markers of targets that are gone.
     farewells: JoinSet<()>,
 }
@@ -79,6 +82,7 @@ enum Kind {
     Probe(Box<ProbeConfig>),
     Heartbeats,
     Pushes,
+    Statsd(Box<StatsdConfig>, Box<MappingFile>),
     Files(Vec<FileConfig>),
     /// Found, and not to be read as it is; why, with the line that would change it.
     Unreadable(String),
@@ -150,6 +154,7 @@ impl Supervisor {
             jobs: BTreeMap::new(),
             trust: Trust::default(),
             scrubber: Scrubber::default(),
+            statsd: statsd::Received::default(),
             farewells: JoinSet::new(),
         }
     }
@@ -266,6 +271,20 @@ impl Supervisor {
         if config.pushgateway {
             let labels = target_labels("pushgateway", &instance);
             own("pushgateway", "pushes:", labels, Kind::Pushes);
+        }
+        match config.statsd.as_ref().map(|c| (c, c.mapping_file())) {
+            // The mappings are read here, so that a reload notices what changed in their file.
+            Some((statsd, Ok(file))) => {
+                let kind = Kind::Statsd(Box::new(statsd.clone()), Box::new(file));
+                own(
+                    "statsd",
+                    "statsd:",
+                    target_labels("statsd", &instance),
+                    kind,
+                );
+            }
+            Some((_, Err(problem))) => tracing::error!(problem, "statsd cannot be received"),
+            None => self.statsd.clear(),
         }
         if !config.files.is_empty() {
             let kind = Kind::Files(config.files.clone());
@@ -417,6 +436,9 @@ impl Supervisor {
             Kind::Nginx(config) => Nginx::new(config, timeout).map(|s| launch.run(s)),
             Kind::Heartbeats => Ok(launch.run(HeartbeatSource(self.inbox.heartbeats.clone()))),
             Kind::Pushes => Ok(launch.run(PushSource(self.inbox.pushes.clone()))),
+            Kind::Statsd(config, file) => {
+                Statsd::new(config, file, self.statsd.clone()).map(|s| launch.run(s))
+            }
             Kind::Unreadable(problem) => Ok(launch.run(Unreadable(problem.clone()))),
             Kind::Files(configs) => Ok(launch.run(Files::new(configs.clone(), timeout))),
             Kind::Probe(config) => {

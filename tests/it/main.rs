@@ -29,5 +29,6 @@ mod redis;
 mod restart;
 mod rollups;
 mod scrape_to_notification;
+mod statsd;
 mod tsdb_tools;
 mod wire;
