@@ -37,6 +37,9 @@ use crate::{AppendReport, BlockFigures, Config, Health, OpenError, Stats, WriteE
 /// Longest time between two syncs, whatever the configuration says.
 const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
+/// Steps of compaction that finishing deletions may take: 800 GB of blocks.
+const CLEAN_STEPS_MAX: usize = 100_000;
+
 /// The store. Cloning shares it; the last clone to go stops the sync thread.
 #[derive(Clone)]
 pub struct Storage {
@@ -226,6 +229,25 @@ impl Storage {
         range: TimeRange,
     ) -> Result<Deleted, WriteError> {
         self.shared.inner.metrics.delete_series(sets, range)
+    }
+
+    /// Finishes all deletions: what was deleted is neither in a block nor in the log when it
+    /// gives 0; else so many are still open, and health says why. Backups and snapshots keep
+    /// what they have.
+    ///
+    /// # Errors
+    /// When the disk does not take what is in memory; nothing was finished then.
+    pub fn clean_tombstones(&self, now: Timestamp) -> Result<usize, WriteError> {
+        let inner = &self.shared.inner;
+        inner.metrics.flush_all()?;
+        inner.maintain(now);
+        let policy = inner.make_room(now);
+        for _ in 0..CLEAN_STEPS_MAX {
+            if !inner.metrics.maintain_blocks(now, &policy) {
+                break;
+            }
+        }
+        Ok(inner.metrics.open_deletions())
     }
 
     /// The tables for small durable state.

@@ -27,6 +27,8 @@ use crate::telemetry::FileKind;
 
 /// Written by one step: what compaction may take of the disk between two maintenances.
 const STEP_BYTES: u64 = 8 << 20;
+/// What a merge or rewrite counts at least: it syncs and renames, however small it is.
+const JOB_BYTES: u64 = 256 << 10;
 /// The topic in health.
 const TOPIC: &str = "compaction";
 
@@ -153,47 +155,65 @@ impl MetricStore {
         pieces
     }
 
-    /// One step of background work on blocks.
-    pub(crate) fn maintain_blocks(&self, now: Timestamp, policy: &Policy) {
+    /// One step of background work on blocks, of about eight megabytes. Gives whether there may
+    /// be more to do.
+    pub(crate) fn maintain_blocks(&self, now: Timestamp, policy: &Policy) -> bool {
         if !self.are_deletions_known {
-            return;
+            return false;
         }
         let mut compactor = self
             .compactor
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let compactor = &mut *compactor;
-        match self.compact(compactor, now, policy) {
-            Ok(()) => self.watch.solved(TOPIC),
-            Err(e) => {
-                let error = WriteError::from_io("compact", &self.blocks_dir, e);
-                self.watch.write_failed(TOPIC, FileKind::Block, &error);
+        let mut room = STEP_BYTES;
+        while room > 0 {
+            match self.compact(&mut compactor, now, policy, room) {
+                Ok(Some(bytes)) => room = room.saturating_sub(bytes.max(JOB_BYTES)),
+                Ok(None) => break,
+                Err(e) => {
+                    let error = WriteError::from_io("compact", &self.blocks_dir, e);
+                    self.watch.write_failed(TOPIC, FileKind::Block, &error);
+                    return false;
+                }
             }
         }
+        self.watch.solved(TOPIC);
+        room == 0
     }
 
+    /// Deletions that some block or the memory still has to obey.
+    pub(crate) fn open_deletions(&self) -> usize {
+        self.read().tombstones.len()
+    }
+
+    /// Goes on with the merge that is under way, or begins one, and writes about `room` bytes.
+    /// Gives how many were read, and so written at most; `None` when there was nothing to do.
     fn compact(
         &self,
         compactor: &mut Compactor,
         now: Timestamp,
         policy: &Policy,
-    ) -> io::Result<()> {
+        room: u64,
+    ) -> io::Result<Option<u64>> {
         let merge = match compactor.merge.take() {
             Some(merge) if self.is_current(&merge) => merge,
             Some(stale) => {
                 self.abandon(&stale.path);
-                return Ok(());
+                return Ok(Some(0));
             }
             None => match self.next_job(compactor, now, policy)? {
                 Some(merge) => merge,
-                None => return self.drop_done_tombstones(compactor),
+                None => {
+                    self.drop_done_tombstones(compactor)?;
+                    return Ok(None);
+                }
             },
         };
         let (path, output) = (merge.path.clone(), merge.output);
-        match merge.step(STEP_BYTES) {
+        match merge.step(room) {
             Ok(Step::More(merge)) => {
                 compactor.merge = Some(merge);
-                Ok(())
+                Ok(Some(room))
             }
             Ok(Step::Done(made, sources)) => {
                 if made.is_none()
@@ -207,10 +227,11 @@ impl MetricStore {
                     compactor.clean.extend(causes);
                 }
                 let installed = self.install(&path, made.is_some(), output, &sources);
-                if installed.is_err() {
+                if let Err(e) = installed {
                     self.abandon(&path);
+                    return Err(e);
                 }
-                installed
+                Ok(Some(sources.iter().map(|(b, _)| b.bytes).sum()))
             }
             Err(e) => {
                 self.abandon(&path);

@@ -94,15 +94,21 @@ fn not_deleted(error: &WriteError) -> Failure {
     }
 }
 
-/// Deleted samples leave the disk by themselves, in the background; this begins with it now.
+/// Deleted samples leave the disk by themselves, in the background; this answers when they have.
 async fn clean_tombstones(State(api): State<Api>) -> Response {
     let storage = match storage(&api) {
         Ok(storage) => storage,
         Err(refusal) => return refusal,
     };
     let now = api.now();
-    match api.workshop().write(move || storage.maintain(now)).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+    let cleaned = api.workshop().write(move || storage.clean_tombstones(now));
+    match cleaned.await {
+        Ok(Ok(0)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Ok(open)) => {
+            let text = format!("{open} deletions could not be finished: see /health");
+            Failure::new(ErrorType::Internal, text).into_response()
+        }
+        Ok(Err(e)) => Failure::new(ErrorType::Unavailable, e.to_string()).into_response(),
         Err(e) => Failure::from(e).into_response(),
     }
 }

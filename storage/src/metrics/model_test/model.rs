@@ -332,12 +332,14 @@ impl Model {
         self.unsynced.retain(|b| !b.is_empty());
     }
 
-    /// What the log may have brought back after retention took it.
+    /// What the log may have brought back after retention took it, or another value for the
+    /// instant of one that is gone.
     fn take_back(&mut self, found: &Content) {
         for (labels, t, value) in all(found) {
-            if get(&self.content, labels, t).is_none()
-                && get(&self.retired, labels, t) == Some(value)
-            {
+            let retired = get(&self.retired, labels, t);
+            let others = self.others.get(labels).and_then(|points| points.get(&t));
+            let is_other = retired.is_some() && others.is_some_and(|o| o.contains(value));
+            if get(&self.content, labels, t).is_none() && (retired == Some(value) || is_other) {
                 let points = self.content.entry(labels.clone()).or_default();
                 points.insert(t, value.clone());
             }
