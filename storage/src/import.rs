@@ -5,6 +5,7 @@
 //! [`Import::finish`], and what an interrupted import wrote goes at the next start.
 
 pub mod prometheus;
+mod regular;
 mod sorter;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use model::{FPoint, HPoint, Labels, Samples, Timestamp};
 
+pub use regular::open_regular;
 pub use sorter::SORT_BYTES_MAX;
 use sorter::Sorter;
 

@@ -17,6 +17,7 @@ use model::{Labels, Samples};
 
 use self::index::{ChunkMeta, Index, uvarint};
 use self::tombstones::Tombstones;
+use super::regular::open_regular;
 use crate::crc32c::checksum;
 
 const SEGMENT_MAGIC: [u8; 4] = 0x85bd_40dd_u32.to_be_bytes();
@@ -108,7 +109,7 @@ impl PrometheusBlock {
         paths.sort();
         let mut segments = Vec::new();
         for path in paths {
-            let file = File::open(&path).map_err(|e| BlockError::io(&path, e))?;
+            let file = open_regular(&path).map_err(|e| BlockError::io(&path, e))?;
             let mut header = [0; 8];
             let read = file.read_exact_at(&mut header, 0);
             read.map_err(|_| BlockError::corrupt(&path, "it is too short"))?;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use model::ReadBounds;
+use model::{Gap, ReadBounds};
 
 use super::*;
 
@@ -83,6 +83,49 @@ async fn what_is_too_large_for_a_query_is_refused_by_the_settings_name() {
             body.contains("more than query.bytes_max has room for"),
             "{path}: {body}"
         );
+    }
+}
+
+/// A store of which a part is damaged.
+struct Lacking(ReadBounds);
+
+impl SeriesReader for Lacking {
+    fn select(&self, selection: &Selection<'_>) -> Result<Selected, ReadError> {
+        self.series(&[], selection.range).map(|_| Vec::new().into())
+    }
+
+    fn series(&self, _: &[Vec<Matcher>], _: TimeRange) -> Result<Vec<Labels>, ReadError> {
+        let at = Timestamp::from_millis;
+        let ranges = [None, Some(TimeRange::new(at(0), at(1_500)))];
+        for (i, range) in ranges.into_iter().enumerate() {
+            let what = format!("block {i} is gone");
+            self.0.missing.as_ref().unwrap().note(Gap { what, range });
+        }
+        Ok(Vec::new())
+    }
+
+    fn within(&self, bounds: ReadBounds) -> Option<Box<dyn SeriesReader>> {
+        Some(Box::new(Lacking(bounds)))
+    }
+}
+
+#[tokio::test]
+async fn what_an_answer_lacks_is_told_beside_it() {
+    let server = Server::over(Arc::new(Lacking(ReadBounds::default()))).await;
+    let expect = concat!(
+        r#""warnings":["block 0 is gone: samples are missing, of what time is not known","#,
+        r#""block 1 is gone: samples from 1970-01-01T00:00:00Z to 1970-01-01T00:00:01.5Z are missing"]"#,
+    );
+    for path in [
+        "/api/v1/query?query=up%2Bup",
+        "/api/v1/query_range?query=up&start=0&end=60&step=1",
+        "/api/v1/series?match[]=up",
+        "/api/v1/labels",
+        "/api/v1/label/job/values?match[]=up",
+    ] {
+        let (status, body) = server.get(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        assert!(body.contains(expect), "{path}: {body}");
     }
 }
 

@@ -1,6 +1,5 @@
 //! `stackwatch tsdb import`: OpenMetrics text or blocks of a Prometheus into the data directory.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use clap::Args;
 use model::{Timestamp, time::duration_millis};
 use storage::Storage;
 use storage::import::prometheus::{BlockError, PrometheusBlock};
-use storage::import::{Import, ImportReport};
+use storage::import::{Import, ImportReport, open_regular};
 
 use super::prometheus_dir::{self, Found};
 use super::text::LineReader;
@@ -29,19 +28,7 @@ pub(super) struct ImportArgs {
 
 pub(super) fn import(args: &ImportArgs, shared: &Shared) -> Result<(), Failure> {
     let dir = shared.data_dir()?;
-    if !args.from.exists() && args.from != Path::new("-") {
-        return Err(Failure::Usage(format!(
-            "{}: no such file or directory",
-            args.from.display()
-        )));
-    }
-    if let Some(block) = block_of(&args.from) {
-        return Err(Failure::Usage(format!(
-            "{} is a file of a block: name the directory, {}",
-            args.from.display(),
-            block.display()
-        )));
-    }
+    check(&args.from).map_err(Failure::Usage)?;
     let DataDir::Idle(storage) = data_dir::open_or_make(&dir)? else {
         return Err(Failure::Other(format!(
             "a stackwatch runs on {}: stop it, import, and start it again",
@@ -77,6 +64,30 @@ pub(super) fn import(args: &ImportArgs, shared: &Shared) -> Result<(), Failure> 
         )?;
     }
     Ok(())
+}
+
+/// Whether `from` may be imported, before anything is opened or waited for.
+fn check(from: &Path) -> Result<(), String> {
+    let shown = from.display();
+    if from == Path::new("-") {
+        return Ok(());
+    }
+    if !from.exists() {
+        return Err(format!("{shown}: no such file or directory"));
+    }
+    if let Some(block) = block_of(from) {
+        let block = block.display();
+        return Err(format!(
+            "{shown} is a file of a block: name the directory, {block}"
+        ));
+    }
+    match from.is_file() || from.is_dir() {
+        true => Ok(()),
+        false => Err(format!(
+            "{shown} is neither a regular file nor a directory: to read from a pipe or a device, \
+             name - and redirect standard input"
+        )),
+    }
 }
 
 /// The directory of the block that `file` is a part of, by its name and what is beside it.
@@ -157,7 +168,7 @@ fn text_file(storage: &Storage, path: &Path) -> Result<Option<Timestamp>, Failur
     let input: Box<dyn Read> = if path == Path::new("-") {
         Box::new(std::io::stdin())
     } else {
-        let opened = File::open(path);
+        let opened = open_regular(path);
         Box::new(opened.map_err(|e| Failure::Other(format!("{}: {e}", path.display())))?)
     };
     let mut import = storage.import(clock::wall()).map_err(Failure::other)?;
@@ -264,6 +275,23 @@ mod tests {
         assert_eq!(block_of(&block.join("other.om")), None);
         assert_eq!(block_of(&block), None);
         assert_eq!(block_of(Path::new("-")), None);
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for (path, is_good) in [(&*pipe, false), (Path::new("/dev/null"), false)]
+            .into_iter()
+            .chain([(Path::new("-"), true), (dir.path(), true)])
+        {
+            assert_eq!(check(path).is_ok(), is_good, "{}", path.display());
+        }
+        assert!(check(&pipe).unwrap_err().contains("name - and redirect"));
+        std::fs::write(dir.path().join("meta.json"), "").unwrap();
+        assert!(check(&dir.path().join("meta.json")).is_err());
     }
 
     #[test]

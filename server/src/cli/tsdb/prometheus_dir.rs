@@ -1,8 +1,10 @@
 //! The blocks of a Prometheus' data directory.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use storage::import::open_regular;
 
 /// The version of `meta.json` we know.
 const META_VERSION: u32 = 1;
@@ -103,8 +105,9 @@ pub(super) fn find(dir: &Path) -> Result<Blocks, String> {
 fn read_meta(dir: &Path) -> Result<Meta, String> {
     let path = dir.join("meta.json");
     let wrong = |why: String| format!("{}: {why}", path.display());
-    let text = std::fs::read(&path).map_err(|e| wrong(e.to_string()))?;
-    let meta: Meta = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+    let file = open_regular(&path).map_err(|e| wrong(e.to_string()))?;
+    let meta: Meta =
+        serde_json::from_reader(BufReader::new(file)).map_err(|e| wrong(e.to_string()))?;
     if meta.version != META_VERSION {
         return Err(wrong(format!(
             "version {} is not supported, only {META_VERSION} is",

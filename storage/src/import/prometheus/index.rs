@@ -11,6 +11,7 @@ use model::LabelsBuilder;
 use super::BlockError;
 use crate::bytes::{Malformed, Reader};
 use crate::crc32c::checksum;
+use crate::import::regular::open_regular;
 
 const MAGIC: [u8; 4] = 0xbaaa_d700_u32.to_be_bytes();
 const VERSION: u8 = 2;
@@ -62,7 +63,7 @@ impl Index {
     pub(super) fn open(path: &Path) -> Result<Index, BlockError> {
         let bad = |what: &str| BlockError::corrupt(path, what);
         let unreadable = |e| BlockError::io(path, e);
-        let file = File::open(path).map_err(unreadable)?;
+        let file = open_regular(path).map_err(unreadable)?;
         let len = file.metadata().map_err(unreadable)?.len();
         if len < HEADER_BYTES + TOC_BYTES {
             return Err(bad("it is too short"));

@@ -2,12 +2,13 @@
 //! tsdb/docs/format/tombstones.md, and its reader for what the checksum covers.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::BlockError;
 use crate::bytes::Reader;
 use crate::crc32c::checksum;
+use crate::import::regular::open_regular;
 
 const MAGIC: [u8; 4] = 0x0130_ba30_u32.to_be_bytes();
 const HEADER_BYTES: usize = 5;
@@ -26,7 +27,12 @@ impl Tombstones {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Tombstones::default()),
             Err(e) => return Err(BlockError::io(path, e)),
             Ok(len) if len > FILE_BYTES_MAX => return Err(bad("it is too large")),
-            Ok(_) => std::fs::read(path).map_err(|e| BlockError::io(path, e))?,
+            Ok(_) => {
+                let mut bytes = Vec::new();
+                let read = open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
+                read.map_err(|e| BlockError::io(path, e))?;
+                bytes
+            }
         };
         let (body, crc) = bytes
             .split_last_chunk::<4>()
