@@ -6,6 +6,7 @@ pub(crate) mod arbitrary;
 mod bits;
 mod block;
 mod block_cache;
+mod block_files;
 mod block_frame;
 mod block_group;
 mod block_index;
@@ -172,7 +173,7 @@ impl MetricStore {
     ) -> io::Result<MetricStore> {
         let (blocks_dir, wal_dir) = (dir.join("blocks"), dir.join("wal"));
         disk.create_dir(&blocks_dir)?;
-        let cache = Arc::new(BlockCache::default());
+        let cache = Arc::new(BlockCache::new(Arc::clone(&disk)));
         let gaps = Gaps::default();
         let (blocks, mut next_number) =
             open_blocks(disk.as_ref(), &watch, &blocks_dir, &cache, &gaps)?;
@@ -451,11 +452,15 @@ impl MetricStore {
 
     /// Removes the block with this path.
     pub(crate) fn remove(&self, path: &Path) {
+        let known = self.read().blocks.iter().find(|b| b.path == path).cloned();
+        if let Some(block) = known {
+            block.hold_open();
+        }
         self.write().blocks.retain(|b| b.path != path);
         remove_file(self.disk.as_ref(), path);
     }
 
-    /// Lets go of blocks whose files somebody else has removed: held open they could be read, and
+    /// Lets go of blocks whose files somebody else has removed: those that are open could be read, and
     /// would take room, until the next start and no longer. What vanished with a segment of the log
     /// goes to a block with the next maintenance.
     pub(crate) fn drop_vanished(&self) {

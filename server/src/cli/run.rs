@@ -65,8 +65,8 @@ pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Raises the soft limit of open files to the hard one, at most [`OPEN_FILES`]: each block of
-/// stored samples is one, and the usual soft limit of 1,024 dates from `select`.
+/// Raises the soft limit of open files to the hard one, at most [`OPEN_FILES`]: each connection and
+/// file of log lines is one, and the usual soft limit of 1,024 dates from `select`.
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

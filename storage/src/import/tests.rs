@@ -137,6 +137,37 @@ fn the_first_value_of_an_instant_stays_whatever_is_imported_or_merged_later() {
 }
 
 #[test]
+fn blocks_do_not_each_take_an_open_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let config = crate::Config {
+            dir: dir.path().to_owned(),
+            retention_metrics: Duration::from_secs(1000 * 24 * 3600),
+            ..crate::Config::default()
+        };
+        let registry = &mut prometheus_client::registry::Registry::default();
+        Storage::open(config, Timestamp::from_millis(NOW), registry).unwrap()
+    };
+    let storage = open();
+    let mut import = storage.import(Timestamp::from_millis(NOW)).unwrap();
+    let times = || (0..80).map(|day| NOW - (80 - day) * DAY_MS);
+    import.add(&labels("a"), &floats(times())).unwrap();
+    assert_eq!(import.finish().unwrap().blocks, 80);
+    let open_files = || {
+        let all = std::fs::read_dir("/proc/self/fd").unwrap();
+        let targets = all.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        targets.filter(|file| file.starts_with(dir.path())).count()
+    };
+    let expect: BTreeMap<_, _> = [("a".to_owned(), times().collect())].into();
+    assert_eq!(read(&storage), expect);
+    assert!(open_files() < 20, "{}", open_files());
+    drop(storage);
+    let storage = open();
+    assert_eq!(read(&storage), expect);
+    assert!(open_files() < 20, "{}", open_files());
+}
+
+#[test]
 fn any_order_of_series_and_time_comes_out_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let storage = open(dir.path());

@@ -54,8 +54,7 @@ impl MetricStore {
             self.disk
                 .rename(temporary, &path)
                 .map_err(failed("rename to"))?;
-            let file = self.disk.open(&path).map_err(failed("open"))?;
-            let block = Block::open(file, &path, &self.cache).map_err(|e| {
+            let block = Block::open(&path, &self.cache).map_err(|e| {
                 failed("open")(match e {
                     BlockError::Io(e) => e,
                     BlockError::Corrupt(what) => std::io::Error::other(what),

@@ -1,13 +1,13 @@
 //! An immutable file with the samples of a range of time. Bytes: `docs/formats/block.md`.
 //!
-//! In memory stay the file handle and the footer: where groups, pages of times and pages of
+//! In memory stays the footer: where groups, pages of times and pages of
 //! the index are, some 30 bytes for 128 series. Everything else is read, checked and unpacked
 //! when asked for, and kept for a while in the [`BlockCache`].
 
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use model::{HPoint, Labels, Matcher, Samples, TimeRange};
 
@@ -43,7 +43,8 @@ pub(crate) struct Block {
     pub(crate) path: PathBuf,
     /// As in its name; 0 when the name has none.
     pub(crate) number: u64,
-    file: Arc<dyn DiskFile>,
+    /// Set before its file is removed or set aside, for those who still read it.
+    held: OnceLock<Arc<dyn DiskFile>>,
     cache: Arc<BlockCache>,
     /// Its number in the cache.
     id: u64,
@@ -117,9 +118,20 @@ impl From<Malformed> for BlockError {
 }
 
 impl Block {
-    /// Checks that the file is whole as far as its ends tell.
-    pub(crate) fn open(
-        file: Arc<dyn DiskFile>,
+    /// Opens the file and checks that it is whole as far as its ends tell.
+    pub(crate) fn open(path: &Path, cache: &Arc<BlockCache>) -> Result<Block, BlockError> {
+        let id = cache.new_block();
+        let opened = cache.files.get(id, path).map_err(BlockError::Io);
+        let opened = opened.and_then(|file| Block::read(&*file, id, path, cache));
+        if opened.is_err() {
+            cache.forget(id);
+        }
+        opened
+    }
+
+    fn read(
+        file: &dyn DiskFile,
+        id: u64,
         path: &Path,
         cache: &Arc<BlockCache>,
     ) -> Result<Block, BlockError> {
@@ -127,7 +139,7 @@ impl Block {
         if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
             return Err(BlockError::Corrupt("length"));
         }
-        bounds_in_header(file.as_ref())?;
+        bounds_in_header(file)?;
         let trailer_at = len - TRAILER_BYTES as u64;
         let mut trailer = [0; TRAILER_BYTES];
         file.read_at(&mut trailer, trailer_at)?;
@@ -143,7 +155,7 @@ impl Block {
             return Err(BlockError::Corrupt("trailer"));
         }
         let footer_crc = footer.crc;
-        let footer = footer.content(file.as_ref(), "footer")?;
+        let footer = footer.content(file, "footer")?;
         let mut r = Reader::new(&footer);
         let (start_t, end_t) = (r.signed()?, r.signed()?);
         let (slice_ms, resolution_ms) = (r.varint()? as i64, r.varint()? as i64);
@@ -186,8 +198,8 @@ impl Block {
         Ok(Block {
             path: path.to_owned(),
             number,
-            id: cache.new_block(),
-            file,
+            id,
+            held: OnceLock::new(),
             cache: Arc::clone(cache),
             start_t,
             end_t,
@@ -203,6 +215,23 @@ impl Block {
             times,
             index,
         })
+    }
+
+    fn file(&self) -> io::Result<Arc<dyn DiskFile>> {
+        let held = || self.held.get().map(Arc::clone);
+        if let Some(file) = held() {
+            return Ok(file);
+        }
+        let opened = self.cache.files.get(self.id, &self.path);
+        // It may have been removed since the look for it, and was held before.
+        opened.or_else(|e| held().ok_or(e))
+    }
+
+    /// Its file is about to lose its name: who reads it now can go on.
+    pub(crate) fn hold_open(&self) {
+        if let Ok(file) = self.file() {
+            let _ = self.held.set(file);
+        }
     }
 
     /// What another block names it by.
@@ -418,7 +447,7 @@ impl Block {
         const WHAT: &str = "frame";
         let offset = frame.piece.offset;
         let piece = self.cache.get(self.id, offset, || {
-            let raw = frame.piece.content(self.file.as_ref(), WHAT)?;
+            let raw = frame.piece.content(&*self.file()?, WHAT)?;
             let parsed = Frame::parse(raw).map_err(|_| BlockError::Corrupt(WHAT))?;
             let bytes = parsed.heap_bytes();
             Ok::<_, BlockError>((Piece::Frame(Arc::new(parsed)), bytes))
@@ -436,7 +465,7 @@ impl Block {
         let page = self.times.get(column / TIMES_COLUMNS);
         let page = page.ok_or(BlockError::Corrupt(WHAT))?;
         let piece = self.cache.get(self.id, page.offset, || {
-            let raw = page.content(self.file.as_ref(), WHAT)?;
+            let raw = page.content(&*self.file()?, WHAT)?;
             let parsed = TimesPage::parse(&raw).map_err(|_| BlockError::Corrupt(WHAT))?;
             let bytes = parsed.heap_bytes();
             Ok::<_, BlockError>((Piece::Times(Arc::new(parsed)), bytes))
@@ -465,7 +494,7 @@ impl Block {
 
     fn bytes_of(&self, piece: &PieceRef, what: &'static str) -> Result<Arc<Vec<u8>>, BlockError> {
         let found = self.cache.get(self.id, piece.offset, || {
-            let raw = piece.content(self.file.as_ref(), what)?;
+            let raw = piece.content(&*self.file()?, what)?;
             let bytes = raw.capacity();
             Ok::<_, BlockError>((Piece::Bytes(Arc::new(raw)), bytes))
         })?;

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 
+use super::block_files::BlockFiles;
 use super::block_frame::{Frame, TimesPage};
+use crate::disk::Disk;
 
 /// Bytes of unpacked pieces that are kept. Going through the series of a query in order needs
 /// the frames of one group only, so this bounds what many queries at once can share.
@@ -24,6 +26,7 @@ pub(crate) enum Piece {
 
 /// Shared by all blocks of a store.
 pub(crate) struct BlockCache {
+    pub(crate) files: BlockFiles,
     bytes_max: usize,
     next_block: AtomicU64,
     entries: Mutex<Entries>,
@@ -42,17 +45,17 @@ struct Entry {
     used: u64,
 }
 
-impl Default for BlockCache {
-    fn default() -> Self {
+impl BlockCache {
+    /// Of blocks on `disk`.
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> BlockCache {
         BlockCache {
+            files: BlockFiles::new(disk),
             bytes_max: CACHE_BYTES_MAX,
             next_block: AtomicU64::new(0),
             entries: Mutex::default(),
         }
     }
-}
 
-impl BlockCache {
     /// A number by which one open block calls its pieces.
     pub(crate) fn new_block(&self) -> u64 {
         self.next_block.fetch_add(1, Ordering::Relaxed)
@@ -81,6 +84,7 @@ impl BlockCache {
 
     /// Forgets a block that is gone.
     pub(crate) fn forget(&self, block: u64) {
+        self.files.forget(block);
         let mut entries = self.lock();
         let entries = &mut *entries;
         let bytes = &mut entries.bytes;
@@ -135,12 +139,13 @@ impl Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::faulty::FaultyDisk;
 
     #[test]
     fn the_least_recently_used_goes_and_the_bound_holds() {
         let cache = BlockCache {
             bytes_max: 64 << 10,
-            ..BlockCache::default()
+            ..BlockCache::new(Arc::new(FaultyDisk::default()))
         };
         let get = |offset: u64| {
             let mut missed = false;

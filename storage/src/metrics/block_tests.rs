@@ -11,7 +11,6 @@ use super::block::{Block, BlockError, Identity};
 use super::block_cache::BlockCache;
 use super::block_frame::Kind;
 use super::block_writer::{BlockOptions, BlockWriter};
-use crate::disk::Disk;
 use crate::disk::faulty::FaultyDisk;
 
 const PATH: &str = "/blocks/0000000001.blk";
@@ -42,7 +41,8 @@ fn write(disk: &FaultyDisk, series: &BTreeMap<Labels, Samples>, end: i64) {
 
 fn open(disk: &FaultyDisk) -> Block {
     let path = Path::new(PATH);
-    let block = Block::open(disk.open(path).unwrap(), path, &Arc::default());
+    let cache = Arc::new(BlockCache::new(Arc::new(disk.clone())));
+    let block = Block::open(path, &cache);
     block.ok().unwrap()
 }
 
@@ -212,11 +212,8 @@ fn every_flipped_byte_is_found_before_it_does_harm() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
         disk.set_content(path, &bytes);
-        let block = match Block::open(
-            disk.open(path).unwrap(),
-            path,
-            &Arc::<BlockCache>::default(),
-        ) {
+        let cache = Arc::new(BlockCache::new(Arc::new(disk.clone())));
+        let block = match Block::open(path, &cache) {
             Ok(block) => block,
             Err(BlockError::Corrupt(_)) => continue,
             Err(BlockError::Io(e)) => panic!("{e}"),

@@ -17,7 +17,7 @@ use super::MetricStore;
 use super::block::{Block, BlockError};
 use super::compact::{BlockInfo, Schedule, choose, choose_refresh, choose_rollup, lacks, span_ms};
 use super::compact_merge::{Merge, Output, Step};
-use super::directory::{SET_ASIDE, block_path, remove_file};
+use super::directory::{SET_ASIDE, block_path, remove_file, remove_files};
 use super::tombstone::{Cuts, KeepRules, TOMBSTONES_MAX, Tombstone, tombstones_path, write};
 use crate::config::Rollup;
 use crate::disk::{number_in, quarantine};
@@ -445,7 +445,7 @@ impl MetricStore {
             let block = if made {
                 self.disk.rename(&temporary, path)?;
                 self.disk.sync_dir(&self.blocks_dir)?;
-                let opened = Block::open(self.disk.open(path)?, path, &self.cache);
+                let opened = Block::open(path, &self.cache);
                 Some(Arc::new(opened.map_err(|e| match e {
                     BlockError::Io(e) => e,
                     BlockError::Corrupt(what) => io::Error::other(what),
@@ -465,6 +465,9 @@ impl MetricStore {
                     "compaction wrote a block"
                 );
             }
+            for (source, _) in sources.iter().filter(|(s, _)| output.replaces(s)) {
+                source.hold_open();
+            }
             let mut state = self.write();
             let is_source = |b: &Arc<Block>| sources.iter().any(|(s, _)| s.number == b.number);
             state
@@ -472,15 +475,17 @@ impl MetricStore {
                 .retain(|b| !(output.replaces(b) && is_source(b)));
             state.add_blocks(block);
         }
+        let mut gone = Vec::new();
         for (source, damaged) in sources.iter().filter(|(s, _)| output.replaces(s)) {
             if *damaged {
                 quarantine(self.disk.as_ref(), &source.path);
                 let bounds = Some((source.start_t, source.end_t));
                 self.gaps.add(&source.path, SET_ASIDE, bounds);
             } else {
-                remove_file(self.disk.as_ref(), &source.path);
+                gone.push(&source.path);
             }
         }
+        remove_files(self.disk.as_ref(), &self.blocks_dir, &gone);
         Ok(())
     }
 

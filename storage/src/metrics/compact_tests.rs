@@ -144,6 +144,42 @@ fn the_blocks_of_a_day_become_one_and_nothing_changes() {
 }
 
 #[test]
+fn who_reads_blocks_reads_on_while_they_are_merged_or_removed() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    fill(&store, 0..26);
+    let before = everything(&store);
+    let selection = Selection {
+        range: TimeRange::ALL,
+        matchers: &[],
+        hints: Hints::default(),
+    };
+    let read = |found: model::Selected| -> Content {
+        let mut content = Content::new();
+        for mut series in found {
+            let mut samples = Samples::default();
+            while series.cursor.next_run(&mut samples).unwrap() {}
+            let points = samples.floats.iter().map(|p| (p.t, p.v.to_bits()));
+            content.insert(series.labels.to_string(), points.collect());
+        }
+        content
+    };
+    let (first, second) = (
+        store.select(&selection).unwrap(),
+        store.select(&selection).unwrap(),
+    );
+    settle(&store, 26 * HOUR, &policy());
+    let merged = blocks(&disk);
+    assert_eq!(merged.len(), 1);
+    assert_eq!(read(first), before);
+    let third = store.select(&selection).unwrap();
+    store.remove(&merged[0]);
+    assert!(blocks(&disk).is_empty());
+    assert_eq!(read(second), before);
+    assert_eq!(read(third), before);
+}
+
+#[test]
 fn a_merge_whose_disk_is_full_is_tried_again() {
     let disk = FaultyDisk::default();
     let store = open(&disk);

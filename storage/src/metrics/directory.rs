@@ -30,12 +30,13 @@ pub(super) fn open_blocks(
 ) -> io::Result<(Vec<Arc<Block>>, u64)> {
     let mut blocks: Vec<Arc<Block>> = Vec::new();
     let mut next_number = 1;
+    let mut left_over: Vec<PathBuf> = Vec::new();
     for entry in disk.list(dir)? {
         let path = dir.join(&entry.name);
         let number = number_in(&entry.name);
         let is_ours = number.is_some() || entry.name == "tombstones.tmp";
         if is_ours && entry.name.ends_with(".tmp") {
-            remove_file(disk, &path);
+            left_over.push(path);
             continue;
         }
         next_number = next_number.max(number.map_or(0, |n| n + 1));
@@ -48,11 +49,7 @@ pub(super) fn open_blocks(
         if number.is_none() || !entry.name.ends_with(".blk") {
             continue;
         }
-        match disk
-            .open(&path)
-            .map_err(BlockError::Io)
-            .and_then(|f| Block::open(f, &path, cache))
-        {
+        match Block::open(&path, cache) {
             Ok(block) => blocks.push(Arc::new(block)),
             Err(BlockError::Corrupt(what)) => {
                 watch.corrupt(FileKind::Block, &path, what);
@@ -69,12 +66,13 @@ pub(super) fn open_blocks(
     // have their numbers: a block may have been copied here from another data directory.
     let replaced: HashSet<Identity> = blocks.iter().flat_map(|b| b.replaces.clone()).collect();
     blocks.retain(|b| {
-        let left_over = replaced.contains(&b.identity());
-        if left_over {
-            remove_file(disk, &b.path);
+        let is_left_over = replaced.contains(&b.identity());
+        if is_left_over {
+            left_over.push(b.path.clone());
         }
-        !left_over
+        !is_left_over
     });
+    remove_files(disk, dir, &left_over);
     blocks.sort_by_key(|b| b.age());
     Ok((blocks, next_number))
 }
@@ -119,13 +117,24 @@ pub(super) fn block_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:010}.blk"))
 }
 
-/// Removes a file; a failure is logged and the file found again at the next start.
+/// As [`remove_files`].
 pub(super) fn remove_file(disk: &dyn Disk, path: &Path) {
-    let removed = disk.remove(path).and_then(|()| match path.parent() {
-        Some(dir) => disk.sync_dir(dir),
-        None => Ok(()),
-    });
-    if let Err(error) = removed {
-        tracing::warn!(path = %path.display(), %error, "cannot remove a file");
+    if let Some(dir) = path.parent() {
+        remove_files(disk, dir, &[path]);
+    }
+}
+
+/// Removes files of `dir`; failures are logged and the files found again at the next start. There
+/// is one sync for all: each may take as long as a loaded disk likes.
+pub(super) fn remove_files<P: AsRef<Path>>(disk: &dyn Disk, dir: &Path, paths: &[P]) {
+    for path in paths.iter().map(P::as_ref) {
+        if let Err(error) = disk.remove(path) {
+            tracing::warn!(path = %path.display(), %error, "cannot remove a file");
+        }
+    }
+    if !paths.is_empty()
+        && let Err(error) = disk.sync_dir(dir)
+    {
+        tracing::warn!(dir = %dir.display(), %error, "cannot sync a directory");
     }
 }

@@ -79,8 +79,7 @@ pub(super) fn write_block(
         if let Some(dir) = path.parent() {
             disk.sync_dir(dir)?;
         }
-        let file = disk.open(path)?;
-        match Block::open(file, path, cache) {
+        match Block::open(path, cache) {
             Ok(block) => Ok(Some(block)),
             Err(BlockError::Io(e)) => Err(e),
             Err(BlockError::Corrupt(what)) => Err(io::Error::other(what)),
