@@ -2,13 +2,14 @@
 //! state from the engine's event stream, at the moment it changes.
 //!
 //! The engine is asked for a list once a minute and about one container when something happens
-//! to it; its stats API, which costs a hundred times as much, is not used.
+//! to it; its stats API, which costs a hundred times as much, only where cgroup files are out of reach.
 
 mod cgroup;
 mod container;
 mod events;
 mod machine;
 mod service;
+mod stats;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,11 +30,17 @@ use container::Container;
 use events::Change;
 use machine::{Look, Machine};
 use service::Services;
+use stats::Stats;
 
 /// Time between two comparisons with the engine's list: how long a lost event goes unnoticed.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// Time between two attempts to reach an engine that does not answer.
-const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// How long an answer about one container is waited for. An engine that starts many at once keeps
+/// that back until the container has started, and meanwhile answers everything else.
+const INSPECT_WAIT: Duration = Duration::from_secs(2);
+/// Time to the next try then.
+const OWED_INTERVAL: Duration = Duration::from_secs(3);
 /// How far back requests to stop are asked for at the start: as long as a dead container is news.
 /// The engine remembers its last few hundred events only.
 const REQUESTS_KNOWN: Duration = Duration::from_secs(86_400);
@@ -78,6 +85,9 @@ pub(crate) struct Docker {
     /// Where the engine keeps its files, on its host.
     root_dir: String,
     sizes: Option<Sizes>,
+    stats: Stats,
+    /// Containers that the engine has not answered about.
+    owed: BTreeSet<String>,
     /// Newest event seen, nanoseconds since the epoch: where to go on after a break.
     last_event_ns: Option<i64>,
     /// When it first answered, nanoseconds since the epoch: what happened before is known by asking.
@@ -108,6 +118,8 @@ impl Docker {
             images: BTreeMap::new(),
             root_dir: String::new(),
             sizes: config.sizes.then(|| Sizes::Wait(Instant::now())),
+            stats: Stats::default(),
+            owed: BTreeSet::new(),
             containers: BTreeMap::new(),
             version: Version::default(),
             events: None,
@@ -127,14 +139,16 @@ impl Docker {
         let events = self.engine.events(&events::FILTERS, Some(since)).await?;
         // A proxy may not let this through.
         self.root_dir = self.engine.info().await.unwrap_or_default().docker_root_dir;
-        self.reconcile().await?;
+        // One that was started again meanwhile has another process and the same state; its events may
+        // be forgotten, of which the engine keeps 256.
+        self.reconcile(true).await?;
         self.connected_ns.get_or_insert(now.nanos());
         self.events = Some(events);
         Ok(())
     }
 
-    /// Compares with the engine's list and inspects what is new or different.
-    async fn reconcile(&mut self) -> Result<(), EngineError> {
+    /// Compares with the engine's list and inspects what is new or different, or `all`.
+    async fn reconcile(&mut self, all: bool) -> Result<(), EngineError> {
         let mut list = self.engine.list(true).await?;
         if list.len() > CONTAINERS_MAX {
             tracing::warn!(
@@ -146,10 +160,17 @@ impl Docker {
         }
         self.containers
             .retain(|id, _| list.iter().any(|summary| summary.id == *id));
+        let mut owed = std::mem::take(&mut self.owed);
         for summary in list {
             let known = self.containers.get(&summary.id);
-            if known.is_none_or(|c| c.status() != summary.state) {
-                self.inspect(&summary.id).await?;
+            let differs = known.is_none_or(|c| c.status() != summary.state);
+            if !all && !differs && !owed.remove(&summary.id) {
+                continue;
+            }
+            match self.owed.is_empty() {
+                true => self.inspect(&summary.id).await?,
+                // One wait is enough: the tick is due.
+                false => _ = self.owed.insert(summary.id),
             }
         }
         let used: BTreeSet<&String> = self.containers.values().map(|c| &c.image_id).collect();
@@ -157,8 +178,13 @@ impl Docker {
         Ok(())
     }
 
+    /// Learns what a container is, now or when the engine answers.
     async fn inspect(&mut self, id: &str) -> Result<(), EngineError> {
-        match self.engine.inspect(id).await? {
+        let Ok(answer) = tokio::time::timeout(INSPECT_WAIT, self.engine.inspect(id)).await else {
+            self.owed.insert(id.to_owned());
+            return Ok(());
+        };
+        match answer? {
             None => {
                 self.containers.remove(id);
             }
@@ -257,10 +283,13 @@ impl Docker {
             Change::Inspect => self.inspect(id).await?,
             Change::Died { exit_code } => {
                 // One that removes itself may be gone already; its death is told all the same.
-                let detail = self.engine.inspect(id).await;
+                let asked = self.engine.inspect(id);
+                let detail = tokio::time::timeout(INSPECT_WAIT, asked).await;
                 if let Some(container) = self.containers.get_mut(id) {
-                    if let Ok(Some(detail)) = detail {
-                        container.update(detail, &self.labels);
+                    match detail {
+                        Ok(Ok(Some(detail))) => container.update(detail, &self.labels),
+                        Ok(_) => {}
+                        Err(_) => _ = self.owed.insert(id.to_owned()),
                     }
                     container.died(exit_code, event.time_ns as f64 / 1e9);
                 }
@@ -276,9 +305,10 @@ impl Docker {
         }))
     }
 
-    /// Reads the usage of all running containers on a thread that may block.
-    async fn read_usage(&mut self) -> (Vec<(String, Usage)>, Look) {
-        let mut wanted = Vec::new();
+    /// Reads the usage of all running containers on a thread that may block, and asks the engine
+    /// about those that have no files here.
+    async fn read_usage(&mut self, target: &Target) -> (Vec<(String, Usage)>, Look) {
+        let (mut wanted, mut others) = (Vec::new(), Vec::new());
         for container in self.containers.values_mut() {
             let Some(pid) = container.pid() else {
                 continue;
@@ -288,17 +318,37 @@ impl Docker {
                     Places::find(&self.roots, &container.id, pid, container.own_network)
                         .map(|places| (pid, places));
             }
-            if let Some((_, places)) = &container.places {
-                wanted.push((container.id.clone(), places.clone()));
+            match &container.places {
+                Some((_, places)) => wanted.push((container.id.clone(), places.clone())),
+                None => others.push(container.id.clone()),
             }
         }
+        if self.events.is_none() {
+            others.clear();
+        }
+        let note = (!others.is_empty()).then(|| {
+            format!(
+                "{} containers have no cgroup files here, so the engine is asked what they use, which costs \
+                 more: mount the host's /proc and /sys and set collect.roots",
+                others.len()
+            )
+        });
+        target.set_notes(note.into_iter().collect());
         let roots = self.roots.clone();
         let read = move || {
             let each = wanted.into_iter();
             let usage = each.filter_map(|(id, places)| Some((id, places.read(&roots.sys)?)));
             (usage.collect(), Look::new(&roots))
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+        let (mut usage, look): (Vec<(String, Usage)>, Look) =
+            tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        for (id, mut own) in self.stats.of(&self.engine, others).await {
+            if let Some(container) = self.containers.get(&id) {
+                stats::bound(&mut own, &container.bounds);
+                usage.push((id, own));
+            }
+        }
+        (usage, look)
     }
 
     async fn collect(&mut self, target: &mut Target, tick: Timestamp) -> SampleBatch {
@@ -308,7 +358,7 @@ impl Docker {
             return self.collect_nothing(target, tick, started);
         }
         self.know_sizes().await;
-        let (usage, look) = self.read_usage().await;
+        let (usage, look) = self.read_usage(target).await;
         let at = self.next_at(tick);
         let mut pass = target.pass(at);
         pass.put("docker_engine_up", &[], f64::from(u8::from(up)));
@@ -456,6 +506,9 @@ impl Docker {
                         Ok(event) => self.handle(&event, target).await,
                         Err(e) => Err(e),
                     };
+                    if !self.owed.is_empty() {
+                        next_check = next_check.min(Instant::now() + OWED_INTERVAL);
+                    }
                     match handled {
                         Ok(batch) => batch,
                         Err(error) => {
@@ -479,14 +532,14 @@ impl Docker {
     /// Connects or compares; gives the time to the next check.
     async fn check(&mut self, target: &Target) -> Duration {
         let result = if self.events.is_some() {
-            self.reconcile().await
+            self.reconcile(false).await
         } else {
             self.connect().await
         };
-        let next = if result.is_ok() {
-            RECONCILE_INTERVAL
-        } else {
-            RETRY_INTERVAL
+        let next = match result {
+            Ok(()) if self.owed.is_empty() => RECONCILE_INTERVAL,
+            Ok(()) => OWED_INTERVAL,
+            Err(_) => RETRY_INTERVAL,
         };
         self.note(target, result.as_ref().copied());
         next

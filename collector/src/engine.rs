@@ -5,9 +5,14 @@
 //! on a local socket that costs less than keeping one alive would.
 
 mod client;
+mod stats;
 mod types;
 
 pub use client::{ByteStream, Engine, EngineError, JsonLines, nanos_param};
+pub use stats::{
+    BlkioEntry, BlkioStats, ContainerStats, CpuStats, CpuUsage, MemoryStats, NetworkStats,
+    PidsStats, Throttling,
+};
 pub use types::{
     Actor, Attachment, ContainerConfig, ContainerDetail, ContainerState, ContainerSummary,
     Environment, Event, Health, HealthStatus, HostConfig, ImageDetail, Info, LogConfig, Network,

@@ -145,3 +145,81 @@ fn a_containers_life_is_told() {
         stackwatch.query("ALERTS{alertname=~\"ContainerDied|ContainerDown\",name=~\"life-web.*\"}");
     assert!(down.is_empty(), "{down:?}");
 }
+
+/// As of an engine in a virtual machine, or with `/sys` not mounted.
+#[test]
+fn what_no_file_tells_is_asked_of_the_engine() {
+    if !docker::available() {
+        return skipped("no Docker engine");
+    }
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let limits = ["--cpus=0.5", "--memory=64m", "--cpu-shares=512"];
+    let container = run(
+        "asked",
+        "web",
+        &limits,
+        "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 600",
+    );
+    let near = watch(dirs[0].path());
+    let far = Stackwatch::start(
+        dirs[1].path(),
+        "collect: { host: false, interval: 1s, roots: { sys: /nowhere } }\nlogs: { docker: false }\n",
+    );
+    let value = |of: &Stackwatch, family: &str| {
+        of.value(&format!("{family}{{name=\"{}\"}}", container.name))
+    };
+    // Until it has settled both say the same.
+    let same = |family: &str, within: f64| {
+        let mut told = (None, None);
+        eventually(family, LIMIT, || {
+            told = (value(&near, family), value(&far, family));
+            let (Some(files), Some(asked)) = told else {
+                return None;
+            };
+            ((files - asked).abs() <= within).then_some(())
+        });
+    };
+    for family in [
+        "container_spec_cpu_quota",
+        "container_spec_cpu_period",
+        "container_spec_cpu_shares",
+        "container_spec_memory_limit_bytes",
+        "container_memory_failcnt",
+        "container_threads",
+        "container_cpu_cfs_throttled_seconds_total",
+        "container_memory_rss",
+        "container_memory_cache",
+        "container_memory_mapped_file",
+        "container_last_seen",
+    ] {
+        // Two collections do not fall together; nothing else differs of one that sleeps.
+        let within = if family == "container_last_seen" {
+            2.0
+        } else {
+            0.0
+        };
+        same(family, within);
+    }
+    for family in [
+        "container_memory_usage_bytes",
+        "container_memory_working_set_bytes",
+        "container_memory_max_usage_bytes",
+    ] {
+        same(family, 256.0 * 1024.0);
+    }
+    for family in [
+        "container_cpu_usage_seconds_total",
+        "container_cpu_user_seconds_total",
+        "container_cpu_system_seconds_total",
+    ] {
+        same(family, 0.05);
+    }
+    let targets = far.get("/api/v1/targets").body;
+    assert!(targets.contains("no cgroup files here"), "{targets}");
+    assert!(
+        !near
+            .get("/api/v1/targets")
+            .body
+            .contains("no cgroup files here")
+    );
+}

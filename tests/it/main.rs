@@ -18,6 +18,7 @@ mod crash;
 mod crowd;
 mod discovery;
 mod disk_full;
+mod engine;
 mod host;
 mod nginx;
 mod other_tools;

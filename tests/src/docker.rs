@@ -33,21 +33,33 @@ pub fn docker(args: &[&str]) -> Option<String> {
         .then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
 
-/// Makes the image unless it is there: a root file system that is one static busybox.
+/// Makes the image unless it is there.
 fn image() -> bool {
     if docker(&["image", "inspect", IMAGE]).is_some() {
         return true;
     }
-    let Ok(dir) = tempfile::tempdir() else {
-        return false;
-    };
+    let mut import = Command::new("docker");
+    import.args(["import", "-", IMAGE]);
+    imported(import)
+}
+
+/// Whether `import`, a `docker import -`, takes a root file system that is one static busybox.
+pub(crate) fn imported(mut import: Command) -> bool {
+    let Some(tar) = image_tar() else { return false };
+    let import = import.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let Ok(mut import) = import else { return false };
+    let written = import
+        .stdin
+        .take()
+        .is_some_and(|mut stdin| stdin.write_all(&tar).is_ok());
+    written && import.wait().is_ok_and(|s| s.success())
+}
+
+fn image_tar() -> Option<Vec<u8>> {
+    let dir = tempfile::tempdir().ok()?;
     let bin = dir.path().join("bin");
-    let copied = std::fs::create_dir(&bin)
-        .and_then(|()| std::fs::copy("/bin/busybox", bin.join("busybox")))
-        .is_ok();
-    if !copied {
-        return false;
-    }
+    std::fs::create_dir(&bin).ok()?;
+    std::fs::copy("/bin/busybox", bin.join("busybox")).ok()?;
     for applet in ["sh", "sleep", "echo", "cat", "true", "yes", "seq", "dd"] {
         let _ = std::os::unix::fs::symlink("busybox", bin.join(applet));
     }
@@ -56,18 +68,7 @@ fn image() -> bool {
         .arg(dir.path())
         .args(["-c", "."])
         .output();
-    let Ok(tar) = tar else { return false };
-    let import = Command::new("docker")
-        .args(["import", "-", IMAGE])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn();
-    let Ok(mut import) = import else { return false };
-    let written = import
-        .stdin
-        .take()
-        .is_some_and(|mut stdin| stdin.write_all(&tar.stdout).is_ok());
-    written && import.wait().is_ok_and(|s| s.success())
+    tar.ok().map(|tar| tar.stdout)
 }
 
 /// A container; removed on drop.

@@ -11,6 +11,7 @@
 pub mod cargo;
 pub mod crash;
 pub mod docker;
+pub mod engine;
 pub mod http;
 pub mod postgres;
 pub mod protobuf;

@@ -1,6 +1,6 @@
 //! One container: what the engine says about it, and the samples that follow from that.
 
-use crate::engine::{ContainerDetail, ContainerState, HealthStatus};
+use crate::engine::{ContainerDetail, ContainerState, HealthStatus, HostConfig};
 use crate::host::Disk;
 use crate::target::Sink;
 
@@ -32,6 +32,8 @@ pub(super) struct Container {
     oom: OomCount,
     /// `host` and `container:…` networks are counted elsewhere.
     pub(super) own_network: bool,
+    /// What it was given.
+    pub(super) bounds: HostConfig,
     /// Where its usage is to be read; with the process it was found for.
     pub(super) places: Option<(u32, Places)>,
 }
@@ -77,6 +79,7 @@ impl Container {
             stop_requested: None,
             oom: OomCount::default(),
             own_network: true,
+            bounds: HostConfig::default(),
             places: None,
         };
         container.oom.events = u64::from(detail.state.oom_killed);
@@ -93,6 +96,7 @@ impl Container {
         self.restarts = detail.restart_count;
         let network = detail.host_config.network_mode.as_str();
         self.own_network = network != "host" && !network.starts_with("container:");
+        self.bounds = detail.host_config;
         let state = detail.state;
         let started = seconds(&state.started_at);
         if started != self.started {

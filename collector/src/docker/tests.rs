@@ -44,12 +44,19 @@ impl FakeEngine {
                         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
                         let _ = io.write_all(head.as_bytes()).await;
                         while let Ok(event) = events.recv().await {
+                            if event.is_empty() {
+                                // The engine is restarted.
+                                return;
+                            }
                             let chunk = format!("{:x}\r\n{event}\n\r\n", event.len() + 1);
                             let _ = io.write_all(chunk.as_bytes()).await;
                         }
                         return;
                     }
                     let body = answers.lock().unwrap().get(&path).cloned();
+                    if body.as_deref() == Some(SILENCE) {
+                        std::future::pending::<()>().await;
+                    }
                     let (status, body) = match body {
                         Some(body) => ("200 OK", body),
                         None => (
@@ -117,6 +124,9 @@ impl FakeEngine {
         std::fs::write(path, text).unwrap();
     }
 }
+
+/// The answer that does not come.
+const SILENCE: &str = "…";
 
 const INTERVAL: Duration = Duration::from_millis(300);
 
@@ -378,4 +388,63 @@ async fn what_it_was_made_of_and_what_it_wrote_is_told() {
     event("destroy", "c1");
     event("create", "c2");
     wait_for(&mut received, "container_recreations_total", Some(1.0)).await;
+}
+
+#[tokio::test]
+async fn what_was_started_again_while_nobody_listened_is_found() {
+    let engine = FakeEngine::start();
+    engine.container("running", RUNNING);
+    engine.file("proc/7/cgroup", "0::/docker/c1\n");
+    engine.file("sys/fs/cgroup/cgroup.controllers", "");
+    engine.file("sys/fs/cgroup/docker/c1/cpu.stat", "usage_usec 1500000\n");
+    let (mut received, _stop, _status) = engine.watch();
+    let usage = "container_cpu_usage_seconds_total";
+    wait_for(&mut received, usage, Some(1.5)).await;
+    // Another process in another cgroup, and no event about it.
+    std::fs::remove_dir_all(engine.dir.path().join("sys/fs/cgroup/docker")).unwrap();
+    engine.container("running", &RUNNING.replace("7", "8"));
+    engine.file("proc/8/cgroup", "0::/other/c1\n");
+    engine.file("sys/fs/cgroup/other/c1/cpu.stat", "usage_usec 2500000\n");
+    engine.events.send(String::new()).unwrap();
+    wait_for(&mut received, usage, Some(2.5)).await;
+}
+
+#[tokio::test]
+async fn usage_that_no_file_tells_is_asked_of_the_engine() {
+    let engine = FakeEngine::start();
+    engine.container("running", RUNNING);
+    engine.answer(
+        "/containers/c1/stats?stream=false&one-shot=true",
+        r#"{"cpu_stats":{"cpu_usage":{"total_usage":1500000000}},"memory_stats":{"usage":4096}}"#,
+    );
+    let (mut received, _stop, status) = engine.watch();
+    let usage = "container_cpu_usage_seconds_total";
+    let batch = wait_for(&mut received, usage, Some(1.5)).await;
+    assert_eq!(batch["container_memory_usage_bytes"], Some(4096.0));
+    assert_eq!(batch["container_spec_memory_limit_bytes"], Some(0.0));
+    let notes = status.targets().remove(0).notes;
+    assert!(
+        notes[0].starts_with("1 containers have no cgroup files here"),
+        "{notes:?}"
+    );
+    // Files are better.
+    engine.file("proc/7/cgroup", "0::/docker/c1\n");
+    engine.file("sys/fs/cgroup/cgroup.controllers", "");
+    engine.file("sys/fs/cgroup/docker/c1/cpu.stat", "usage_usec 2500000\n");
+    wait_for(&mut received, usage, Some(2.5)).await;
+    assert!(status.targets().remove(0).notes.is_empty());
+}
+
+#[tokio::test]
+async fn a_container_that_the_engine_is_silent_about_keeps_nothing_else_back() {
+    let engine = FakeEngine::start();
+    engine.container("running", RUNNING);
+    engine.answer("/containers/c1/json", SILENCE);
+    let (mut received, _stop, _status) = engine.watch();
+    let batch = wait_for(&mut received, "docker_engine_up", Some(1.0)).await;
+    assert!(!batch.contains_key("container_running"));
+    assert_eq!(batch["up"], Some(1.0));
+    engine.container("running", RUNNING);
+    let batch = wait_for(&mut received, "container_running", Some(1.0)).await;
+    assert!(!batch.contains_key("up") || batch["up"] == Some(1.0));
 }

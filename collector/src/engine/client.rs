@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 
+use super::stats::ContainerStats;
 use super::types::{
     ContainerDetail, ContainerSummary, Environment, EnvironmentDetail, Event, ImageDetail, Info,
     Network, Version,
@@ -248,6 +249,16 @@ impl Engine {
             Err(e) if e.status() == Some(404) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// What a container uses, read once.
+    ///
+    /// # Errors
+    /// When the engine does not answer as expected; there is none.
+    pub async fn stats(&self, id: &str) -> Result<ContainerStats, EngineError> {
+        let query = "stream=false&one-shot=true";
+        self.get_json(&format!("/containers/{}/stats?{query}", escape(id)))
+            .await
     }
 
     /// What a container was started with, secrets included; `None` when there is none (any more).

@@ -246,6 +246,20 @@ pub struct HostConfig {
     pub log_config: LogConfig,
     /// Name of the network mode: `host`, `bridge`, `container:<id>`, …
     pub network_mode: String,
+    /// Bytes; 0 without a bound, as all that follow.
+    pub memory: i64,
+    /// Bytes of memory and swap; -1 without a bound.
+    pub memory_swap: i64,
+    /// Bytes.
+    pub memory_reservation: i64,
+    /// Billionths of a core.
+    pub nano_cpus: i64,
+    /// Microseconds per period.
+    pub cpu_quota: i64,
+    /// Microseconds.
+    pub cpu_period: i64,
+    /// Weight.
+    pub cpu_shares: i64,
 }
 
 /// `HostConfig.LogConfig` of a container.
@@ -334,7 +348,7 @@ pub struct Actor {
 }
 
 /// The engine writes `null` for empty lists and maps.
-fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(super) fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,
 ) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
