@@ -135,6 +135,8 @@ impl<'a> Evaluator<'a> {
             }
             let (notes, from) = known.notes;
             self.q.add_notes(notes.moved(from, expr));
+            // Besides the value that is kept.
+            self.hold(&known.value)?;
             return Ok(known.value);
         }
         let before = self.q.take_queried();

@@ -148,6 +148,7 @@ fn ambiguous_partners_are_an_error_only_where_somebody_could_meet_them() {
 fn a_label_that_grouping_drops_is_dropped_with_counted_values() {
     check("count_values without (job) (\"job\", up)", "{} 2");
     check("count_values by (job) (\"job\", up)", "{job=\"1\"} 2");
+    check("count_values without (job) (\"__name__\", up)", "{} 2");
 }
 
 #[test]

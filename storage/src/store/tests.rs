@@ -282,6 +282,34 @@ fn append(storage: &Storage, t: i64) {
     assert_eq!(report.appended, 3);
 }
 
+#[test]
+fn cleaning_ends_when_all_that_was_deleted_is_off_the_disk() {
+    const BLOCKS: i64 = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path());
+    for minute in 0..BLOCKS {
+        append(&storage, NOW + minute * 60_000);
+        storage.metrics().flush_all().unwrap();
+    }
+    let last = NOW + BLOCKS * 60_000;
+    append(&storage, last);
+    let one = vec![Matcher::equal("i", "1")];
+    storage.delete_series(&[one], TimeRange::ALL).unwrap();
+    storage.maintain(at(last));
+    assert!(
+        storage.metrics().open_deletions() > 0,
+        "or this shows nothing"
+    );
+    assert_eq!(storage.clean_tombstones(at(last)).unwrap(), 0);
+    // What says which samples are not to be seen is gone, and they are not seen.
+    drop(storage);
+    let storage = open(dir.path());
+    assert_eq!(storage.metrics().open_deletions(), 0);
+    assert_eq!(all_points(&storage).len(), 2 * (BLOCKS as usize + 1));
+    let values = storage.label_values("i", &[], TimeRange::ALL).unwrap();
+    assert_eq!(values, ["0", "2"]);
+}
+
 /// Files under a directory with this ending.
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap();

@@ -7,6 +7,7 @@ use crate::eval::functions::labels::{is_label_name, literal_bytes};
 use crate::eval::series::{FastMap, Point, Series};
 use crate::promql::ast::{Aggregate, Expr};
 use crate::promql::quote::go_quote_bytes;
+use model::labels::METRIC_NAME;
 use model::{FPoint, Labels, number};
 
 /// What an entry of a map takes, about.
@@ -34,14 +35,16 @@ impl Evaluator<'_> {
         let stream = self.stream(&a.expr)?;
         let mut found = Found::default();
         let mut grouping = Grouping::new(a);
-        // Grouping comes last: a label it drops is dropped with the values in it.
-        let dropped = a.without && a.grouping.iter().any(|g| g == label);
+        // Grouping comes last: a label it drops is dropped with the values in it, and `without`
+        // always drops the name.
+        let is_name = label == METRIC_NAME;
+        let dropped = a.without && (is_name || a.grouping.iter().any(|g| g == label));
         // A float's text is made once for each group: group and bits give the result's number.
         let mut known: FastMap<(usize, u64), u32> = FastMap::default();
         self.each(stream, &mut |_, s| {
             let group = grouping.of(&s.labels);
             let base = grouping.labels(group);
-            let drop_name = s.drop_name && label != model::labels::METRIC_NAME;
+            let drop_name = s.drop_name && !is_name;
             for (n, (t, point)) in s.points().enumerate() {
                 if n % POINTS_BETWEEN_CHECKS == 0 {
                     self.q.check_cancel()?;

@@ -106,6 +106,25 @@ fn an_aggregation_fits_where_its_series_do_not() {
 }
 
 #[test]
+fn what_is_written_again_is_held_again() {
+    let reader = many();
+    let limits = Limits {
+        bytes_max: 2 << 20,
+        ..Limits::default()
+    };
+    // 500 groups of 141 steps, 1.1 MB: they are kept, and once more at each place they stand.
+    let sum = "sum by (i) (m_total)";
+    let once = range(sum, &reader, 1, &limits);
+    assert!(once.is_ok(), "{once:?}");
+    let often = vec![sum; 30].join(" + ");
+    let often = range(&often, &reader, 1, &limits);
+    assert!(
+        matches!(often, Err(EvalError::TooManyBytes { .. })),
+        "{often:?}"
+    );
+}
+
+#[test]
 fn the_points_of_a_range_vector_count() {
     let reader = many();
     let read = |bytes_max| {

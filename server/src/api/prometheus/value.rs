@@ -24,14 +24,14 @@ pub(crate) fn write(
     match value {
         Value::Scalar { at, value } => {
             out.push_str("{\"resultType\":\"scalar\",\"result\":[");
-            json::timestamp(out, at);
+            seconds(out, at);
             out.push(',');
             scalar(out, value);
             out.push(']');
         }
         Value::String { at, value } => {
             out.push_str("{\"resultType\":\"string\",\"result\":[");
-            json::timestamp(out, at);
+            seconds(out, at);
             out.push(',');
             json::html_safe(out, &value);
             out.push(']');
@@ -91,6 +91,12 @@ fn element(out: &mut String, sample: &VectorSample) {
         }
     }
     out.push_str("]}");
+}
+
+/// The instant of a scalar or string, which Prometheus writes as any number: without the zeros
+/// that others have.
+fn seconds(out: &mut String, at: Timestamp) {
+    number::push_api(out, at.millis() as f64 / 1000.0);
 }
 
 /// A scalar is the one number Prometheus writes without an exponent, however large.
@@ -157,6 +163,14 @@ mod tests {
             },
             None,
             r#"{"resultType":"scalar","result":[4,"NaN"]}"#,
+        );
+        check(
+            &Value::String {
+                at: at(-500),
+                value: "a".to_owned(),
+            },
+            None,
+            r#"{"resultType":"string","result":[-0.5,"a"]}"#,
         );
         let sample = |name: &str, v| VectorSample {
             labels: Labels::from_pairs([("__name__", "up"), ("job", name)]),
