@@ -27,6 +27,7 @@ pub use diagnostic::{ConfigError, Diagnostic};
 use expand::Surroundings;
 pub use memory::MemoryBudget;
 use memory::MemorySection;
+pub(crate) use storage_section::SIZE_MIN;
 use storage_section::StorageSection;
 use values::{Bytes, Filled, Span, Switch};
 

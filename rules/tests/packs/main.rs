@@ -65,7 +65,7 @@ fn every_alert_has_a_test_a_runbook_and_texts() {
             "{name}: {severity}"
         );
     }
-    assert_eq!(names.len(), 40);
+    assert_eq!(names.len(), 41);
 }
 
 #[test]

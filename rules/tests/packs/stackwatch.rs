@@ -57,6 +57,18 @@ fn the_monitoring_itself() {
         "StorageWriteErrors",
         "stackwatch_storage_write_errors_total"
     );
+    grows!(
+        "SamplesRefused",
+        "stackwatch_storage_samples_refused_total{reason=\"target_limit\"}"
+    );
+    quiet(
+        "SamplesRefused",
+        15,
+        vec![(
+            "stackwatch_storage_samples_refused_total{reason=\"duplicate\"}",
+            rate(0.05),
+        )],
+    );
     let outbox = |age: f64, dead: f64| -> Vec<Line> {
         vec![
             ("stackwatch_outbox_oldest_age_seconds", always(age)),

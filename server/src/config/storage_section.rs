@@ -14,8 +14,9 @@ use super::{Findings, Overrides, yaml};
 const SIZE_DEFAULT: Bytes = Bytes(5 << 30);
 /// A shorter time to keep something is a slip: it would all go at the next start.
 const KEEP_MIN: Duration = Duration::from_secs(60);
-/// A smaller `storage.retention.size` is a slip: the write-ahead logs alone are larger.
-const SIZE_MIN: Bytes = Bytes(1 << 20);
+/// A smaller `storage.retention.size` is a slip: the control store has a megabyte, and with the
+/// write-ahead logs of a busy hour nothing would be left for what is kept.
+pub(crate) const SIZE_MIN: Bytes = Bytes(16 << 20);
 
 /// The section as written.
 #[derive(Deserialize, Default)]

@@ -132,7 +132,7 @@ fn a_retention_that_removes_everything_is_refused() {
     );
     refused(
         "storage: { retention: { size: 0 } }\n",
-        "stackwatch.yml:1:31: size: 0B would leave no room for anything; at least 1MB (leave it out for 5GB, write a large one such as 1000TB for no bound)",
+        "stackwatch.yml:1:31: size: 0B would leave no room for anything; at least 16MB (leave it out for 5GB, write a large one such as 1000TB for no bound)",
     );
     for absurd in ["metrics: -1d", "logs: 300y", "size: -5GB", "metrics: 15"] {
         let text = format!("storage: {{ retention: {{ {absurd} }} }}\n");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Finding;
 use crate::config::Config;
+use crate::config::SIZE_MIN;
 use crate::config::values::Bytes;
 
 /// Less room than this is soon none.
@@ -79,10 +80,11 @@ fn judge_room(free: u64, free_bytes_min: u64, size_bytes_max: u64) -> Finding {
     const CHECK: &str = "disk";
     let megabytes = free >> 20;
     let text = format!("{megabytes} MB free");
-    let cure = format!(
-        "storage: {{ retention: {{ size: {}MB }} }}",
-        (megabytes / 2).max(1)
-    );
+    let half = Bytes(free / 2 >> 20 << 20);
+    let cure = match half < SIZE_MIN {
+        true => format!("storage: {{ dir: /a/larger/disk }}, or free {SIZE_MIN} at least"),
+        false => format!("storage: {{ retention: {{ size: {half} }} }}"),
+    };
     if free < free_bytes_min {
         let text = format!("{text}, less than is kept free; the oldest data go");
         return Finding::fail(CHECK, text, cure);
@@ -164,7 +166,9 @@ mod tests {
         check(100 << 20, Level::Fail);
         check(500 << 20, Level::Warn);
         check(5 << 30, Level::Ok);
-        assert!(judge_room(0, 1, 1).fix.contains("size: 1MB"));
+        assert!(judge_room(0, 1, 1).fix.contains("larger"));
+        let small = judge_room(500 << 20, 200 << 20, 5 << 30);
+        assert_eq!(small.fix, "storage: { retention: { size: 250MB } }");
     }
 
     #[test]
