@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Hints, Labels, MatchOp, Matcher, Sample, Samples, Selection, TimeRange, Timestamp};
+use model::{
+    FPoint, Hints, Labels, MatchOp, Matcher, Sample, Samples, Selection, TimeRange, Timestamp,
+};
 
 use super::MetricStore;
 use super::compact_run::{Deleted, Policy};
@@ -226,6 +228,42 @@ fn a_damaged_source_is_set_aside_and_the_rest_merged() {
     for (series, points) in &before {
         let kept: Vec<_> = points.iter().filter(|p| !lost(&p.0)).copied().collect();
         assert_eq!(after[series], kept);
+    }
+}
+
+#[test]
+fn a_source_with_any_damage_is_set_aside_and_not_removed() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    // Two blocks that share time: what they have is not copied, but decoded.
+    for first in [0, 7] {
+        let (path, mut writer) = store.begin_block().unwrap();
+        let floats = (0..50).map(|i| FPoint {
+            t: first + i * i * 1_000,
+            v: i as f64,
+        });
+        let samples = Samples {
+            floats: floats.collect(),
+            histograms: Vec::new(),
+        };
+        writer.add(&labels(1), &samples).unwrap();
+        writer.finish(HOUR).unwrap();
+        store.adopt(&[path]).unwrap();
+    }
+    drop(store);
+    let path = blocks(&disk)[0].clone();
+    let whole = disk.content(&path);
+    for place in (0..whole.len()).step_by(2) {
+        let copy = disk.copy();
+        let mut damaged = whole.clone();
+        damaged[place] ^= 1;
+        copy.set_content(&path, &damaged);
+        let store = open(&copy);
+        settle(&store, 26 * HOUR, &policy());
+        let files = copy.files();
+        let is_kept = |file: &PathBuf| file.to_string_lossy().ends_with(".blk.corrupt");
+        let is_lost = !store.watch.losses().is_empty();
+        assert_eq!(files.iter().any(is_kept), is_lost, "{place}");
     }
 }
 
