@@ -4,6 +4,8 @@
 //! A [`Parser`] finds the raw text of each series without looking into its labels, so that a
 //! scrape that knows the series from last time need not parse them; [`series`] does that once.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod line;
 pub mod lint;
 pub mod series;

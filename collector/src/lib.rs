@@ -13,6 +13,8 @@ pub mod engine;
 pub mod exposition;
 mod families;
 pub mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod glob;
 pub mod heartbeat;
 mod host;

@@ -7,6 +7,8 @@ mod certificate;
 mod config;
 mod dial;
 mod dns;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod help;
 mod http;
 mod icmp;

@@ -6,6 +6,8 @@
 mod clients;
 mod config;
 mod connection;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod info;
 mod keys;
 mod latency;

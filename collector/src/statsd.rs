@@ -5,6 +5,8 @@
 
 mod config;
 mod counts;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod line;
 mod mapping;
 mod name;

@@ -89,8 +89,17 @@ fn targets(root: &Path) -> Result<Vec<String>> {
 }
 
 /// Writes the inputs of `fuzz/seeds/TARGET.txt` into the corpus: one per paragraph, or per line
-/// when there are no paragraphs.
+/// when there are no paragraphs; and those of `TARGET.hex`, one per line.
 fn seed(root: &Path, target: &str, corpus: &Path) -> Result<()> {
+    let hex = fs::read_to_string(root.join(format!("fuzz/seeds/{target}.hex")));
+    for (i, line) in hex.unwrap_or_default().lines().enumerate() {
+        let digits = line.as_bytes().chunks(2);
+        let bytes: Result<Vec<u8>> = digits
+            .map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?))
+            .collect();
+        let bytes = bytes.with_context(|| format!("line {} of {target}.hex", i + 1))?;
+        fs::write(corpus.join(format!("seed-hex-{i:03}")), bytes)?;
+    }
     let Ok(text) = fs::read_to_string(root.join(format!("fuzz/seeds/{target}.txt"))) else {
         return Ok(());
     };

@@ -222,6 +222,16 @@ fn section(condition: &RecordMatch, name: &str, records: &[&str]) -> Result<(), 
     Ok(())
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing {
+    /// The texts of all records of a message; `None` when it is malformed.
+    pub(in crate::probe) fn decode(bytes: &[u8]) -> Option<Vec<String>> {
+        let answer = super::message::decode(bytes)?;
+        let records = answer.sections.into_iter().flatten();
+        Some(records.map(|record| record.text).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,6 +56,9 @@ pub(super) fn parse(
     };
     let mut tags = Tags::default();
     let name = tags.of_name(head, styles);
+    if name.is_empty() {
+        return counts.bad_sample("malformed_line");
+    }
     let dog_tags = samples.contains("|#");
     if dog_tags && !tags.all.is_empty() {
         counts.tag_errors += tags.errors;
@@ -368,6 +371,9 @@ mod tests {
     fn what_is_not_understood_is_counted_by_reason() {
         check("a", &["! malformed_line"]);
         check(":1|c", &["! malformed_line"]);
+        // Nothing but tags.
+        check(",b=c:1|c", &["! malformed_line"]);
+        check("[b=c]:1|c", &["! malformed_line"]);
         check("a:1", &["! not_enough_parts_after_colon"]);
         check("a:|c", &["! malformed_value"]);
         check("a:x|c", &["! malformed_value"]);

@@ -1,0 +1,6 @@
+//! The certificates a server presents, whatever is in them: nothing panics, and what must hold is said in `collector`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| collector::fuzzing::certificate(input));

@@ -1,0 +1,6 @@
+//! Expositions that are scraped or pushed, whatever is in them: nothing panics, and what must hold is said in `collector`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| collector::fuzzing::exposition(input));
