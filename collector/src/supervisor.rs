@@ -272,9 +272,8 @@ impl Supervisor {
             let labels = target_labels("pushgateway", &instance);
             own("pushgateway", "pushes:", labels, Kind::Pushes);
         }
-        match config.statsd.as_ref().map(|c| (c, c.mapping_file())) {
-            // The mappings are read here, so that a reload notices what changed in their file.
-            Some((statsd, Ok(file))) => {
+        if let Some(statsd) = &config.statsd {
+            if let Some(file) = self.mappings(statsd) {
                 let kind = Kind::Statsd(Box::new(statsd.clone()), Box::new(file));
                 own(
                     "statsd",
@@ -283,8 +282,8 @@ impl Supervisor {
                     kind,
                 );
             }
-            Some((_, Err(problem))) => tracing::error!(problem, "statsd cannot be received"),
-            None => self.statsd.clear(),
+        } else {
+            self.statsd.clear();
         }
         if !config.files.is_empty() {
             let kind = Kind::Files(config.files.clone());
@@ -307,6 +306,20 @@ impl Supervisor {
         }
         self.desired_found(config, &mut out);
         out
+    }
+
+    /// The mappings are read here, so that a reload notices what changed in their file. While that cannot
+    /// be used, those in force stay: it may be half written when a container starts.
+    fn mappings(&self, statsd: &StatsdConfig) -> Option<MappingFile> {
+        let problem = match statsd.mapping_file() {
+            Ok(file) => return Some(file),
+            Err(problem) => problem,
+        };
+        tracing::error!(problem, "statsd goes on with the mappings it has, if any");
+        self.running.values().find_map(|r| match &r.desired.kind {
+            Kind::Statsd(_, file) => Some((**file).clone()),
+            _ => None,
+        })
     }
 
     fn desired_probe(&self, config: &Config, probe: &ProbeConfig) -> (Key, Desired) {

@@ -50,7 +50,7 @@ pub(super) struct TagStyles {
 }
 
 impl TagStyles {
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(test)]
     pub(super) const ALL: TagStyles = TagStyles {
         dogstatsd: true,
         influxdb: true,
@@ -70,21 +70,22 @@ impl StatsdConfig {
                 "listen: {listen:?} is not host:port, e.g. 127.0.0.1:9125"
             ));
         }
-        let file = self.mapping_file()?;
-        super::mapping::Mapper::new(&file)
-            .map(drop)
-            .map_err(|e| self.about_mappings(&e))
+        self.mapping_file().map(drop)
     }
 
     /// What the mapping file says; nothing when there is none.
     ///
     /// # Errors
-    /// When it cannot be read or understood.
+    /// When it cannot be read or used.
     pub(crate) fn mapping_file(&self) -> Result<MappingFile, String> {
         let Some(path) = &self.mapping_config else {
             return Ok(MappingFile::default());
         };
-        MappingFile::read(path).map_err(|e| self.about_mappings(&e))
+        let file = MappingFile::read(path).map_err(|e| self.about_mappings(&e))?;
+        match super::mapping::Mapper::new(&file) {
+            Ok(_) => Ok(file),
+            Err(e) => Err(self.about_mappings(&e)),
+        }
     }
 
     fn about_mappings(&self, problem: &str) -> String {
