@@ -80,7 +80,7 @@ fn judge_room(free: u64, free_bytes_min: u64, size_bytes_max: u64) -> Finding {
     const CHECK: &str = "disk";
     let megabytes = free >> 20;
     let text = format!("{megabytes} MB free");
-    let half = Bytes(free / 2 >> 20 << 20);
+    let half = Bytes((free >> 21) << 20);
     let cure = match half < SIZE_MIN {
         true => format!("storage: {{ dir: /a/larger/disk }}, or free {SIZE_MIN} at least"),
         false => format!("storage: {{ retention: {{ size: {half} }} }}"),
