@@ -30,9 +30,9 @@ pub struct Config {
     /// it also bounds how many series may be active, at
     /// [`crate::SERIES_BYTES_ASSUMED`] each. Default 64 MB.
     pub head_bytes_max: u64,
-    /// How late a sample may be: older than the newest sample stored (or than the clock, when
-    /// that is behind) by more than this it is refused. Zero refuses every sample older than
-    /// the newest one of its series. Default 2 h, which is what a Prometheus that could not
+    /// How late a sample may be that is older than the newest one of its series: older than the
+    /// newest sample stored (or than the clock, when that is behind) by more than this it is
+    /// refused. Zero refuses every such sample. Default 2 h, which is what a Prometheus that could not
     /// reach its remote-write target keeps and then sends.
     pub out_of_order_window: Duration,
     /// Most active series of one target, which is one `job` and `instance`. One target that
@@ -44,6 +44,17 @@ pub struct Config {
     /// What a power cut may cost: accepted data reach the disk at least this often.
     /// Values above one second are taken as one second. Default 1 s.
     pub sync_interval: Duration,
+}
+
+impl Config {
+    /// How long any sample may be kept, in whatever form.
+    pub(crate) fn longest_retention(&self) -> Duration {
+        let rules = self.retention_rules.iter().map(|(_, keep)| *keep);
+        let rollups = self.rollups.iter().map(|r| r.retention);
+        rules
+            .chain(rollups)
+            .fold(self.retention_metrics, Duration::max)
+    }
 }
 
 /// A coarser copy of all series; what it keeps of them: `docs/formats/block.md`.

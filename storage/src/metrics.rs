@@ -112,6 +112,8 @@ pub(crate) struct MetricStore {
     limits: SeriesLimits,
     /// How late a sample may be.
     window_ms: i64,
+    /// How long the longest kept ones are kept.
+    kept_ms: i64,
     /// One append at a time; taken before `state`.
     writer: Mutex<Writer>,
     state: RwLock<State>,
@@ -268,6 +270,7 @@ impl MetricStore {
                 per_target_max: config.series_per_target_max,
             },
             window_ms: i64::try_from(window_ms).unwrap_or(i64::MAX),
+            kept_ms: model::time::duration_millis(config.longest_retention()),
             writer: Mutex::new(Writer {
                 wal,
                 encoder: Encoder::default(),
@@ -400,13 +403,15 @@ impl MetricStore {
         let newest = head.newest_t().unwrap_or(i64::MIN);
         // After the clock was set back, the clock counts: else every sample would be too old
         // until it has caught up.
+        let newest = newest.min(now.millis());
         let late_from = match self.window_ms {
             0 => i64::MAX,
-            window => newest.min(now.millis()).saturating_sub(window),
+            window => newest.saturating_sub(window),
         };
         Bounds {
             latest: now.plus(FUTURE_MAX).millis(),
             late_from,
+            kept_from: newest.saturating_sub(self.kept_ms).min(late_from),
         }
     }
 

@@ -5,8 +5,8 @@
 pub struct AppendReport {
     /// Stored.
     pub appended: u64,
-    /// Of those, older than the newest sample of their series or than what is in blocks, by
-    /// less than [`crate::Config::out_of_order_window`].
+    /// Of those, older than the newest sample of their series, by less than
+    /// [`crate::Config::out_of_order_window`], or than what is in blocks.
     pub late: u64,
     /// Stored before, with the same series, instant and value: nothing to do.
     pub repeated: u64,
@@ -14,7 +14,7 @@ pub struct AppendReport {
     pub duplicate: u64,
     /// Older than the newest sample of its series, and too late.
     pub out_of_order: u64,
-    /// Older than what is still in memory, and too late: its time is already in a block.
+    /// The same, and its time is already in a block; or older than anything is kept.
     pub too_old: u64,
     /// More than [`crate::FUTURE_MAX`] ahead of the clock.
     pub too_far_future: u64,

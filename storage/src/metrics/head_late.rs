@@ -34,6 +34,13 @@ impl LateSamples {
         self.waiting.contains_key(&id) || self.leaving.contains_key(&id)
     }
 
+    /// Instant of the newest sample of a series.
+    pub(crate) fn newest(&self, id: u32) -> Option<i64> {
+        let of_series = [self.waiting.get(&id), self.leaving.get(&id)];
+        let bounds = of_series.into_iter().flatten().filter_map(Others::bounds);
+        bounds.map(|(_, last)| last).max()
+    }
+
     /// Has `insert` put a sample of a series in; it returns by how many bytes that grew.
     pub(crate) fn insert(&mut self, id: u32, insert: impl FnOnce(&mut Others) -> usize) {
         self.bytes += insert(self.waiting.entry(id).or_default());

@@ -47,8 +47,10 @@ impl Writer {
 pub(super) struct Bounds {
     /// Latest.
     pub(super) latest: i64,
-    /// Samples that came late must not be older.
+    /// Of samples that are older than the newest one of their series.
     pub(super) late_from: i64,
+    /// Of samples that are behind what is in blocks, though the newest ones of their series.
+    pub(super) kept_from: i64,
 }
 
 /// How many series there may be.
@@ -143,11 +145,10 @@ impl Plan {
         report: &mut AppendReport,
     ) -> bool {
         let floor = head.floor_t().unwrap_or(i64::MIN);
-        // Of a new series, samples before the floor came late too.
         let refused = |t: i64, report: &mut AppendReport| {
             if t > bounds.latest {
                 report.too_far_future += 1;
-            } else if t < floor && t < bounds.late_from {
+            } else if t < floor && t < bounds.kept_from {
                 report.too_old += 1;
             } else {
                 return false;
@@ -243,15 +244,17 @@ impl Plan {
                 self.undefined.push(id);
             }
             let is_logged = is_defined && series.wal_run == self.run;
+            let late = series.has_others.then(|| head.late.newest(id)).flatten();
             self.touched.push(Touched {
-                last_t: series.last_t,
+                last_t: late.map_or(series.last_t, |t| t.max(series.last_t)),
                 before: if is_logged { series.last_v } else { 0.0 },
                 is_fresh: false,
             });
         }
         let floor = head.floor_t().unwrap_or(i64::MIN);
         let touched = &mut self.touched[seen.touched as usize];
-        if t > touched.last_t && t >= floor {
+        let is_newest = t > touched.last_t;
+        if is_newest && t >= floor {
             touched.last_t = t;
             touched.is_fresh = true;
             self.newest_t = self.newest_t.max(t);
@@ -282,14 +285,24 @@ impl Plan {
             }
             return;
         }
-        if t != touched.last_t && t < bounds.late_from {
+        // A stream that catches up while others have moved on to blocks: it is behind these, and
+        // its sender has done nothing wrong.
+        let is_behind = is_newest && t >= bounds.kept_from;
+        if is_behind {
+            touched.last_t = t;
+            touched.is_fresh = true;
+        } else if t != touched.last_t && t < bounds.late_from {
             match t < floor {
                 true => report.too_old += 1,
                 false => report.out_of_order += 1,
             }
             return;
         }
-        match self.is_same(head, id, t, value) {
+        let same = match is_behind {
+            true => None,
+            false => self.is_same(head, id, t, value),
+        };
+        match same {
             Some(true) => report.repeated += 1,
             Some(false) => report.duplicate += 1,
             None => {

@@ -399,3 +399,69 @@ fn readers_never_miss_what_was_there_while_it_moves_to_blocks_and_blocks_are_mer
     assert!(store.figures().2 > 0, "no block");
     reopened(&disk, store, &config);
 }
+
+/// Streams of `series` each that began `behind` the fresh ones and go on in order beside them.
+fn catch_up(window: Duration, behind: i64) {
+    let disk = FaultyDisk::default();
+    let config = Config {
+        out_of_order_window: window,
+        head_bytes_max: 200_000,
+        ..config()
+    };
+    let mut store = open_as(&disk, &config);
+    let rounds = 200;
+    for round in 0..rounds {
+        let now = START + round * 5_000;
+        // The fresh one in a batch of its own, as of another sender.
+        take(&store, now, &[(0, now, 1.0)]);
+        let t = START - behind + round * 15_000;
+        let all: Vec<_> = (1..200).map(|i| (i, t, f64::from(i) * t as f64)).collect();
+        let report = take(&store, now, &all);
+        assert_eq!(report.appended, 199, "round {round}: {report:?}");
+        let again = take(&store, now, &all);
+        assert_eq!(again.appended, 0, "round {round}: {again:?}");
+        // As when the memory is full: the floor passes the stream.
+        if round == 10 {
+            store.flush_all().unwrap();
+        }
+        if round % 7 == 0 {
+            store.maintain(at(now));
+            store.maintain_blocks(at(now), &super::model_test::policy());
+        }
+        if round % 50 == 49 {
+            store = reopened(&disk, store, &config);
+        }
+    }
+    assert!(store.figures().2 > 0, "no block");
+    let content = everything(&store);
+    for i in 0..200 {
+        assert_eq!(instants(&content, &labels(i)).len() as i64, rounds, "{i}");
+    }
+}
+
+#[test]
+fn a_stream_that_catches_up_beside_fresh_samples_is_taken_behind_flushes() {
+    catch_up(Duration::from_secs(3600), 3 * HOUR);
+    catch_up(Duration::ZERO, 3 * HOUR);
+    catch_up(Duration::from_secs(3600), 50 * HOUR);
+}
+
+#[test]
+fn behind_blocks_the_newest_sample_of_a_series_is_taken_as_far_back_as_anything_is_kept() {
+    let disk = FaultyDisk::default();
+    let store = open_as(&disk, &config());
+    take(&store, START, &[(1, START, 1.0)]);
+    store.flush_all().unwrap();
+    let take = |t| {
+        let report = take(&store, START, &[(2, t, 1.0)]);
+        (report.appended, report.late, report.too_old)
+    };
+    let kept = config().retention_metrics.as_millis() as i64;
+    assert_eq!(take(START - kept - 1), (0, 0, 1));
+    assert_eq!(take(START - kept), (1, 1, 0));
+    assert_eq!(take(START - 30 * HOUR), (1, 1, 0));
+    // Out of order in itself: the window is for that.
+    assert_eq!(take(START - 31 * HOUR), (0, 0, 1));
+    assert_eq!(take(START - 29 * HOUR), (1, 1, 0));
+    assert_eq!(everything(&store)[&labels(2)].len(), 3);
+}
