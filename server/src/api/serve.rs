@@ -12,6 +12,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Extensions, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -62,12 +63,10 @@ const BODIES_BEYOND: usize = 1;
 const _: () = assert!(BODY_BYTES_MAX <= PUSH_BYTES_MAX && BODIES_BEYOND > 0);
 /// How long a client may leave an answer unread.
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(60);
-/// Until work stops for a client that sends no more: it may have left, or have shut down only its
-/// own side and wait for the answer, which looks the same from here.
+/// Until work stops for a client that sends no more, counted from there or from what was written to
+/// it last: it may have left, or have shut down only its own side and wait for the answer, which
+/// looks the same from here.
 const HALF_CLOSED_TIME_MAX: Duration = Duration::from_secs(1);
-/// Until such a connection ends when nothing has been written to it any more. Its answer may come in
-/// several pieces, each ready when the one before has left.
-const LAST_PIECE_TIME_MAX: Duration = Duration::from_millis(100);
 /// A connection keeps its seat at least this long, so that its request has time to arrive.
 const IDLE_MIN: Duration = Duration::from_millis(250);
 /// Pause after `accept` fails, which it does when file descriptors run out.
@@ -149,13 +148,17 @@ async fn converse(
         visit: Arc::clone(&visit),
         stalled: None,
         ended: None,
-        asked: false,
     };
     let service = {
         let (router, visit) = (TowerToHyperService::new(router), Arc::clone(&visit));
         service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().extend(peer.clone());
-            respond(router.clone(), Arc::clone(&visit), request)
+            let owed = Owed::new(Arc::clone(&visit));
+            let answer = respond(router.clone(), Arc::clone(&visit), request);
+            async move {
+                let answer = answer.await?;
+                Ok::<_, Infallible>(answer.map(|body| Body::new(Answer { body, _owed: owed })))
+            }
         })
     };
     let connection = http1::Builder::new()
@@ -324,6 +327,8 @@ struct Visit {
     ordinal: u64,
     /// Since when it waits for its client; `None` while its client waits for us.
     since: Mutex<Option<Instant>>,
+    /// Requests whose answers hyper does not have whole.
+    owed: AtomicUsize,
     evicted: Notify,
 }
 
@@ -333,6 +338,7 @@ impl Visit {
             hall,
             ordinal,
             since: Mutex::new(None),
+            owed: AtomicUsize::new(0),
             evicted: Notify::new(),
         });
         visit.waits(Some(Instant::now()));
@@ -348,11 +354,6 @@ impl Visit {
         if let Some(since) = since {
             idle.insert((since, self.ordinal), Arc::clone(self));
         }
-    }
-
-    fn is_busy(&self) -> bool {
-        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.is_none()
     }
 
     fn busy(self: &Arc<Self>) -> Busy {
@@ -379,6 +380,48 @@ impl Drop for Busy {
     }
 }
 
+/// A request, from its head until hyper has the whole answer.
+struct Owed(Arc<Visit>);
+
+impl Owed {
+    fn new(visit: Arc<Visit>) -> Owed {
+        visit.owed.fetch_add(1, Ordering::Relaxed);
+        Owed(visit)
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.0.owed.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer.
+struct Answer {
+    body: Body,
+    _owed: Owed,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A stream that gives up a write nobody reads, and that ends only when what was asked on it is
 /// answered or its time is over: hyper closes a connection where it reads the end.
 struct Patient {
@@ -388,8 +431,6 @@ struct Patient {
     stalled: Option<Pin<Box<Sleep>>>,
     /// Runs since the client sent the last it will send.
     ended: Option<Pin<Box<Sleep>>>,
-    /// Something came that may be a request not answered yet.
-    asked: bool,
 }
 
 impl Drop for Patient {
@@ -407,7 +448,9 @@ impl Patient {
         if written.is_ready() {
             self.stalled = None;
             if let Some(ended) = &mut self.ended {
-                ended.as_mut().reset(Instant::now() + LAST_PIECE_TIME_MAX);
+                ended.as_mut().reset(Instant::now() + HALF_CLOSED_TIME_MAX);
+                // It may have been the last; hyper waits to read.
+                cx.waker().wake_by_ref();
             }
             self.visit.progressed();
             return written;
@@ -430,27 +473,27 @@ impl AsyncRead for Patient {
             let Patient { stream, line, .. } = &mut *self;
             let before = buf.filled().len();
             let read = line.poll_read(stream, cx, buf);
-            let is_busy = self.visit.is_busy();
-            match &read {
-                Poll::Ready(Ok(())) if buf.filled().len() > before => self.asked = true,
-                Poll::Ready(Ok(())) if is_busy || self.asked => {
-                    let end = tokio::time::sleep(HALF_CLOSED_TIME_MAX);
-                    self.ended = Some(Box::pin(end));
-                }
-                // Idle, and hyper wants more: it has made requests of all there was.
-                Poll::Pending if !is_busy => self.asked = false,
-                _ => {}
-            }
-            if self.ended.is_none() {
+            let is_end = matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before;
+            if !is_end {
                 return read;
             }
         }
-        let Patient { ended, stalled, .. } = &mut *self;
-        match ended {
-            Some(ended) if stalled.is_none() => ended.as_mut().poll(cx).map(Ok),
+        let Patient {
+            ended,
+            stalled,
+            visit,
+            ..
+        } = &mut *self;
+        let ended = ended.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED_TIME_MAX)));
+        if stalled.is_some() {
             // The write that waits decides.
-            _ => Poll::Pending,
+            return Poll::Pending;
         }
+        // hyper reads on only when it has made requests of all there was, and written what it has.
+        if visit.owed.load(Ordering::Relaxed) == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        ended.as_mut().poll(cx).map(Ok)
     }
 }
 

@@ -4,12 +4,23 @@ use super::*;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// More than sockets keep.
+const LARGE_BYTES: usize = 32 << 20;
+
+/// An answer that takes most of the time there is.
+async fn later() -> &'static str {
+    tokio::time::sleep(HALF_CLOSED_TIME_MAX / 2).await;
+    "later"
+}
+
 async fn started() -> (std::net::SocketAddr, Counter) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new()
         .route("/", get(|| async { "here" }))
         .route("/", post(|body: String| async move { body }))
+        .route("/large", get(|| async { "x".repeat(LARGE_BYTES) }))
+        .route("/later", get(later))
         .route(
             "/query",
             get(|uri: axum::http::Uri| async move { uri.to_string() }),
@@ -125,6 +136,7 @@ async fn a_client_that_sends_no_more_is_answered() {
     );
     for (requests, answers, end) in [
         (get.to_owned(), 1, "here"),
+        (get.replace("/ ", "/later ").repeat(3), 3, "later"),
         (get.repeat(3), 3, "here"),
         (format!("{get}{post}"), 2, "12345"),
         (large, 1, "xxxxx"),
@@ -139,6 +151,19 @@ async fn a_client_that_sends_no_more_is_answered() {
         assert_eq!(answer.matches("HTTP/1.1 200").count(), answers, "{answer}");
         assert!(answer.ends_with(end), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_shuts_down_while_it_reads_gets_the_rest() {
+    let (address, _) = started().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let get = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n";
+    stream.write_all(get.as_bytes()).await.unwrap();
+    stream.read_exact(&mut [0; 15]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.len() > LARGE_BYTES, "{}", answer.len());
 }
 
 #[tokio::test]
