@@ -16,6 +16,8 @@ use crate::clock::rfc3339;
 /// An answer that is not part of a share has at most one of so many parts of what its worker
 /// may use: it stays until its client has read it.
 const SMALL_ANSWER_PART: usize = 4;
+/// A large read begins when so large a part of `query.bytes_max` is free.
+const LEAST_PART: usize = 4;
 
 /// What one read may use.
 pub(crate) struct Reading {
@@ -92,8 +94,9 @@ fn warning(Gap { what, range }: &Gap) -> String {
 }
 
 impl Api {
-    /// Runs `work` with what a worker may use; when that is too little, once more with a share
-    /// of `query.bytes_max`, which the answer keeps until it is sent.
+    /// Runs `work` with what a worker may use; when that is too little, with a share of what is
+    /// free up to `query.bytes_max`; when that is too little, with a share of all of it. The
+    /// answer keeps what it needs of the share until it is sent.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         client: &Client,
@@ -121,21 +124,35 @@ impl Api {
             Err(failure) if failure.kind == ErrorType::Memory => {}
             done => return done.map(|value| (value, None)),
         }
-        let share = tokio::time::timeout_at(deadline, self.memory().share(full))
-            .await
-            .map_err(|_| {
+        let largest = self.memory().largest().min(full);
+        let mut least = full / LEAST_PART;
+        loop {
+            let share = self.memory().share(least, full, client.door());
+            let share = tokio::time::timeout_at(deadline, share).await.map_err(|_| {
                 Failure::new(
                     ErrorType::Timeout,
                     "query timed out waiting for memory: other queries hold what memory.budget leaves for them",
                 )
             })?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.workshop()
-            .run_for(client, left, move |cancel| {
-                // The share goes with the work, which may go on a little after its client left.
-                let value = work(&Reading::new(parts, full, full, cancel))?;
-                Ok((value, share))
-            })
-            .await?
+            let held = share.as_ref().map_or(largest, Share::bytes);
+            let bytes_max = if held < largest { held } else { full };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (own, own_parts) = (Arc::clone(&work), Arc::clone(&parts));
+            let outcome = self
+                .workshop()
+                .run_for(client, left, move |cancel| {
+                    // The share goes with the work, which may go on a little after its client left.
+                    let value = own(&Reading::new(own_parts, bytes_max, bytes_max, cancel))?;
+                    Ok((value, share))
+                })
+                .await?;
+            match outcome {
+                Err(Failure {
+                    kind: ErrorType::Memory,
+                    ..
+                }) if held < largest => least = full,
+                done => return done,
+            }
+        }
     }
 }

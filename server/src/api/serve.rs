@@ -29,13 +29,13 @@ use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
 use super::request_head;
 use super::request_line::RequestLine;
-use super::workshop::Peer;
+use super::workshop::{Door, Peer};
 
 /// Connections at a time. A browser with a dashboard holds six; each costs a file descriptor
 /// and some kilobytes.
@@ -142,6 +142,7 @@ async fn converse(
     if let Ok(address) = stream.peer_addr() {
         peer.insert(Peer(address.ip()));
     }
+    peer.insert(visit.evicted.clone());
     let io = Patient {
         stream,
         line: RequestLine::default(),
@@ -172,7 +173,7 @@ async fn converse(
         tokio::select! {
             // How a connection ends is its client's affair.
             _ = connection.as_mut() => return,
-            () = visit.evicted.notified() => return,
+            () = visit.evicted.shown() => return,
             // The sender never sends: this is its end.
             _ = stopping.changed(), if !finishing => {
                 finishing = true;
@@ -255,7 +256,7 @@ impl Hall {
         if age < IDLE_MIN {
             return IDLE_MIN - age;
         }
-        entry.remove().evicted.notify_one();
+        entry.remove().evicted.show();
         self.evicted.inc();
         IDLE_MIN
     }
@@ -329,7 +330,7 @@ struct Visit {
     since: Mutex<Option<Instant>>,
     /// Requests whose answers hyper does not have whole.
     owed: AtomicUsize,
-    evicted: Notify,
+    evicted: Door,
 }
 
 impl Visit {
@@ -339,7 +340,7 @@ impl Visit {
             ordinal,
             since: Mutex::new(None),
             owed: AtomicUsize::new(0),
-            evicted: Notify::new(),
+            evicted: Door::default(),
         });
         visit.waits(Some(Instant::now()));
         visit

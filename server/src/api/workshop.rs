@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::telemetry::QueueMetrics;
 pub(crate) use memory::{Memory, Share};
-pub(crate) use peer::{Client, Peer};
+pub(crate) use peer::{Client, Door, Peer};
 use queue::{Job, Queue};
 
 /// Requests that may wait for a worker. A dashboard has some forty panels; each waiting request

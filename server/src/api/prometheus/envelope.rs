@@ -88,13 +88,9 @@ impl IntoResponse for Success {
         annotations(&mut data.last, "warnings", self.warnings);
         annotations(&mut data.last, "infos", self.infos);
         data.last.push('}');
-        let held = self.share.map(|mut share| {
-            share.shrink(data.len());
-            share
-        });
         let json = [(header::CONTENT_TYPE, "application/json")];
         let response = (json, data.body()).into_response();
-        match held {
+        match self.share {
             Some(share) => response.map(|body| share.held_by(body)),
             None => response,
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use model::{Gap, ReadBounds};
 
 use super::*;
+use crate::api::workshop::Door;
 
 /// What each series of the crowd says it takes.
 const SERIES_BYTES: usize = 256;
@@ -62,6 +63,21 @@ async fn what_is_too_large_for_a_worker_is_read_with_a_share_of_its_own() {
         (200, r#"{"status":"success","data":["up"]}"#)
     );
     assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_leaves_the_rest_of_the_memory_to_others() {
+    let small = Server::starting().await.api.memory().small();
+    let (server, _) = crowd(too_many_for(small)).await;
+    let memory = server.api.memory();
+    let held = memory.largest() / 4;
+    let share = memory.share(held, held, &Door::default()).await.unwrap();
+    let _unread = share.held_by(axum::body::Body::from(vec![0; held]));
+    let (status, body) = server.get("/api/v1/label/__name__/values?match[]=up").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (200, r#"{"status":"success","data":["up"]}"#)
+    );
 }
 
 #[tokio::test]

@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use tokio::sync::Notify;
 
 /// Longest forwarded address looked at, in bytes; an IPv6 address has 45.
 const FORWARDED_BYTES_MAX: usize = 64;
@@ -13,18 +15,45 @@ const FORWARDED_BYTES_MAX: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
+/// Where a connection is shown out; the server puts it beside each request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Door(Arc<Notify>);
+
+impl Door {
+    /// Ends the connection.
+    pub(crate) fn show(&self) {
+        self.0.notify_one();
+    }
+
+    /// Done when the connection is to end.
+    pub(crate) async fn shown(&self) {
+        self.0.notified().await;
+    }
+}
+
 /// A client: its address, or the one a proxy on this machine forwards for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Client(String);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Client {
+    name: String,
+    door: Door,
+}
 
 impl Client {
     pub(super) fn key(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// Of the connection its request came by.
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
     }
 
     #[cfg(test)]
     pub(super) fn named(name: &str) -> Client {
-        Client(name.to_owned())
+        Client {
+            name: name.to_owned(),
+            door: Door::default(),
+        }
     }
 }
 
@@ -45,8 +74,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
             .and_then(|v| v.rsplit(',').next())
             .map(str::trim)
             .filter(|v| !v.is_empty() && v.len() <= FORWARDED_BYTES_MAX);
-        Ok(Client(
-            forwarded.map_or_else(|| peer.to_string(), str::to_owned),
-        ))
+        Ok(Client {
+            name: forwarded.map_or_else(|| peer.to_string(), str::to_owned),
+            door: parts.extensions.get().cloned().unwrap_or_default(),
+        })
     }
 }
