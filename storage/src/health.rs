@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::Health;
 use crate::error::WriteError;
+use crate::format::OtherFormats;
 use crate::telemetry::{FileKind, KindLabels, Telemetry};
 
 /// Notices kept; older ones are only in the log and the metrics.
@@ -33,6 +34,7 @@ struct State {
     warnings: BTreeMap<&'static str, String>,
     /// Files that could not be read at the start; bounded as notices are.
     unreadable: Vec<String>,
+    others: OtherFormats,
 }
 
 #[derive(PartialEq, Eq)]
@@ -169,6 +171,19 @@ impl Watch {
         }
     }
 
+    /// A file that holds `what` (in the plural) is of another version's format and left where it is.
+    pub(crate) fn other_format(&self, what: &'static str, version: u16, path: &Path) {
+        tracing::error!(path = %path.display(), version, "a file of another format is not read");
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.others.add(what, version, path);
+    }
+
+    /// Whether there was one of these.
+    pub(crate) fn met_other_formats(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.others.count() > 0
+    }
+
     /// A file of ours is gone, and not by us.
     pub(crate) fn vanished(&self, path: &Path) {
         let text = format!("{} was removed by somebody else", path.display());
@@ -219,7 +234,9 @@ impl Watch {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let noticed = state.notices.iter().filter(|n| n.is_loss);
         let noticed = noticed.map(|n| n.text.clone());
-        state.unreadable.iter().cloned().chain(noticed).collect()
+        let unread = state.others.text().into_iter();
+        let unread = unread.chain(state.unreadable.iter().cloned());
+        unread.chain(noticed).collect()
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -233,7 +250,7 @@ impl Watch {
                 .collect(),
             warnings: {
                 let warnings = state.warnings.values().chain(&state.unreadable);
-                warnings.cloned().collect()
+                warnings.cloned().chain(state.others.text()).collect()
             },
             notices: state.notices.iter().map(|n| n.text.clone()).collect(),
         }

@@ -18,8 +18,10 @@ mod control;
 pub mod crc32c;
 mod disk;
 mod error;
+mod format;
 mod health;
 pub mod import;
+mod left_out;
 mod lock;
 mod logs;
 mod metrics;
@@ -34,6 +36,7 @@ use std::time::Duration;
 
 pub use config::{Config, Rollup};
 pub use error::{OpenError, WriteError};
+pub use left_out::LeftOut;
 pub use metrics::Deleted;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -19,8 +19,8 @@ use foldhash::fast::RandomState;
 use model::{Labels, LogEntry, LogSelection, Matcher, ReadError, Timestamp};
 use scrub::LogBatch;
 
-pub(crate) use self::file::day_name;
 use self::file::{FILE_BYTES, FrameFile, FrameRef, HEADER_BYTES};
+pub(crate) use self::file::{FORMAT as FILE_FORMAT, day_name};
 use self::frame::Line;
 use self::merge::{Pending, Window};
 use self::replay::{Replay, open_files};
@@ -32,6 +32,10 @@ use crate::health::Watch;
 use crate::retention::{Piece, PieceKind};
 use crate::telemetry::FileKind;
 use crate::wal::{Unsynced, Wal};
+
+/// Files of another format hold fewer lines: those of this start get numbers beyond theirs, or they
+/// would pass for the same ones once the files can be read.
+const UNREAD_SEQS_MAX: u64 = 1 << 40;
 
 /// Lines stay in memory at most this long. Longer means fewer, better compressed frames and
 /// a longer write-ahead log to replay.
@@ -86,6 +90,9 @@ impl LogStore {
                 Ok(mark.into())
             },
         )?;
+        if watch.met_other_formats() {
+            replay.next_seq = replay.next_seq.saturating_add(UNREAD_SEQS_MAX);
+        }
         watch.telemetry.log_lines.inc_by(replay.lines);
         let head_bytes = replay.streams.values().flat_map(|s| &s.lines);
         let head_bytes = head_bytes.map(|l| line_bytes(&l.entry)).sum();

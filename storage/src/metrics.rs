@@ -75,9 +75,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use model::{SampleBatch, Timestamp};
 
+pub(crate) use self::block::FORMAT as BLOCK_FORMAT;
 pub(crate) use self::block_writer::BlockWriter;
 pub use self::compact_run::Deleted;
 pub(crate) use self::compact_run::Policy;
+pub(crate) use self::tombstone::FORMAT as TOMBSTONES_FORMAT;
 pub(crate) use self::usage::Usage;
 
 use self::block::Block;

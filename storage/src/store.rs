@@ -27,6 +27,7 @@ use crate::control::Control;
 use crate::disk::{Disk, RealDisk};
 use crate::health::Watch;
 use crate::import::Import;
+use crate::left_out::LeftOut;
 use crate::lock::{self, DirLock};
 use crate::logs::LogStore;
 use crate::metrics::{Deleted, MetricStore, Policy};
@@ -60,6 +61,8 @@ struct Inner {
     metrics: MetricStore,
     logs: LogStore,
     control: Arc<Control>,
+    /// What earlier starts had set aside.
+    set_aside_before: Vec<String>,
     disk_bytes: Mutex<u64>,
     shortage: Mutex<room::Shortage>,
     stop: Mutex<bool>,
@@ -88,6 +91,7 @@ impl Storage {
         backup::remove_left_overs(&config.dir);
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let watch = Arc::new(Watch::new(Telemetry::new(registry)));
+        let set_aside_before = LeftOut::set_aside(disk.as_ref(), &config.dir).lines;
         let metrics_dir = config.dir.join("metrics");
         let logs_dir = config.dir.join("logs");
         let failed = |path: PathBuf| {
@@ -116,6 +120,7 @@ impl Storage {
             metrics,
             logs,
             control,
+            set_aside_before,
             disk_bytes: Mutex::new(0),
             shortage: Mutex::default(),
             stop: Mutex::new(false),
@@ -263,11 +268,15 @@ impl Storage {
     }
 
     /// What has been stored and could not be read since the start, as far as it was asked for:
-    /// files that the disk refuses, damaged ones and damaged pieces, 20 of each at most. Who copied
-    /// all there is had all of it when this is empty afterwards.
+    /// files that the disk refuses or that are of another format, damaged ones and damaged pieces,
+    /// and those that were set aside before; some 20 of each at most. Who copied all there is had
+    /// all of it when this is empty afterwards.
     #[must_use]
     pub fn losses(&self) -> Vec<String> {
-        self.shared.inner.watch.losses()
+        let inner = &self.shared.inner;
+        let mut losses = inner.watch.losses();
+        losses.extend_from_slice(&inner.set_aside_before);
+        losses
     }
 
     /// The store in figures.

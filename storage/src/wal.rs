@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 #[cfg(test)]
 use self::segment::RECORD_HEADER_BYTES;
+pub(crate) use self::segment::{FORMAT, RECORD_BYTES_MAX, VERSION, put_record};
 use self::segment::{HEADER_BYTES, MAGIC, Record, SYNCED, Window, kind_number};
-pub(crate) use self::segment::{RECORD_BYTES_MAX, VERSION, put_record};
 use crate::bytes::Malformed;
 use crate::disk::{Disk, DiskFile, number_in, quarantine};
 use crate::error::WriteError;
@@ -154,7 +154,7 @@ impl Wal {
         Ok(wal)
     }
 
-    /// The payload of the oldest record under `dir`, empty when it is damaged, without
+    /// The payload of the oldest record under `dir`, empty when it cannot be read, without
     /// replaying anything.
     pub(crate) fn first_payload(
         disk: &dyn Disk,
@@ -169,6 +169,9 @@ impl Wal {
             };
             let mut window = Window::new(file.as_ref(), len);
             if !window.header_holds(kind, number) || window.len == HEADER_BYTES as u64 {
+                if window.other_version().is_some() {
+                    return Ok(Some(Vec::new()));
+                }
                 continue;
             }
             return Ok(Some(match window.record(HEADER_BYTES as u64) {
@@ -533,6 +536,11 @@ impl Wal {
         if !window.header_holds(self.kind, number) {
             if let Some(e) = window.error.take() {
                 self.pass_over(number, &path, &e);
+                return Ok(());
+            }
+            if let Some(version) = window.other_version() {
+                self.watch.other_format("log segments", version, &path);
+                self.unread.push(number);
                 return Ok(());
             }
             if len <= HEADER_BYTES as u64 {

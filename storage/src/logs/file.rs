@@ -8,6 +8,7 @@ use model::Labels;
 
 use super::frame::{self, Frame, Header, PREFIX_BYTES};
 use crate::disk::DiskFile;
+use crate::format::other_version;
 use crate::health::Watch;
 use crate::telemetry::FileKind;
 
@@ -16,6 +17,8 @@ pub(crate) const FILE_BYTES: u64 = 64 << 20;
 
 const MAGIC: [u8; 4] = *b"SWLF";
 const VERSION: u16 = 1;
+/// Magic and version.
+pub(crate) const FORMAT: ([u8; 4], u16) = (MAGIC, VERSION);
 pub(crate) const HEADER_BYTES: u64 = 8;
 const NS_PER_DAY: i64 = 86_400_000_000_000;
 /// Read at once when looking for the next good frame behind a damaged one.
@@ -94,6 +97,11 @@ impl FrameFile {
         }
         self.file.read_at(&mut header, 0)?;
         Ok(header == file_header())
+    }
+
+    /// The version of its format, when that is another one.
+    pub(crate) fn other_version(&self) -> Option<u16> {
+        other_version(self.file.as_ref(), MAGIC, VERSION)
     }
 
     /// Hands every good frame to `found` and gives the length of the file up to the last one.

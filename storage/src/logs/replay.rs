@@ -124,6 +124,11 @@ pub(super) fn open_files(
                     continue;
                 }
             };
+            if !holds && let Some(version) = file.other_version() {
+                let what = "files of log lines";
+                watch.other_format(what, version, &file.path);
+                continue;
+            }
             if !holds {
                 watch.corrupt(FileKind::Frames, &file.path, "header");
                 quarantine(disk, &file.path);

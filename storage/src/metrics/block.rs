@@ -23,6 +23,8 @@ use crate::disk::{DiskFile, number_in};
 pub(crate) const MAGIC: [u8; 4] = *b"SWBK";
 pub(crate) const END_MAGIC: [u8; 4] = *b"SWBE";
 pub(crate) const VERSION: u16 = 4;
+/// Magic and version.
+pub(crate) const FORMAT: ([u8; 4], u16) = (MAGIC, VERSION);
 /// Magic, version, first instant and end, checksum.
 pub(crate) const HEADER_BYTES: usize = 28;
 /// Offset, length, length after decompression and checksum of the footer; the end magic.

@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::block::{Block, BlockError, Identity};
+use super::block::{Block, BlockError, Identity, MAGIC, VERSION};
 use super::block_cache::BlockCache;
 use super::gaps::{Gaps, bounds_of};
 use super::tombstone::{self, Tombstone, tombstones_path};
 use crate::disk::{Disk, number_in, quarantine};
+use crate::format::{NOT_READ, other_version};
 use crate::health::Watch;
 use crate::telemetry::FileKind;
 
@@ -52,6 +53,13 @@ pub(super) fn open_blocks(
         match Block::open(&path, cache) {
             Ok(block) => blocks.push(Arc::new(block)),
             Err(BlockError::Corrupt(what)) => {
+                let opened = disk.open(&path).ok();
+                let version = opened.and_then(|f| other_version(f.as_ref(), MAGIC, VERSION));
+                if let Some(version) = version {
+                    watch.other_format("blocks", version, &path);
+                    gaps.add(&path, NOT_READ, None);
+                    continue;
+                }
                 watch.corrupt(FileKind::Block, &path, what);
                 gaps.add(&path, SET_ASIDE, bounds_of(disk, &path));
                 quarantine(disk, &path);
@@ -78,7 +86,8 @@ pub(super) fn open_blocks(
 }
 
 /// Reads the deletions that wait for their blocks; no block written from now on may get a
-/// number that they mean. `None` when they are there and the disk refuses.
+/// number that they mean. `None` when they are there and the disk refuses
+/// or they are of another format.
 pub(super) fn open_tombstones(
     disk: &dyn Disk,
     watch: &Watch,
@@ -88,21 +97,19 @@ pub(super) fn open_tombstones(
     let path = tombstones_path(dir);
     let tombstones = match tombstone::read(disk, &path) {
         Ok(Ok(tombstones)) => tombstones,
-        Ok(Err(_)) => {
+        Ok(Err(tombstone::Unread::OtherFormat(version))) => {
+            watch.other_format("lists of deletions", version, &path);
+            warn_of_deletions(watch, &path, next_number);
+            return None;
+        }
+        Ok(Err(tombstone::Unread::Damaged)) => {
             watch.corrupt(FileKind::Block, &path, "checksum");
             quarantine(disk, &path);
             Vec::new()
         }
         Err(e) => {
             watch.unreadable(FileKind::Block, &path, &e);
-            let text = format!(
-                "deletions in {} cannot be read: what they deleted may answer again, nothing else \
-                 is deleted and blocks are not compacted until stackwatch is started with a file \
-                 it can read",
-                path.display()
-            );
-            watch.warn("deletions", Some(text));
-            *next_number += UNREAD_BOUNDS_MAX;
+            warn_of_deletions(watch, &path, next_number);
             return None;
         }
     };
@@ -110,6 +117,18 @@ pub(super) fn open_tombstones(
     let bound = tombstones.iter().map(|t| t.below + 1).max();
     *next_number = (*next_number).max(bound.unwrap_or(0));
     Some(Arc::new(tombstones))
+}
+
+/// Deletions cannot be read: says so, and keeps clear of the numbers that they may mean.
+fn warn_of_deletions(watch: &Watch, path: &Path, next_number: &mut u64) {
+    let text = format!(
+        "deletions in {} cannot be read: what they deleted may answer again, nothing else \
+         is deleted and blocks are not compacted until stackwatch is started with a file \
+         it can read",
+        path.display()
+    );
+    watch.warn("deletions", Some(text));
+    *next_number += UNREAD_BOUNDS_MAX;
 }
 
 /// The name of a block.

@@ -14,9 +14,12 @@ use model::{Labels, Matcher, TimeRange, Timestamp};
 use super::matcher_bytes::{put_matchers, read_matchers};
 use crate::bytes::{Malformed, Reader, put_signed, put_varint};
 use crate::disk::Disk;
+use crate::format::version_in;
 
 const MAGIC: [u8; 4] = *b"SWTB";
-const VERSION: u8 = 1;
+const VERSION: u16 = 1;
+/// Magic and version.
+pub(crate) const FORMAT: ([u8; 4], u16) = (MAGIC, VERSION);
 /// Deletions that may wait for their rewrite. Every reader looks at all of them.
 pub(crate) const TOMBSTONES_MAX: usize = 1000;
 
@@ -31,13 +34,21 @@ pub(crate) struct Tombstone {
     pub(crate) matchers: Vec<Matcher>,
 }
 
+/// Why a file says nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    Damaged,
+    /// It is of this version of the format.
+    OtherFormat(u16),
+}
+
 /// The file beside the blocks.
 pub(crate) fn tombstones_path(blocks_dir: &Path) -> PathBuf {
     blocks_dir.join("tombstones")
 }
 
 /// Reads the file; none when there is no such name.
-pub(crate) fn read(disk: &dyn Disk, path: &Path) -> io::Result<Result<Vec<Tombstone>, Malformed>> {
+pub(crate) fn read(disk: &dyn Disk, path: &Path) -> io::Result<Result<Vec<Tombstone>, Unread>> {
     let file = match disk.open(path) {
         Ok(file) => file,
         Err(e) => {
@@ -51,7 +62,10 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path) -> io::Result<Result<Vec<Tombst
     };
     let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
     file.read_at(&mut bytes, 0)?;
-    Ok(decode(&bytes))
+    Ok(decode(&bytes).map_err(|Malformed| {
+        let version = version_in(&bytes, MAGIC, VERSION);
+        version.map_or(Unread::Damaged, Unread::OtherFormat)
+    }))
 }
 
 /// Whether its directory lists it: a link may lead nowhere.
@@ -75,7 +89,7 @@ pub(crate) fn write(disk: &dyn Disk, path: &Path, tombstones: &[Tombstone]) -> i
 
 fn encode(tombstones: &[Tombstone]) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
-    out.extend_from_slice(&[VERSION, 0, 0, 0]);
+    out.extend_from_slice(&u32::from(VERSION).to_le_bytes());
     put_varint(&mut out, tombstones.len() as u64);
     for t in tombstones {
         put_varint(&mut out, t.below);
@@ -94,7 +108,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<Tombstone>, Malformed> {
         return Err(Malformed);
     }
     let mut r = Reader::new(content);
-    if r.array::<4>()? != MAGIC || r.array::<4>()? != [VERSION, 0, 0, 0] {
+    if r.array::<4>()? != MAGIC || r.u32()? != u32::from(VERSION) {
         return Err(Malformed);
     }
     let count = r.count(4)?;
@@ -246,7 +260,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let mut content = MAGIC.to_vec();
-            content.extend_from_slice(&[VERSION, 0, 0, 0]);
+            content.extend_from_slice(&u32::from(VERSION).to_le_bytes());
             content.append(&mut bytes);
             let crc = crc32fast::hash(&content);
             content.extend_from_slice(&crc.to_le_bytes());

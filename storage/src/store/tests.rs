@@ -337,6 +337,13 @@ fn what_was_set_aside_is_told_after_a_restart_and_goes_first() {
         assert!(health.ok && health.warnings.len() == 1, "{health:?}");
         assert!(health.warnings[0].contains("1 damaged file (100000 bytes) was set aside"));
         assert!(health.warnings[0].contains("blk.corrupt"));
+        let losses = storage.losses();
+        assert!(
+            losses.len() == 1 && losses[0].contains(".blk"),
+            "{losses:?}"
+        );
+        let left_out = LeftOut::of(dir.path());
+        assert_eq!((left_out.files, left_out.lines.len()), (1, 1));
         assert_eq!(all_points(&storage).len(), 3);
     }
     let bytes = open(dir.path()).stats().disk_bytes;
@@ -349,6 +356,94 @@ fn what_was_set_aside_is_told_after_a_restart_and_goes_first() {
     assert!(files(&blocks, ".corrupt").is_empty());
     assert_eq!(storage.health().warnings, Vec::<String>::new());
     assert_eq!(all_points(&storage).len(), 3, "and nothing else went");
+}
+
+/// Sets the version that files say they are of.
+fn set_version(paths: &[PathBuf], version: impl Fn(&Path) -> u16) {
+    for path in paths {
+        let mut content = std::fs::read(path).unwrap();
+        content[4..6].copy_from_slice(&version(path).to_le_bytes());
+        std::fs::write(path, content).unwrap();
+    }
+}
+
+#[test]
+fn files_of_another_format_are_left_as_they_are_and_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |part: &str| dir.path().join(part);
+    let storage = open(dir.path());
+    for minute in 0..3 {
+        append(&storage, NOW + minute * 60_000);
+        storage.metrics().flush_all().unwrap();
+    }
+    storage
+        .append_logs(&lines(NOW * 1_000_000, "a line", 7))
+        .unwrap();
+    let later = at(NOW + 24 * 3_600_000);
+    storage.maintain(later);
+    append(&storage, NOW + 180_000);
+    storage
+        .append_logs(&lines(NOW * 1_000_000, "another", 8))
+        .unwrap();
+    let first = TimeRange::new(at(NOW), at(NOW));
+    storage.delete_series(&[Vec::new()], first).unwrap();
+    let expect = (all_points(&storage), line_count(&storage));
+    assert_eq!((expect.0.len(), expect.1), (9, 2));
+    drop(storage);
+    let kinds = [
+        files(&path("metrics/blocks"), ".blk"),
+        files(&path("metrics/blocks"), "tombstones"),
+        files(&path("metrics/wal"), ".wal"),
+        files(&path("logs/wal"), ".wal"),
+        files(&path("logs/2023-11-14"), ".frames"),
+    ];
+    assert!(kinds.iter().all(|k| !k.is_empty()), "{kinds:?}");
+    let all = kinds.concat();
+    let read = || {
+        let content = all.iter().map(|p| std::fs::read(p).unwrap());
+        content.collect::<Vec<_>>()
+    };
+    let ours = read();
+    let version = |path: &Path| {
+        let at = all.iter().position(|p| p == path).unwrap();
+        u16::from_le_bytes([ours[at][4], ours[at][5]])
+    };
+    set_version(&all, |path| version(path) + 1);
+    let theirs = read();
+    let lines_before = expect.1;
+    for start in 0..2 {
+        let short = Config {
+            size_bytes_max: 1,
+            retention_metrics: Duration::from_secs(1),
+            retention_logs: Duration::from_secs(1),
+            ..config(dir.path())
+        };
+        let storage = Storage::open(short, later, &mut Registry::default()).unwrap();
+        storage.maintain(later);
+        assert_eq!((all_points(&storage), line_count(&storage)), (vec![], 0));
+        let health = storage.health();
+        let told = |text: &&String| text.contains("of a format that this version does not read");
+        assert!(health.ok && health.notices.is_empty(), "{health:?}");
+        assert_eq!(health.warnings.iter().filter(told).count(), 1, "{health:?}");
+        let losses = storage.losses();
+        let begins = format!("{} files are of a format", all.len());
+        assert!(
+            losses.len() == 1 && losses[0].starts_with(&begins),
+            "{losses:?}"
+        );
+        if start == 1 {
+            storage
+                .append_logs(&lines(later.millis() * 1_000_000, "a third", 9))
+                .unwrap();
+        }
+    }
+    assert_eq!(LeftOut::of(dir.path()).files, all.len() as u64);
+    assert!(read() == theirs, "a file was changed");
+    set_version(&all, version);
+    let storage = open(dir.path());
+    assert_eq!(all_points(&storage), expect.0);
+    assert_eq!(line_count(&storage), lines_before + 1);
+    assert_eq!(storage.losses(), Vec::<String>::new());
 }
 
 #[test]

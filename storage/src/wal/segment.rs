@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::disk::DiskFile;
+use crate::format::other_version;
 use crate::telemetry::FileKind;
 
 /// Longest payload of a record.
@@ -10,6 +11,8 @@ pub(crate) const RECORD_BYTES_MAX: usize = 64 << 20;
 
 pub(super) const MAGIC: [u8; 4] = *b"SWWL";
 pub(crate) const VERSION: u16 = 5;
+/// Magic and version.
+pub(crate) const FORMAT: ([u8; 4], u16) = (MAGIC, VERSION);
 pub(super) const HEADER_BYTES: usize = 20;
 /// Length, checksum, type.
 pub(super) const RECORD_HEADER_BYTES: usize = 9;
@@ -56,6 +59,11 @@ impl Window<'_> {
                 && h[8..16] == number.to_le_bytes()
                 && h[16..20] == crc32fast::hash(&h[..16]).to_le_bytes()
         })
+    }
+
+    /// The version of its format, when that is another one.
+    pub(super) fn other_version(&self) -> Option<u16> {
+        other_version(self.file, MAGIC, VERSION)
     }
 
     fn get(&mut self, at: u64, count: usize) -> Option<&[u8]> {
