@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use storage::LeftOut;
 use storage::backup::{self, SnapshotReport};
 
 use super::client::Url;
@@ -44,6 +45,7 @@ pub(super) fn backup(args: &BackupArgs, shared: &Shared) -> Result<(), Failure> 
             moved.map_err(Failure::other)?
         }
     };
+    let left_out = LeftOut::of(&dir);
     let SnapshotReport {
         files,
         bytes,
@@ -51,9 +53,13 @@ pub(super) fn backup(args: &BackupArgs, shared: &Shared) -> Result<(), Failure> 
     } = report;
     writeln!(
         std::io::stdout(),
-        "{}: {files} files, {}{}",
+        "{}: {files} files, {}{}{}",
         target.display(),
         size(bytes),
+        match left_out.files {
+            0 => String::new(),
+            files => format!("; {files} that are damaged or of another format are not part of it"),
+        },
         match linked_bytes {
             0 => String::new(),
             linked => format!(
@@ -62,6 +68,10 @@ pub(super) fn backup(args: &BackupArgs, shared: &Shared) -> Result<(), Failure> 
             ),
         }
     )?;
+    let mut err = std::io::stderr().lock();
+    for line in left_out.lines {
+        writeln!(err, "not part of the backup: {line}")?;
+    }
     Ok(())
 }
 

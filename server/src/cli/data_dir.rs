@@ -69,6 +69,14 @@ pub(super) fn open_or_make(dir: &Path) -> Result<DataDir, Failure> {
     }
 }
 
+/// Opens a snapshot that we had made. Of an empty store it has no files of samples.
+pub(super) fn open_copy(dir: &Path) -> Result<Storage, Failure> {
+    match open_or_make(dir)? {
+        DataDir::Idle(copy) => Ok(copy),
+        DataDir::InUse => Err(Failure::Other("somebody else uses our snapshot".to_owned())),
+    }
+}
+
 /// Tells what of the data is damaged or cannot be read, one line each; a failure when there is
 /// any, because what was read is not all there should be.
 pub(super) fn report(losses: &[String], err: &mut dyn Write) -> Result<(), Failure> {
@@ -153,6 +161,15 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_of_an_empty_store_can_be_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("snapshots/copy");
+        let store = storage(dir.path());
+        store.snapshot(&copy, clock::wall()).unwrap();
+        assert!(open(&copy).is_err() && open_copy(&copy).is_ok());
+    }
+
+    #[test]
     fn damaged_data_are_told_and_a_failure() {
         let dir = tempfile::tempdir().unwrap();
         let store = storage(dir.path());
@@ -183,5 +200,11 @@ mod tests {
             said.contains("damaged data in ") && said.ends_with('\n'),
             "{said}"
         );
+        // It stays so, once the file has been set aside.
+        let mut said = Vec::new();
+        let reported = report(&storage(dir.path()).losses(), &mut said);
+        assert!(matches!(reported, Err(Failure::Reported)));
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("was set aside as damaged"), "{said}");
     }
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use clap::Args;
 use model::{ReadBounds, TimeRange, Timestamp};
 use serde_json::Value;
+use storage::LeftOut;
 
 use crate::api::analysis::{LINES_DEFAULT, LINES_MAX, WINDOW_DEFAULT, shown};
 use crate::cli::backup::size;
@@ -58,8 +59,12 @@ pub(super) fn analyze(args: &AnalyzeArgs, shared: &Shared) -> Result<(), Failure
             ];
             let base = args.url.base(shared)?;
             let mut answer = get_json(&base, "/api/v1/status/tsdb/analysis", &params)?;
-            // It says what is damaged by itself, under /health.
-            (answer["data"].take(), Vec::new())
+            // Of another one's directory /health tells.
+            let losses = match args.url.is_given() {
+                true => Vec::new(),
+                false => LeftOut::of(&shared.data_dir()?).lines,
+            };
+            (answer["data"].take(), losses)
         }
     };
     print(&analysis, &mut std::io::stdout().lock())?;

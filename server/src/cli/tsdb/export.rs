@@ -11,6 +11,7 @@ use model::{
     Hints, Labels, Matcher, SampleCursor, Samples, Selected, SelectedSeries, Selection,
     SeriesReader, TimeRange, Timestamp, is_stale,
 };
+use storage::LeftOut;
 
 use super::classic::Bounds;
 use super::text::{put_line, series_text};
@@ -80,10 +81,12 @@ pub(super) fn export(args: &ExportArgs, shared: &Shared) -> Result<(), Failure> 
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
                 _ => {}
             }
-            let DataDir::Idle(copy) = data_dir::open(stage.path())? else {
-                return Err(Failure::Other("somebody else uses our snapshot".to_owned()));
-            };
-            (args.write(&copy, &sets, range)?, copy.losses())
+            let copy = data_dir::open_copy(stage.path())?;
+            let tally = args.write(&copy, &sets, range)?;
+            // The copy has only what the running one reads.
+            let mut losses = LeftOut::of(&dir).lines;
+            losses.extend(copy.losses());
+            (tally, losses)
         }
     };
     let mut err = std::io::stderr().lock();
