@@ -253,7 +253,9 @@ fn a_source_with_any_damage_is_set_aside_and_not_removed() {
     drop(store);
     let path = blocks(&disk)[0].clone();
     let whole = disk.content(&path);
-    for place in (0..whole.len()).step_by(2) {
+    // With another version it is no block of ours, and left as it is.
+    let version = 4..6;
+    for place in (0..whole.len()).step_by(2).filter(|p| !version.contains(p)) {
         let copy = disk.copy();
         let mut damaged = whole.clone();
         damaged[place] ^= 1;
