@@ -153,7 +153,7 @@ fn exporters(dir: &Path, postgres: &Postgres, redis: &Redis) -> Result<Vec<Colle
 
 fn ourselves(binary: &Path, dir: &Path, postgres: &Postgres, redis: &Redis) -> Result<Collector> {
     let config = format!(
-        "collect:\n  postgres: [ {{ url: \"{}\" }} ]\n  redis: [ {{ url: \"redis://127.0.0.1:{}\" }} ]\n\
+        "collect:\n  postgres: [ {{ dsn: \"{}\" }} ]\n  redis: [ {{ url: \"redis://127.0.0.1:{}\" }} ]\n\
          logs: {{ docker: false }}\nrules: {{ packs: [] }}\n",
         dsn(postgres),
         redis.port
