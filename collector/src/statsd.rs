@@ -27,7 +27,7 @@ use config::TagStyles;
 use counts::{Counts, count};
 use line::{Event, Type};
 use mapping::Mapper;
-use registry::{About, Change, Refused, Registry};
+use registry::{About, Change, Done, Refused, Registry};
 
 use crate::source::Source;
 use crate::target::Target;
@@ -170,7 +170,10 @@ impl Event<'_> {
         };
         let events = self.times.max(1);
         match registry.change(&about, &change, at) {
-            Ok(()) => {
+            Ok(done) => {
+                if done == Done::WithoutQuantiles {
+                    count(&mut counts.errors, "too_many_observations");
+                }
                 let all = counts.events.entry(self.of.as_str()).or_default();
                 *all = all.saturating_add(events);
             }
@@ -212,7 +215,7 @@ impl Statsd {
 impl Source for Statsd {
     async fn collect(&mut self, target: &mut Target, at: Timestamp) -> SampleBatch {
         let started = Instant::now();
-        let (collected, note) = {
+        let (collected, full, lacks) = {
             let mut state = self.received.lock();
             state.registry.expire(at);
             let mut pass = target.pass(at);
@@ -224,17 +227,26 @@ impl Source for Statsd {
             let problems = [state.udp_problem.as_deref(), state.tcp_problem.as_deref()];
             let problems: Vec<&str> = problems.into_iter().flatten().collect();
             collected.problem = (!problems.is_empty()).then(|| problems.join("; "));
-            (collected, state.registry.is_full())
+            let registry = &state.registry;
+            let lacks = registry.is_full_of_observations();
+            (collected, registry.is_full(), lacks)
         };
-        let full = || {
+        let full = full.then(|| {
             format!(
                 "new series are refused: there are {} samples or {} MB of labels; \
                  drop or join some by a mapping, or give them a ttl",
                 registry::SAMPLES_MAX,
                 registry::LABEL_BYTES_MAX >> 20
             )
-        };
-        target.set_notes(note.then(full).into_iter().collect());
+        });
+        let lacks = lacks.then(|| {
+            format!(
+                "quantiles lack observations: {} MB of them are kept; make histograms of some \
+                 summaries by a mapping, or shorten their max_age",
+                registry::OBSERVATION_BYTES_MAX >> 20
+            )
+        });
+        target.set_notes(full.into_iter().chain(lacks).collect());
         target.finish(at, started.elapsed(), Ok(collected))
     }
 }

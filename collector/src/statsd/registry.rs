@@ -20,6 +20,8 @@ use crate::target::Pass;
 pub(super) const SAMPLES_MAX: usize = 50_000;
 /// Bytes of names and labels of all series; series beyond are refused.
 pub(super) const LABEL_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the observations of all summaries; further ones count in sums and counts only.
+pub(super) const OBSERVATION_BYTES_MAX: usize = 16 << 20;
 /// Bytes of name and labels of one series.
 const SERIES_BYTES_MAX: usize = 16 << 10;
 
@@ -32,6 +34,7 @@ pub(super) struct Registry {
     families: BTreeMap<String, Family>,
     samples: usize,
     label_bytes: usize,
+    observation_bytes: usize,
     /// Numbers series, so that each has a key of its own for ever.
     last_id: u64,
 }
@@ -82,6 +85,14 @@ pub(super) enum Change<'a> {
     Observe(f64, u64, &'a Arc<Observer>),
 }
 
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    Whole,
+    /// Sum and count of a summary know the observation, its quantiles do not: there are too many.
+    WithoutQuantiles,
+}
+
 /// Why nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -110,7 +121,7 @@ impl Registry {
         about: &About<'_>,
         change: &Change<'_>,
         at: Timestamp,
-    ) -> Result<(), Refused> {
+    ) -> Result<Done, Refused> {
         let kind = change.kind();
         let labels = labels(about.labels, kind).ok_or(Refused::Conflict)?;
         if let Some(family) = self.families.get_mut(about.name) {
@@ -120,8 +131,7 @@ impl Registry {
             if let Some(series) = family.series.get_mut(&labels) {
                 series.touched = at;
                 series.ttl = about.ttl;
-                series.value.change(change, at);
-                return Ok(());
+                return Ok(series.value.change(change, at, &mut self.observation_bytes));
             }
         } else if self.is_taken(about.name, kind) {
             return Err(Refused::Conflict);
@@ -135,7 +145,7 @@ impl Registry {
         {
             return Err(Refused::Full);
         }
-        value.change(change, at);
+        let done = value.change(change, at, &mut self.observation_bytes);
         self.samples = samples;
         self.label_bytes += bytes;
         self.last_id += 1;
@@ -152,7 +162,7 @@ impl Registry {
             series: HashMap::new(),
         });
         family.series.insert(labels, series);
-        Ok(())
+        Ok(done)
     }
 
     /// Whether a new family would have samples of the names of another.
@@ -184,7 +194,7 @@ impl Registry {
     }
 
     fn retain(&mut self, keep: impl Fn(Kind, &Series) -> bool) {
-        let (mut samples, mut bytes) = (0, 0);
+        let (mut samples, mut bytes, mut observations) = (0, 0, 0);
         self.families.retain(|name, family| {
             let kind = family.kind;
             family.series.retain(|labels, series| {
@@ -192,12 +202,19 @@ impl Registry {
                 if keep {
                     samples += series.value.samples();
                     bytes += name.len() + labels.heap_bytes();
+                    observations += series.value.observation_bytes();
                 }
                 keep
             });
             !family.series.is_empty()
         });
         (self.samples, self.label_bytes) = (samples, bytes);
+        self.observation_bytes = observations;
+    }
+
+    /// Whether quantiles lack observations.
+    pub(super) fn is_full_of_observations(&self) -> bool {
+        self.observation_bytes >= OBSERVATION_BYTES_MAX
     }
 
     /// Whether new series are refused.
@@ -221,6 +238,7 @@ impl Registry {
     /// Tells all of them.
     pub(super) fn put(&mut self, pass: &mut Pass<'_>) {
         let at = pass.at();
+        self.observation_bytes = 0;
         for (name, family) in &mut self.families {
             pass.describe(&Said {
                 name,
@@ -237,6 +255,7 @@ impl Registry {
                     part: 0,
                 };
                 told.series(&mut series.value, at);
+                self.observation_bytes += series.value.observation_bytes();
             }
         }
     }
@@ -290,7 +309,8 @@ impl Value {
         }
     }
 
-    fn change(&mut self, change: &Change<'_>, at: Timestamp) {
+    /// `observations` are the bytes of those of all summaries.
+    fn change(&mut self, change: &Change<'_>, at: Timestamp, observations: &mut usize) -> Done {
         match (self, change) {
             (Value::Number(own), Change::Add(by) | Change::Move(by)) => *own += by,
             (Value::Number(own), Change::Set(to)) => *own = *to,
@@ -303,7 +323,7 @@ impl Value {
                 Change::Observe(value, times, _),
             ) => {
                 let Observer::Histogram(bounds) = &**observer else {
-                    return;
+                    return Done::Whole;
                 };
                 let bucket = bounds.partition_point(|bound| bound < value);
                 if let Some(bucket) = buckets.get_mut(bucket) {
@@ -317,12 +337,26 @@ impl Value {
                 },
                 Change::Observe(value, times, _),
             ) => {
-                window.observe(*value, *times, at);
                 *sum += value * *times as f64;
                 *count = count.saturating_add(*times);
+                if *observations >= OBSERVATION_BYTES_MAX {
+                    return Done::WithoutQuantiles;
+                }
+                let before = window.bytes();
+                window.observe(*value, *times, at);
+                *observations = (*observations + window.bytes()).saturating_sub(before);
             }
             // The family's type says what is done to its series.
             _ => {}
+        }
+        Done::Whole
+    }
+
+    /// Bytes of what is kept of observations.
+    fn observation_bytes(&self) -> usize {
+        match self {
+            Value::Summary { window, .. } => window.bytes(),
+            _ => 0,
         }
     }
 

@@ -69,6 +69,13 @@ impl Window {
         }
     }
 
+    /// Bytes that all its observations take.
+    pub(super) fn bytes(&self) -> usize {
+        let kept = self.kept.capacity() * size_of::<(i64, f64, u64)>();
+        let points = self.summaries.iter().map(|(_, s)| s.points.capacity());
+        kept + points.sum::<usize>() * size_of::<Point>()
+    }
+
     /// Each quantile that is asked for; NaN when there was nothing.
     pub(super) fn quantiles(&mut self, at: Timestamp) -> Vec<f64> {
         self.move_to(at);
@@ -123,6 +130,7 @@ impl Window {
         self.now = now;
         let first = self.first();
         self.kept.retain(|(step, _, _)| *step >= first);
+        self.kept.shrink_to(2 * self.kept.len());
         while self
             .summaries
             .front()
@@ -240,6 +248,7 @@ impl Stream {
         }
         kept.push(upper);
         kept.reverse();
+        kept.shrink_to_fit();
         self.points = kept;
     }
 
@@ -347,6 +356,19 @@ mod tests {
             assert_eq!(window.quantiles(at(1500))[0], 7.0);
             window.observe(8.0, 1, at(0));
             assert_eq!(window.quantiles(at(0))[0], 8.0);
+        }
+    }
+
+    #[test]
+    fn what_has_left_takes_no_memory() {
+        for kept_max in [500, 10] {
+            let mut window = window(kept_max);
+            for i in 0..1000 {
+                window.observe(f64::from(i), 1, at(0));
+            }
+            assert!(window.bytes() > 0);
+            window.quantiles(at(1000));
+            assert_eq!(window.bytes(), 0);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Bounds and conflicts of metrics.
 
+use super::super::mapping::SummaryOptions;
+use super::super::summary::Objective;
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -13,7 +15,7 @@ fn about<'a>(name: &'a str, labels: &'a [(String, String)]) -> About<'a> {
     }
 }
 
-fn set(registry: &mut Registry, name: &str, label: &str) -> Result<(), Refused> {
+fn set(registry: &mut Registry, name: &str, label: &str) -> Result<Done, Refused> {
     let labels = [("l".to_owned(), label.to_owned())];
     registry.change(&about(name, &labels), &Change::Set(1.0), NOW)
 }
@@ -32,7 +34,7 @@ fn samples_and_bytes_are_bounded() {
     assert_eq!(set(&mut registry, "a", "one more"), Err(Refused::Full));
     assert_eq!(set(&mut registry, "b", "1"), Err(Refused::Full));
     // What there is goes on.
-    assert_eq!(set(&mut registry, "a", "7"), Ok(()));
+    assert_eq!(set(&mut registry, "a", "7"), Ok(Done::Whole));
 
     let mut registry = Registry::default();
     let long = "x".repeat(SERIES_BYTES_MAX);
@@ -42,6 +44,49 @@ fn samples_and_bytes_are_bounded() {
     let taken = taken.count();
     assert!((1900..2100).contains(&taken), "{taken}");
     assert!(registry.is_full());
+}
+
+#[test]
+fn observations_are_bounded_and_leave_in_time() {
+    let options = SummaryOptions {
+        objectives: [Objective::new(0.5, 0.05)].into(),
+        max_age: Duration::from_secs(60),
+        age_buckets: 5,
+        kept_max: 500,
+    };
+    let observer = Arc::new(Observer::Summary(options));
+    let mut registry = Registry::default();
+    let observe = |registry: &mut Registry, series: usize, at| {
+        let labels = [("l".to_owned(), series.to_string())];
+        let change = Change::Observe(1.0, 1, &observer);
+        registry.change(&about("a", &labels), &change, at)
+    };
+    for series in 0..2_000 {
+        for _ in 0..499 {
+            observe(&mut registry, series, NOW).unwrap();
+        }
+    }
+    assert!(registry.is_full_of_observations());
+    assert!(registry.observation_bytes < OBSERVATION_BYTES_MAX + (64 << 10));
+    let done = observe(&mut registry, 1_999, NOW);
+    assert_eq!(done, Ok(Done::WithoutQuantiles));
+    let labels = Labels::from_pairs([("l", "1999")]);
+    let Value::Summary { count, .. } = &registry.families["a"].series[&labels].value else {
+        panic!("no summary");
+    };
+    assert_eq!(*count, 500);
+    // They leave with their age, at the next collection.
+    let later = NOW.plus(Duration::from_secs(61));
+    for family in registry.families.values_mut() {
+        for series in family.series.values_mut() {
+            if let Value::Summary { window, .. } = &mut series.value {
+                window.quantiles(later);
+            }
+        }
+    }
+    registry.expire(later);
+    assert_eq!(registry.observation_bytes, 0);
+    assert_eq!(observe(&mut registry, 0, later), Ok(Done::Whole));
 }
 
 #[test]
