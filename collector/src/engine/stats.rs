@@ -11,8 +11,6 @@ use super::types::null_as_default;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerStats {
-    /// When it was read, RFC 3339; year 1 of a container that does not run.
-    pub read: String,
     /// Of its control group.
     #[serde(deserialize_with = "null_as_default")]
     pub pids_stats: PidsStats,
