@@ -86,8 +86,8 @@ pub(super) fn open_blocks(
 }
 
 /// Reads the deletions that wait for their blocks; no block written from now on may get a
-/// number that they mean. `None` when they are there and the disk refuses
-/// or they are of another format.
+/// number that they mean. `None` when they are there and the disk refuses, or they are of another
+/// format.
 pub(super) fn open_tombstones(
     disk: &dyn Disk,
     watch: &Watch,

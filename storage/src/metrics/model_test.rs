@@ -311,7 +311,8 @@ impl Run {
     }
 
     fn delete(&mut self) {
-        if self.stormy || self.store().is_trusted().is_err() {
+        // After a failed sync nothing can be deleted until the regular one has dealt with it.
+        if self.stormy || self.doubtful || self.store().is_trusted().is_err() {
             return;
         }
         let start = self.clock - self.rng.below(600) as i64 * MINUTE;
