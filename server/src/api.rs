@@ -7,6 +7,7 @@ mod alertmanager;
 mod federate;
 mod health;
 mod heartbeats;
+mod held_body;
 mod json;
 mod loki;
 mod metric_metadata;

@@ -96,6 +96,14 @@ impl FakeEngine {
         );
     }
 
+    /// The container runs, and its control group tells 1.5 seconds of CPU.
+    fn running_with_usage(&self) {
+        self.container("running", RUNNING);
+        self.file("proc/7/cgroup", "0::/docker/c1\n");
+        self.file("sys/fs/cgroup/cgroup.controllers", "");
+        self.file("sys/fs/cgroup/docker/c1/cpu.stat", "usage_usec 1500000\n");
+    }
+
     fn event(&self, action: &str, exit_code: &str) {
         let event = format!(
             r#"{{"Type":"container","Action":"{action}","Actor":{{"ID":"c1","Attributes":{{"exitCode":"{exit_code}"}}}},"timeNano":{}}}"#,
@@ -193,10 +201,7 @@ const EXITED: &str =
 #[tokio::test]
 async fn a_container_lives_dies_and_is_removed() {
     let engine = FakeEngine::start();
-    engine.container("running", RUNNING);
-    engine.file("proc/7/cgroup", "0::/docker/c1\n");
-    engine.file("sys/fs/cgroup/cgroup.controllers", "");
-    engine.file("sys/fs/cgroup/docker/c1/cpu.stat", "usage_usec 1500000\n");
+    engine.running_with_usage();
     engine.file("sys/fs/cgroup/docker/c1/memory.current", "4096\n");
     let (mut received, _stop, status) = engine.watch();
 
@@ -393,10 +398,7 @@ async fn what_it_was_made_of_and_what_it_wrote_is_told() {
 #[tokio::test]
 async fn what_was_started_again_while_nobody_listened_is_found() {
     let engine = FakeEngine::start();
-    engine.container("running", RUNNING);
-    engine.file("proc/7/cgroup", "0::/docker/c1\n");
-    engine.file("sys/fs/cgroup/cgroup.controllers", "");
-    engine.file("sys/fs/cgroup/docker/c1/cpu.stat", "usage_usec 1500000\n");
+    engine.running_with_usage();
     let (mut received, _stop, _status) = engine.watch();
     let usage = "container_cpu_usage_seconds_total";
     wait_for(&mut received, usage, Some(1.5)).await;

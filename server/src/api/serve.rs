@@ -21,7 +21,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Extensions, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,6 +33,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
+use super::held_body::{Hold, holding};
 use super::request_head;
 use super::request_line::RequestLine;
 use super::workshop::{Door, Peer};
@@ -158,7 +159,7 @@ async fn converse(
             let answer = respond(router.clone(), Arc::clone(&visit), request);
             async move {
                 let answer = answer.await?;
-                Ok::<_, Infallible>(answer.map(|body| Body::new(Answer { body, _owed: owed })))
+                Ok::<_, Infallible>(answer.map(|body| holding(body, owed)))
             }
         })
     };
@@ -397,31 +398,7 @@ impl Drop for Owed {
     }
 }
 
-/// The body of an answer.
-struct Answer {
-    body: Body,
-    _owed: Owed,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+impl Hold for Owed {}
 
 /// A stream that gives up a write nobody reads, and that ends only when what was asked on it is
 /// answered or its time is over: hyper closes a connection where it reads the end.

@@ -8,18 +8,17 @@
 //! time, and no client keeps others waiting by not reading.
 
 use std::collections::BTreeMap;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::{Frame, SizeHint};
+use axum::body::Body;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::peer::Door;
+use crate::api::held_body::{Hold, holding};
 
 /// What is counted is rounded up to this many bytes.
 const UNIT_BYTES: usize = 1 << 10;
@@ -188,13 +187,7 @@ impl Share {
         let key = (Instant::now(), sending.ordinal);
         sending.answers.insert(key, self.door.clone());
         drop(sending);
-        let mut held = Held {
-            body,
-            share: self,
-            key,
-        };
-        held.shrink();
-        Body::new(held)
+        holding(body, Sent { share: self, key })
     }
 }
 
@@ -204,48 +197,22 @@ impl Drop for Share {
     }
 }
 
-struct Held {
-    body: Body,
+/// What an answer holds while it is sent.
+struct Sent {
     share: Share,
     key: (Instant, u64),
 }
 
-impl Held {
-    fn shrink(&mut self) {
-        if let Some(left) = self.body.size_hint().exact() {
-            self.share
-                .shrink(usize::try_from(left).unwrap_or(usize::MAX));
-        }
+impl Hold for Sent {
+    fn left(&mut self, bytes: u64) {
+        self.share
+            .shrink(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 }
 
-impl Drop for Held {
+impl Drop for Sent {
     fn drop(&mut self) {
         lock(&self.share.sending).answers.remove(&self.key);
-    }
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_ready() {
-            self.shrink();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
