@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 /// A program the tests start, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 19] = [
     ("cc", "build-essential"),
     // The allocator is built by it.
     ("make", "build-essential"),
@@ -29,6 +29,7 @@ const PROGRAMS: [(&str, &str); 18] = [
         "prometheus-postgres-exporter",
     ),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
+    ("prometheus-pushgateway", "prometheus-pushgateway"),
     ("dnsmasq", "dnsmasq-base"),
     (
         "prometheus-blackbox-exporter",
