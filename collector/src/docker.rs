@@ -44,6 +44,9 @@ const OWED_INTERVAL: Duration = Duration::from_secs(3);
 /// How far back requests to stop are asked for at the start: as long as a dead container is news.
 /// The engine remembers its last few hundred events only.
 const REQUESTS_KNOWN: Duration = Duration::from_secs(86_400);
+/// How long what a container may use is taken for known. The engine tells of changes made through
+/// it at once; this is for those made to the files.
+const BOUNDS_TIME_MAX: Duration = Duration::from_secs(60);
 /// Containers watched; those behind are left out with a warning.
 const CONTAINERS_MAX: usize = 2000;
 
@@ -319,7 +322,14 @@ impl Docker {
                         .map(|places| (pid, places));
             }
             match &container.places {
-                Some((_, places)) => wanted.push((container.id.clone(), places.clone())),
+                Some((_, places)) => {
+                    let read = container.bounds.as_ref();
+                    if read.is_some_and(|(at, _)| at.elapsed() >= BOUNDS_TIME_MAX) {
+                        container.bounds = None;
+                    }
+                    let known = container.bounds.map(|(_, bounds)| bounds);
+                    wanted.push((container.id.clone(), places.clone(), known));
+                }
                 None => others.push(container.id.clone()),
             }
         }
@@ -337,14 +347,21 @@ impl Docker {
         let roots = self.roots.clone();
         let read = move || {
             let each = wanted.into_iter();
-            let usage = each.filter_map(|(id, places)| Some((id, places.read(&roots.sys)?)));
+            let usage =
+                each.filter_map(|(id, places, known)| Some((id, places.read(&roots.sys, known)?)));
             (usage.collect(), Look::new(&roots))
         };
         let (mut usage, look): (Vec<(String, Usage)>, Look) =
             tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        let now = Instant::now();
+        for (id, own) in &usage {
+            if let Some(container) = self.containers.get_mut(id) {
+                container.bounds.get_or_insert((now, own.bounds));
+            }
+        }
         for (id, mut own) in self.stats.of(&self.engine, others).await {
             if let Some(container) = self.containers.get(&id) {
-                stats::bound(&mut own, &container.bounds);
+                own.bounds = stats::bounds(&container.given);
                 usage.push((id, own));
             }
         }

@@ -30,6 +30,7 @@ enum Cgroup {
 /// What a container uses. `None`: the kernel does not tell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Usage {
+    pub(super) bounds: Bounds,
     pub(super) cpu: Cpu,
     pub(super) memory: Memory,
     pub(super) blocks: Vec<BlockIo>,
@@ -42,6 +43,20 @@ pub(super) struct Usage {
     pub(super) pressure: Vec<(&'static str, Option<f64>, Option<f64>)>,
 }
 
+/// What it may use: written when it is made, and seldom later.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Bounds {
+    /// Microseconds of CPU time per period; `None` without a quota.
+    pub(super) quota: Option<f64>,
+    /// Microseconds.
+    pub(super) period: Option<f64>,
+    pub(super) shares: Option<f64>,
+    /// Bytes of memory; 0 without a limit, here and below.
+    pub(super) memory: Option<f64>,
+    pub(super) swap: Option<f64>,
+    pub(super) reservation: Option<f64>,
+}
+
 /// Seconds, unless noted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cpu {
@@ -51,11 +66,6 @@ pub(super) struct Cpu {
     pub(super) periods: Option<f64>,
     pub(super) throttled_periods: Option<f64>,
     pub(super) throttled: Option<f64>,
-    /// Microseconds per period; `None` without a quota.
-    pub(super) quota: Option<f64>,
-    /// Microseconds.
-    pub(super) period: Option<f64>,
-    pub(super) shares: Option<f64>,
 }
 
 /// Bytes, unless noted.
@@ -75,10 +85,6 @@ pub(super) struct Memory {
     /// Page faults.
     pub(super) page_faults: Option<f64>,
     pub(super) major_page_faults: Option<f64>,
-    /// 0 without a limit.
-    pub(super) limit: Option<f64>,
-    pub(super) swap_limit: Option<f64>,
-    pub(super) reservation: Option<f64>,
     /// Processes killed.
     pub(super) oom_kills: Option<f64>,
 }
@@ -164,10 +170,20 @@ impl Places {
         }
     }
 
-    /// Reads everything; `None` when the container is gone.
-    pub(super) fn read(&self, sys: &Path) -> Option<Usage> {
+    /// Reads what the container may use.
+    fn bounds(&self) -> Bounds {
+        match &self.cgroup {
+            Cgroup::V2(dir) => bounds_v2(dir),
+            Cgroup::V1 { cpu, memory, .. } => bounds_v1(cpu.as_deref(), memory.as_deref()),
+        }
+    }
+
+    /// Reads everything, and the bounds unless they are known; `None` when the container is gone.
+    pub(super) fn read(&self, sys: &Path, known: Option<Bounds>) -> Option<Usage> {
+        let bounds = known.unwrap_or_else(|| self.bounds());
+        let has_quota = bounds.quota.is_some();
         let mut usage = match &self.cgroup {
-            Cgroup::V2(dir) => read_v2(dir, sys)?,
+            Cgroup::V2(dir) => read_v2(dir, sys, has_quota)?,
             Cgroup::V1 {
                 cpu,
                 cpuacct,
@@ -175,7 +191,7 @@ impl Places {
                 blkio,
                 pids,
             } => Usage {
-                cpu: cpu_v1(cpu.as_deref(), cpuacct.as_deref()),
+                cpu: cpu_v1(cpu.as_deref().filter(|_| has_quota), cpuacct.as_deref()),
                 memory: memory.as_deref().map(memory_v1).unwrap_or_default(),
                 blocks: blkio
                     .as_deref()
@@ -188,6 +204,7 @@ impl Places {
         if usage.cpu.usage.is_none() && usage.memory.usage.is_none() {
             return None;
         }
+        usage.bounds = bounds;
         if let Some(text) = self.net_dev.as_deref().and_then(|f| read(f).ok()) {
             usage.networks = networks(&text);
         }
@@ -299,7 +316,21 @@ fn limit_v2(dir: &Path, file: &str) -> Option<f64> {
     text.trim().parse().ok()
 }
 
-fn cpu_v1(cpu: Option<&Path>, cpuacct: Option<&Path>) -> Cpu {
+fn bounds_v1(cpu: Option<&Path>, memory: Option<&Path>) -> Bounds {
+    let of_cpu = |file: &str| single(cpu?, file);
+    let of_memory = |file: &str| limit(single(memory?, file));
+    Bounds {
+        quota: of_cpu("cpu.cfs_quota_us").filter(|q| *q > 0.0),
+        period: of_cpu("cpu.cfs_period_us"),
+        shares: of_cpu("cpu.shares"),
+        memory: of_memory("memory.limit_in_bytes"),
+        swap: of_memory("memory.memsw.limit_in_bytes"),
+        reservation: of_memory("memory.soft_limit_in_bytes"),
+    }
+}
+
+/// `throttled` has the counts of what a quota did.
+fn cpu_v1(throttled: Option<&Path>, cpuacct: Option<&Path>) -> Cpu {
     let mut out = Cpu::default();
     if let Some(dir) = cpuacct {
         let nanos = |v: f64| v / 1e9;
@@ -309,16 +340,11 @@ fn cpu_v1(cpu: Option<&Path>, cpuacct: Option<&Path>) -> Cpu {
         out.user = stat.get("user").map(ticks);
         out.system = stat.get("system").map(ticks);
     }
-    if let Some(dir) = cpu {
-        out.quota = single(dir, "cpu.cfs_quota_us").filter(|q| *q > 0.0);
-        out.period = single(dir, "cpu.cfs_period_us");
-        out.shares = single(dir, "cpu.shares");
-        if out.quota.is_some() {
-            let stat = keyed(dir, "cpu.stat");
-            out.periods = stat.get("nr_periods");
-            out.throttled_periods = stat.get("nr_throttled");
-            out.throttled = stat.get("throttled_time").map(|v| v / 1e9);
-        }
+    if let Some(dir) = throttled {
+        let stat = keyed(dir, "cpu.stat");
+        out.periods = stat.get("nr_periods");
+        out.throttled_periods = stat.get("nr_throttled");
+        out.throttled = stat.get("throttled_time").map(|v| v / 1e9);
     }
     out
 }
@@ -340,9 +366,6 @@ fn memory_v1(dir: &Path) -> Memory {
         failures: single(dir, "memory.failcnt"),
         page_faults: stat.get("total_pgfault"),
         major_page_faults: stat.get("total_pgmajfault"),
-        limit: limit(single(dir, "memory.limit_in_bytes")),
-        swap_limit: limit(single(dir, "memory.memsw.limit_in_bytes")),
-        reservation: limit(single(dir, "memory.soft_limit_in_bytes")),
         oom_kills: keyed(dir, "memory.oom_control").get("oom_kill"),
     }
 }
@@ -423,23 +446,31 @@ fn named(all: Vec<(String, BlockIo)>, sys: &Path) -> Vec<BlockIo> {
     all.into_iter().filter_map(device).collect()
 }
 
-fn read_v2(dir: &Path, sys: &Path) -> Option<Usage> {
-    let stat = keyed(dir, "cpu.stat");
-    let micros = |key: &str| stat.get(key).map(|v| v / 1e6);
+fn bounds_v2(dir: &Path) -> Bounds {
     let max = read(&dir.join("cpu.max")).unwrap_or_default();
     let mut max = max.split_ascii_whitespace();
-    let quota = max.next().and_then(|q| q.parse().ok());
+    Bounds {
+        quota: max.next().and_then(|q| q.parse().ok()),
+        period: max.next().and_then(|p| p.parse().ok()),
+        // The inverse of what runtimes do to turn shares into a weight.
+        shares: single(dir, "cpu.weight").map(|w| (2.0 + (w - 1.0) * 262_142.0 / 9999.0).round()),
+        memory: limit_v2(dir, "memory.max"),
+        swap: limit_v2(dir, "memory.swap.max"),
+        reservation: limit_v2(dir, "memory.low"),
+    }
+}
+
+fn read_v2(dir: &Path, sys: &Path, has_quota: bool) -> Option<Usage> {
+    let stat = keyed(dir, "cpu.stat");
+    let micros = |key: &str| stat.get(key).map(|v| v / 1e6);
+    let of_quota = |value: Option<f64>| value.filter(|_| has_quota);
     let cpu = Cpu {
         usage: Some(micros("usage_usec")?),
         user: micros("user_usec"),
         system: micros("system_usec"),
-        periods: quota.and_then(|_: f64| stat.get("nr_periods")),
-        throttled_periods: quota.and_then(|_| stat.get("nr_throttled")),
-        throttled: quota.and_then(|_| micros("throttled_usec")),
-        quota,
-        period: max.next().and_then(|p| p.parse().ok()),
-        // The inverse of what runtimes do to turn shares into a weight.
-        shares: single(dir, "cpu.weight").map(|w| (2.0 + (w - 1.0) * 262_142.0 / 9999.0).round()),
+        periods: of_quota(stat.get("nr_periods")),
+        throttled_periods: of_quota(stat.get("nr_throttled")),
+        throttled: of_quota(micros("throttled_usec")),
     };
     Some(Usage {
         cpu,
@@ -469,9 +500,6 @@ fn memory_v2(dir: &Path) -> Memory {
         failures: events.get("max"),
         page_faults: stat.get("pgfault"),
         major_page_faults: stat.get("pgmajfault"),
-        limit: limit_v2(dir, "memory.max"),
-        swap_limit: limit_v2(dir, "memory.swap.max"),
-        reservation: limit_v2(dir, "memory.low"),
         oom_kills: events.get("oom_kill"),
     }
 }

@@ -1,10 +1,12 @@
 //! One container: what the engine says about it, and the samples that follow from that.
 
+use tokio::time::Instant;
+
 use crate::engine::{ContainerDetail, ContainerState, HealthStatus, HostConfig};
 use crate::host::Disk;
 use crate::target::Sink;
 
-use super::cgroup::{Places, Usage};
+use super::cgroup::{Bounds, Places, Usage};
 use super::machine::put_space;
 use super::service::Service;
 
@@ -32,8 +34,10 @@ pub(super) struct Container {
     oom: OomCount,
     /// `host` and `container:…` networks are counted elsewhere.
     pub(super) own_network: bool,
-    /// What it was given.
-    pub(super) bounds: HostConfig,
+    /// What it was given, as the engine says.
+    pub(super) given: HostConfig,
+    /// What it may use, as its files say, and when they were read.
+    pub(super) bounds: Option<(Instant, Bounds)>,
     /// Where its usage is to be read; with the process it was found for.
     pub(super) places: Option<(u32, Places)>,
 }
@@ -79,7 +83,8 @@ impl Container {
             stop_requested: None,
             oom: OomCount::default(),
             own_network: true,
-            bounds: HostConfig::default(),
+            given: HostConfig::default(),
+            bounds: None,
             places: None,
         };
         container.oom.events = u64::from(detail.state.oom_killed);
@@ -96,7 +101,8 @@ impl Container {
         self.restarts = detail.restart_count;
         let network = detail.host_config.network_mode.as_str();
         self.own_network = network != "host" && !network.starts_with("container:");
-        self.bounds = detail.host_config;
+        self.given = detail.host_config;
+        self.bounds = None;
         let state = detail.state;
         let started = seconds(&state.started_at);
         if started != self.started {
@@ -314,6 +320,13 @@ mod tests {
         }
         let one = Some(1.0);
         let usage = Usage {
+            bounds: Bounds {
+                quota: one,
+                period: one,
+                shares: one,
+                memory: one,
+                ..Default::default()
+            },
             cpu: super::super::cgroup::Cpu {
                 usage: one,
                 user: one,
@@ -321,14 +334,10 @@ mod tests {
                 periods: one,
                 throttled_periods: one,
                 throttled: one,
-                quota: one,
-                period: one,
-                shares: one,
             },
             memory: super::super::cgroup::Memory {
                 usage: one,
                 working_set: one,
-                limit: one,
                 page_faults: one,
                 ..Default::default()
             },

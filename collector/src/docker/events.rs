@@ -17,6 +17,7 @@ pub(super) const FILTERS: [(&str, &[&str]); 2] = [
             "pause",
             "unpause",
             "rename",
+            "update",
             "destroy",
         ],
     ),
@@ -50,7 +51,9 @@ pub(super) fn change(event: &Event) -> Change {
     // `health_status: unhealthy`, `exec_start: /bin/sh …`.
     let action = event.action.split(':').next().unwrap_or("");
     match action {
-        "create" | "start" | "health_status" | "pause" | "unpause" | "rename" => Change::Inspect,
+        "create" | "start" | "health_status" | "pause" | "unpause" | "rename" | "update" => {
+            Change::Inspect
+        }
         "die" => Change::Died {
             exit_code: event
                 .actor

@@ -43,11 +43,12 @@ impl Look {
         let meminfo = read(&roots.proc.join("meminfo")).unwrap_or_default();
         let total = kilobytes(&meminfo, "MemTotal:");
         let free = kilobytes(&meminfo, "MemFree:");
-        let usage = Places::root(roots).read(&roots.sys).map(|mut usage| {
+        let usage = Places::root(roots).read(&roots.sys, None).map(|mut usage| {
             // The disks' own counters say more, and the limit is what there is.
             usage.blocks.clear();
+            let bound = &mut usage.bounds.memory;
+            *bound = bound.filter(|l| *l > 0.0).or(total);
             let memory = &mut usage.memory;
-            memory.limit = memory.limit.filter(|l| *l > 0.0).or(total);
             // Version 2 does not count for the root.
             if let (None, Some(total), Some(free)) = (memory.usage, total, free) {
                 memory.usage = Some(total - free);

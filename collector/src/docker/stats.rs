@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::engine::{ContainerStats, Engine, HostConfig};
 
-use super::cgroup::{BlockIo, Cpu, Memory, Network, Usage};
+use super::cgroup::{BlockIo, Bounds, Cpu, Memory, Network, Usage};
 
 /// Containers asked about at a time.
 const AT_ONCE: usize = 8;
@@ -122,7 +122,6 @@ fn usage(stats: &ContainerStats) -> Option<Usage> {
             periods,
             throttled_periods: periods.and(throttled.throttled_periods),
             throttled: periods.and(nanos(throttled.throttled_time)),
-            ..Cpu::default()
         },
         memory: Memory {
             usage,
@@ -189,19 +188,22 @@ fn network((interface, n): (&String, &crate::engine::NetworkStats)) -> Network {
     }
 }
 
-/// Adds the bounds, which the engine knows from the container's configuration.
-pub(super) fn bound(usage: &mut Usage, by: &HostConfig) {
+/// The bounds, which the engine knows from the container's configuration.
+pub(super) fn bounds(given: &HostConfig) -> Bounds {
     /// What the kernel has where nothing is written, microseconds.
     const PERIOD: f64 = 100_000.0;
     const SHARES: f64 = 1024.0;
     let set = |value: i64| (value > 0).then_some(value as f64);
-    let period = set(by.cpu_period).unwrap_or(PERIOD);
-    usage.cpu.period = Some(period);
-    usage.cpu.quota = set(by.cpu_quota).or(set(by.nano_cpus).map(|nano| nano / 1e9 * period));
-    usage.cpu.shares = Some(set(by.cpu_shares).unwrap_or(SHARES));
-    usage.memory.limit = Some(set(by.memory).unwrap_or(0.0));
-    usage.memory.swap_limit = Some(set(by.memory_swap).unwrap_or(0.0));
-    usage.memory.reservation = Some(set(by.memory_reservation).unwrap_or(0.0));
+    let period = set(given.cpu_period).unwrap_or(PERIOD);
+    let cpus = set(given.nano_cpus).map(|nano| nano / 1e9);
+    Bounds {
+        quota: set(given.cpu_quota).or(cpus.map(|cpus| cpus * period)),
+        period: Some(period),
+        shares: Some(set(given.cpu_shares).unwrap_or(SHARES)),
+        memory: Some(set(given.memory).unwrap_or(0.0)),
+        swap: Some(set(given.memory_swap).unwrap_or(0.0)),
+        reservation: Some(set(given.memory_reservation).unwrap_or(0.0)),
+    }
 }
 
 #[cfg(test)]
@@ -264,20 +266,16 @@ mod tests {
 
     #[test]
     fn bounds_are_those_of_the_configuration() {
-        let mut usage = Usage::default();
         let config: HostConfig =
             serde_json::from_str(r#"{"Memory":67108864,"NanoCpus":500000000,"MemorySwap":-1}"#)
                 .unwrap();
-        bound(&mut usage, &config);
+        let given = bounds(&config);
         assert_eq!(
-            (usage.cpu.quota, usage.cpu.period),
+            (given.quota, given.period),
             (Some(50_000.0), Some(100_000.0))
         );
-        assert_eq!(
-            (usage.memory.limit, usage.memory.swap_limit),
-            (Some(67_108_864.0), Some(0.0))
-        );
-        bound(&mut usage, &HostConfig::default());
-        assert_eq!((usage.cpu.quota, usage.cpu.shares), (None, Some(1024.0)));
+        assert_eq!((given.memory, given.swap), (Some(67_108_864.0), Some(0.0)));
+        let nothing = bounds(&HostConfig::default());
+        assert_eq!((nothing.quota, nothing.shares), (None, Some(1024.0)));
     }
 }

@@ -450,3 +450,16 @@ async fn a_container_that_the_engine_is_silent_about_keeps_nothing_else_back() {
     let batch = wait_for(&mut received, "container_running", Some(1.0)).await;
     assert!(!batch.contains_key("up") || batch["up"] == Some(1.0));
 }
+
+#[tokio::test]
+async fn what_it_may_use_is_read_again_when_the_engine_says_so() {
+    let engine = FakeEngine::start();
+    engine.file("sys/fs/cgroup/docker/c1/memory.max", "4096\n");
+    engine.running_with_usage();
+    let (mut received, _stop, _status) = engine.watch();
+    let limit = "container_spec_memory_limit_bytes";
+    wait_for(&mut received, limit, Some(4096.0)).await;
+    engine.file("sys/fs/cgroup/docker/c1/memory.max", "8192\n");
+    engine.event("update", "");
+    wait_for(&mut received, limit, Some(8192.0)).await;
+}

@@ -68,7 +68,7 @@ impl Usage {
 
     /// The figures that have no label of their own.
     fn plain(&self) -> [(&'static str, Option<f64>); 24] {
-        let (cpu, memory) = (&self.cpu, &self.memory);
+        let (bounds, cpu, memory) = (&self.bounds, &self.cpu, &self.memory);
         [
             ("container_cpu_user_seconds_total", cpu.user),
             ("container_cpu_system_seconds_total", cpu.system),
@@ -78,9 +78,9 @@ impl Usage {
                 cpu.throttled_periods,
             ),
             ("container_cpu_cfs_throttled_seconds_total", cpu.throttled),
-            ("container_spec_cpu_quota", cpu.quota),
-            ("container_spec_cpu_period", cpu.period),
-            ("container_spec_cpu_shares", cpu.shares),
+            ("container_spec_cpu_quota", bounds.quota),
+            ("container_spec_cpu_period", bounds.period),
+            ("container_spec_cpu_shares", bounds.shares),
             ("container_memory_usage_bytes", memory.usage),
             ("container_memory_max_usage_bytes", memory.max_usage),
             ("container_memory_working_set_bytes", memory.working_set),
@@ -97,11 +97,11 @@ impl Usage {
                 memory.inactive_file,
             ),
             ("container_memory_failcnt", memory.failures),
-            ("container_spec_memory_limit_bytes", memory.limit),
-            ("container_spec_memory_swap_limit_bytes", memory.swap_limit),
+            ("container_spec_memory_limit_bytes", bounds.memory),
+            ("container_spec_memory_swap_limit_bytes", bounds.swap),
             (
                 "container_spec_memory_reservation_limit_bytes",
-                memory.reservation,
+                bounds.reservation,
             ),
             ("container_threads", self.pids),
             ("container_processes", self.processes),

@@ -65,15 +65,15 @@ fn v2(place: &str, membership: &str, expect_found: bool) {
         assert!(!expect_found, "{place} was not found");
         return;
     };
-    let usage = places.read(&roots.sys).unwrap();
+    let usage = places.read(&roots.sys, None).unwrap();
     assert_eq!(usage.cpu.usage, Some(2.5));
     assert_eq!(
-        (usage.cpu.quota, usage.cpu.throttled),
+        (usage.bounds.quota, usage.cpu.throttled),
         (Some(50_000.0), Some(1.5))
     );
     assert_eq!(usage.memory.working_set, Some(8_388_608.0));
     assert_eq!(
-        (usage.memory.limit, usage.memory.oom_kills),
+        (usage.bounds.memory, usage.memory.oom_kills),
         (Some(0.0), Some(1.0))
     );
     assert_eq!(usage.blocks.len(), 1);
@@ -156,12 +156,12 @@ fn version_1_is_read_controller_by_controller() {
         ("sys/fs/cgroup/pids/docker/ID/pids.current", "5\n"),
     ]);
     let places = Places::find(&roots, ID, 77, false).unwrap();
-    let usage = places.read(&roots.sys).unwrap();
+    let usage = places.read(&roots.sys, None).unwrap();
     assert_eq!(usage.cpu.usage, Some(2.5));
-    assert_eq!((usage.cpu.user, usage.cpu.quota), (Some(2.0), None));
+    assert_eq!((usage.cpu.user, usage.bounds.quota), (Some(2.0), None));
     assert_eq!(usage.memory.working_set, Some(8_388_608.0));
     assert_eq!(
-        (usage.memory.limit, usage.memory.oom_kills),
+        (usage.bounds.memory, usage.memory.oom_kills),
         (Some(0.0), Some(2.0))
     );
     assert_eq!(
