@@ -71,6 +71,14 @@ pub enum WriteError {
         /// The limit.
         bytes_max: usize,
     },
+    /// Streams with lines in memory are as many as there may be.
+    #[error(
+        "more than {streams_max} log streams at a time: new ones are refused until others are quiet"
+    )]
+    TooManyStreams {
+        /// The limit.
+        streams_max: usize,
+    },
     /// Lines wait in memory because frames cannot be written; the source must wait too.
     #[error("log lines wait for the disk: {bytes} bytes in memory")]
     LogsWaiting {

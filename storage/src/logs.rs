@@ -24,7 +24,7 @@ pub(crate) use self::file::{FORMAT as FILE_FORMAT, day_name};
 use self::frame::Line;
 use self::merge::{Pending, Window};
 use self::replay::{Replay, open_files};
-use self::state::{Cut, IndexedFile, State, line_bytes};
+use self::state::{Cut, IndexedFile, State};
 use self::wal_record::FORGET;
 use crate::disk::Disk;
 use crate::error::WriteError;
@@ -44,6 +44,9 @@ const LINE_AGE_MAX_MS: i64 = 3600 * 1000;
 /// however little it has: one quiet stream would otherwise keep all that a loud one has written
 /// since, and a start would replay it.
 const WAL_PER_HEAD: u64 = 8;
+/// Bytes of frames written at once, about.
+const WRITE_BYTES: usize = 1 << 20;
+
 /// The log half of the store.
 pub(crate) struct LogStore {
     disk: Arc<dyn Disk>,
@@ -51,6 +54,8 @@ pub(crate) struct LogStore {
     dir: PathBuf,
     head_bytes_max: usize,
     state: Mutex<State>,
+    /// One push of lines that may have come before; taken before `state`.
+    pushing: Mutex<()>,
     /// One cut at a time; taken before `state`.
     cutter: Mutex<Cutter>,
 }
@@ -59,6 +64,36 @@ struct Cutter {
     next_number: u64,
     /// A sync failed: until all lines are in frames, some may be nowhere durable.
     distrust: bool,
+}
+
+/// Frames that go to the end of one file together.
+struct Frames {
+    file: Arc<FrameFile>,
+    offset: u64,
+    bytes: Vec<u8>,
+    /// Each with the number of its lines.
+    frames: Vec<(FrameRef, usize)>,
+}
+
+impl Frames {
+    fn new(file: Arc<FrameFile>, offset: u64) -> Frames {
+        Frames {
+            file,
+            offset,
+            bytes: Vec::new(),
+            frames: Vec::new(),
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
+    /// Whether a frame of `day` may be added.
+    fn has_room(&self, day: i64) -> bool {
+        let is_small = self.bytes.len() < WRITE_BYTES && self.end() < FILE_BYTES;
+        is_small && self.file.day == day
+    }
 }
 
 impl LogStore {
@@ -94,8 +129,7 @@ impl LogStore {
             replay.next_seq = replay.next_seq.saturating_add(UNREAD_SEQS_MAX);
         }
         watch.telemetry.log_lines.inc_by(replay.lines);
-        let head_bytes = replay.streams.values().flat_map(|s| &s.lines);
-        let head_bytes = head_bytes.map(|l| line_bytes(&l.entry)).sum();
+        let head_bytes = state::head_bytes(&replay.streams);
         Ok(LogStore {
             disk,
             watch,
@@ -112,6 +146,7 @@ impl LogStore {
                 head_bytes,
                 files,
             }),
+            pushing: Mutex::new(()),
             cutter: Mutex::new(Cutter {
                 next_number,
                 distrust: false,
@@ -143,6 +178,16 @@ impl LogStore {
             let _ = self.sync();
         }
         Ok(())
+    }
+
+    /// See [`crate::Storage::append_logs_once`].
+    pub(crate) fn append_once(&self, batch: &LogBatch) -> Result<(), WriteError> {
+        let _alone = self.pushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = self.lock().fresh(batch);
+        match fresh.entries.is_empty() {
+            true => Ok(()),
+            false => self.append(&fresh),
+        }
     }
 
     /// See [`crate::Storage::log_position`].
@@ -240,12 +285,10 @@ impl LogStore {
         if chosen.is_empty() {
             return true;
         }
-        for (labels, lines) in chosen {
-            if let Err(error) = self.cut_stream(cutter, &labels, &lines) {
-                self.watch
-                    .write_failed("logs frames", FileKind::Frames, &error);
-                return false;
-            }
+        if let Err(error) = self.write_frames(cutter, &chosen) {
+            self.watch
+                .write_failed("logs frames", FileKind::Frames, &error);
+            return false;
         }
         self.watch.solved("logs frames");
         let mut state = self.lock();
@@ -257,40 +300,68 @@ impl LogStore {
         true
     }
 
-    /// Writes the first frame's worth of `lines`, repeatedly; each frame is durable before
-    /// its lines leave memory. The last, partial one is written too.
-    fn cut_stream(
+    /// Makes frames of all lines of `chosen`; each is durable before its lines leave memory.
+    fn write_frames(
         &self,
         cutter: &mut Cutter,
-        labels: &Labels,
-        lines: &[Arc<Line>],
+        chosen: &[(Labels, Vec<Arc<Line>>)],
     ) -> Result<(), WriteError> {
-        let mut rest = lines;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(frame::frame_len(rest));
-            rest = later;
-            let failed = |e| WriteError::from_io("compress lines for", &self.dir, e);
-            let bytes = frame::encode(labels, now).map_err(failed)?;
-            let max_ns = now.iter().map(|l| l.entry.at_ns).max().unwrap_or(0);
-            let min_ns = now.iter().map(|l| l.entry.at_ns).min().unwrap_or(0);
-            let (file, offset) = self.file_for(cutter, file::day_of(max_ns))?;
-            let written = file
-                .file
-                .write_at(&bytes, offset)
-                .and_then(|()| file.file.sync());
-            if let Err(e) = written {
-                let _ = file.file.set_len(offset);
-                return Err(WriteError::from_io("write", &file.path, e));
+        let mut unwritten: Option<Frames> = None;
+        for (labels, lines) in chosen {
+            let mut rest = &lines[..];
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(frame::frame_len(rest));
+                rest = later;
+                let failed = |e| WriteError::from_io("compress lines for", &self.dir, e);
+                let bytes = frame::encode(labels, now).map_err(failed)?;
+                let max_ns = now.iter().map(|l| l.entry.at_ns).max().unwrap_or(0);
+                let min_ns = now.iter().map(|l| l.entry.at_ns).min().unwrap_or(0);
+                let day = file::day_of(max_ns);
+                let mut frames = match unwritten.take() {
+                    Some(frames) if frames.has_room(day) => frames,
+                    full => {
+                        self.write(full)?;
+                        let (file, offset) = self.file_for(cutter, day)?;
+                        Frames::new(file, offset)
+                    }
+                };
+                let frame = FrameRef {
+                    labels: labels.clone(),
+                    min_ns,
+                    max_ns,
+                    offset: frames.end() as u32,
+                    bytes: bytes.len() as u32,
+                };
+                frames.bytes.extend_from_slice(&bytes);
+                frames.frames.push((frame, now.len()));
+                unwritten = Some(frames);
             }
-            let mut state = self.lock();
-            let frame = FrameRef {
-                labels: labels.clone(),
-                min_ns,
-                max_ns,
-                offset: offset as u32,
-                bytes: bytes.len() as u32,
-            };
-            state.publish(&file, frame, now.len());
+        }
+        self.write(unwritten)
+    }
+
+    /// Writes frames with one sync for all of them, then takes their lines out of memory.
+    fn write(&self, frames: Option<Frames>) -> Result<(), WriteError> {
+        let Some(Frames {
+            file,
+            offset,
+            bytes,
+            frames,
+        }) = frames
+        else {
+            return Ok(());
+        };
+        let written = file
+            .file
+            .write_at(&bytes, offset)
+            .and_then(|()| file.file.sync());
+        if let Err(e) = written {
+            let _ = file.file.set_len(offset);
+            return Err(WriteError::from_io("write", &file.path, e));
+        }
+        let mut state = self.lock();
+        for (frame, lines) in frames {
+            state.publish(&file, frame, lines);
         }
         Ok(())
     }

@@ -190,6 +190,17 @@ impl Storage {
         self.shared.inner.logs.append(batch)
     }
 
+    /// Stores lines whose sender may repeat what it got no answer for: those that are in memory
+    /// with the same stream, time, text and metadata are passed over. Lines stay in memory until
+    /// their stream has 128 KiB of them, up to an hour.
+    ///
+    /// # Errors
+    /// As [`Storage::append_logs`].
+    pub fn append_logs_once(&self, batch: &LogBatch) -> Result<(), WriteError> {
+        self.shared.inner.is_in_place()?;
+        self.shared.inner.logs.append_once(batch)
+    }
+
     /// The last accepted position of `source`; after a restart the last durable one.
     #[must_use]
     pub fn log_position(&self, source: &str) -> Option<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! What the log store knows under its lock: lines in memory, positions, the frame index.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -15,6 +16,13 @@ use crate::wal::Wal;
 
 /// Reckoned per line in memory besides its text.
 const LINE_BYTES: usize = 120;
+/// Reckoned per stream in memory besides its labels.
+const STREAM_BYTES: usize = 300;
+/// Frames of a file among which the labels of a new one are looked for.
+const LABELS_SOUGHT: usize = 256;
+/// Streams with lines in memory. Fifty containers have a hundred; a sender that writes a label of
+/// its own into each line has as many as lines.
+pub(super) const STREAMS_MAX: usize = 10_000;
 
 pub(super) struct State {
     pub(super) wal: Wal,
@@ -34,6 +42,8 @@ pub(super) struct State {
 pub(super) struct Stream {
     pub(super) lines: Vec<Arc<Line>>,
     pub(super) text_bytes: usize,
+    /// The latest time any of its lines has had.
+    newest_ns: Option<i64>,
     /// Segment and number of its definition.
     pub(super) defined: Option<(u64, u32)>,
     /// When `maintain` first saw the oldest line.
@@ -63,8 +73,14 @@ impl State {
     }
 
     pub(super) fn append(&mut self, batch: &LogBatch) -> Result<(), WriteError> {
-        let segment = self.ready_segment()?;
         let labels = batch.stream.labels();
+        let is_new = !batch.entries.is_empty() && !self.streams.contains_key(labels);
+        if is_new && self.streams.len() >= STREAMS_MAX {
+            return Err(WriteError::TooManyStreams {
+                streams_max: STREAMS_MAX,
+            });
+        }
+        let segment = self.ready_segment()?;
         let defined = self.streams.get(labels).and_then(|s| s.defined);
         let defined = defined.filter(|(in_segment, _)| *in_segment == segment);
         let number = defined.map_or(self.next_stream, |(_, number)| number);
@@ -91,6 +107,9 @@ impl State {
         if defined.is_none() {
             self.next_stream += 1;
         }
+        if is_new {
+            self.head_bytes += stream_bytes(labels);
+        }
         let stream = self.streams.entry(labels.clone()).or_default();
         stream.defined = Some((segment, number));
         for e in &batch.entries {
@@ -105,6 +124,40 @@ impl State {
             self.next_seq += 1;
         }
         Ok(())
+    }
+
+    /// `batch` without the lines that its stream has in memory, and without repetitions.
+    pub(super) fn fresh<'a>(&self, batch: &'a LogBatch) -> Cow<'a, LogBatch> {
+        let stream = self.streams.get(batch.stream.labels());
+        let newest = stream.and_then(|s| s.newest_ns);
+        let times = || batch.entries.iter().map(|e| Some(e.at_ns));
+        if std::iter::once(newest)
+            .chain(times())
+            .is_sorted_by(|a, b| a < b)
+        {
+            return Cow::Borrowed(batch);
+        }
+        let (first, last) = (times().min().flatten(), times().max().flatten());
+        let near = |line: &&Arc<Line>| {
+            let at = Some(line.entry.at_ns);
+            first <= at && at <= last
+        };
+        let stored = stream.into_iter().flat_map(|s| s.lines.iter().filter(near));
+        let mut seen: HashSet<(i64, &str, &Labels)> = stored
+            .map(|l| (l.entry.at_ns, l.entry.line.as_str(), &l.entry.metadata))
+            .collect();
+        let is_fresh: Vec<bool> = batch
+            .entries
+            .iter()
+            .map(|e| seen.insert((e.at_ns, e.line.as_str(), e.metadata.labels())))
+            .collect();
+        if is_fresh.iter().all(|fresh| *fresh) {
+            return Cow::Borrowed(batch);
+        }
+        let mut batch = batch.clone();
+        let mut fresh = is_fresh.iter();
+        batch.entries.retain(|_| fresh.next() == Some(&true));
+        Cow::Owned(batch)
     }
 
     /// An open segment that starts with all positions.
@@ -174,12 +227,14 @@ impl State {
             stream.seen_ms = None;
             if stream.lines.is_empty() {
                 self.streams.remove(&frame.labels);
+                self.head_bytes -= stream_bytes(&frame.labels).min(self.head_bytes);
             }
         }
         if let Some(f) = self.files.iter_mut().find(|f| Arc::ptr_eq(&f.file, file)) {
             f.bytes += u64::from(frame.bytes);
-            // The labels of an earlier frame serve again: one allocation per file and stream.
-            let known = f.frames.iter().rev().find(|r| r.labels == frame.labels);
+            // The labels of an earlier frame serve again, where it is not far.
+            let near = f.frames.iter().rev().take(LABELS_SOUGHT);
+            let known = near.into_iter().find(|r| r.labels == frame.labels);
             let labels = known.map_or(frame.labels, |r| r.labels.clone());
             f.frames.push(FrameRef { labels, ..frame });
         }
@@ -213,12 +268,24 @@ impl Stream {
             entry.metadata = last.entry.metadata.clone();
         }
         self.text_bytes += entry.line.len();
+        self.newest_ns = self.newest_ns.max(Some(entry.at_ns));
         let bytes = line_bytes(&entry);
         self.lines.push(Arc::new(Line { seq, entry }));
         bytes
     }
 }
 
-pub(super) fn line_bytes(entry: &LogEntry) -> usize {
+/// What the lines of streams take in memory.
+pub(super) fn head_bytes(streams: &HashMap<Labels, Stream, RandomState>) -> usize {
+    let lines = streams.values().flat_map(|s| &s.lines);
+    let labels = streams.keys().map(stream_bytes);
+    lines.map(|l| line_bytes(&l.entry)).sum::<usize>() + labels.sum::<usize>()
+}
+
+fn stream_bytes(labels: &Labels) -> usize {
+    STREAM_BYTES + labels.heap_bytes()
+}
+
+fn line_bytes(entry: &LogEntry) -> usize {
     LINE_BYTES + entry.line.len()
 }

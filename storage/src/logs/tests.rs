@@ -478,3 +478,51 @@ fn a_quiet_stream_does_not_keep_a_loud_ones_log() {
     assert!(store.lock().wal.bytes() < kept);
     assert_eq!(everything(&open(&disk.copy())).len(), 89);
 }
+
+#[test]
+fn a_line_pushed_again_is_stored_once() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    let push = |lines: &[(i64, &str)]| {
+        let lines: Vec<_> = lines.iter().map(|(t, l)| (*t, (*l).to_owned())).collect();
+        store.append_once(&batch(1, &lines, None)).unwrap();
+    };
+    push(&[(5, "a"), (5, "b"), (5, "a"), (7, "c")]);
+    push(&[(5, "b"), (6, "b"), (7, "c"), (8, "c")]);
+    push(&[(3, "a"), (3, "a")]);
+    let seen = read(&store, &[], (0, 100), Direction::Forward);
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|(at, _, line)| (*at, line.as_str()))
+        .collect();
+    let expected = [(3, "a"), (5, "a"), (5, "b"), (6, "b"), (7, "c"), (8, "c")];
+    assert_eq!(seen, expected);
+    // A tailed line that looks the same is another one.
+    append(&store, 1, &[(8, "c")]);
+    assert_eq!(read(&store, &[], (8, 9), Direction::Forward).len(), 2);
+}
+
+#[test]
+fn streams_in_memory_are_bounded() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    let (scrubber, one_more) = (
+        Scrubber::default(),
+        batch(1 << 20, &[(1, "x".to_owned())], None),
+    );
+    for i in 0..state::STREAMS_MAX as u32 {
+        let stream = scrubber.labels(&stream(i));
+        let batch = LogBatch {
+            stream,
+            ..one_more.clone()
+        };
+        store.append(&batch).unwrap();
+    }
+    let refused = store.append(&one_more);
+    assert!(matches!(refused, Err(WriteError::TooManyStreams { .. })));
+    // Those that are there go on, and room is made as they leave memory.
+    append(&store, 7, &[(2, "y")]);
+    store.maintain(Timestamp::from_millis(0));
+    store.maintain(Timestamp::from_millis(2 * LINE_AGE_MAX_MS));
+    store.append(&one_more).unwrap();
+}
