@@ -1,5 +1,5 @@
-//! What other systems send: remote write 1.0 and 2.0, remote read, OTLP as protobuf and JSON,
-//! snappy. The first byte says which. Nothing panics, and a histogram that is taken means
+//! What other systems send: remote write 1.0 and 2.0, remote read, Loki's pushes, OTLP as protobuf
+//! and JSON, snappy. The first byte says which. Nothing panics, and a histogram that is taken means
 //! something: its spans name its buckets.
 #![no_main]
 #![allow(dead_code, unused_imports, reason = "the server's module, of which only decoders are used")]
@@ -12,13 +12,13 @@ mod server {
 }
 
 use server::wire::remote_write::{Item, Request, Series, Version};
-use server::wire::{histogram, otlp, remote_read, snappy};
+use server::wire::{histogram, loki_push, otlp, remote_read, snappy};
 
 fuzz_target!(|input: &[u8]| {
     let Some((which, bytes)) = input.split_first() else {
         return;
     };
-    match which % 6 {
+    match which % 8 {
         0 => remote_write(Version::One, bytes),
         1 => remote_write(Version::Two, bytes),
         2 => drop(remote_read::decode(bytes)),
@@ -28,6 +28,13 @@ fuzz_target!(|input: &[u8]| {
                 otlp(&request);
             }
         }
+        5 => logs(bytes),
+        6 => {
+            let _ = serde_json::from_slice::<loki_push::JsonRequest>(bytes);
+            if let Ok(request) = otlp::json::logs_to_protobuf(bytes) {
+                logs(&request);
+            }
+        }
         _ => {
             if let Ok(decoded) = snappy::decode(bytes) {
                 remote_write(Version::One, &decoded);
@@ -35,6 +42,20 @@ fuzz_target!(|input: &[u8]| {
         }
     }
 });
+
+/// As Loki's push request and as OTLP logs.
+fn logs(bytes: &[u8]) {
+    for stream in loki_push::streams(bytes).flatten() {
+        assert!(stream.entries().count() <= bytes.len());
+    }
+    for of_resource in otlp::logs::resources(bytes).flatten() {
+        let _ = otlp::logs::resource(of_resource);
+        for of_scope in otlp::logs::scopes(of_resource).flatten() {
+            let _ = otlp::logs::scope(of_scope);
+            assert!(otlp::logs::records(of_scope).count() <= bytes.len());
+        }
+    }
+}
 
 fn remote_write(version: Version, bytes: &[u8]) {
     let Ok(mut request) = Request::new(version, bytes) else {

@@ -21,6 +21,7 @@ pub(crate) use prometheus::analysis;
 mod push;
 mod reading;
 mod receive;
+mod receive_logs;
 mod reload;
 mod remote_read;
 mod remote_write;
@@ -79,6 +80,9 @@ struct Shared {
 pub type AppendSamples =
     dyn Fn(&SampleBatch) -> Result<storage::AppendReport, storage::WriteError> + Send + Sync;
 
+/// [`storage::Storage::append_logs_once`].
+pub type AppendLogs = dyn Fn(&scrub::LogBatch) -> Result<(), storage::WriteError> + Send + Sync;
+
 /// How the last reload of the configuration went.
 #[derive(Clone, Copy, Debug)]
 struct LastReload {
@@ -97,6 +101,10 @@ pub struct Parts {
     /// Stores samples that were received; accepted means written to the log, which reaches the
     /// disk within a second.
     pub append: Box<AppendSamples>,
+    /// Stores lines that were received, as durably.
+    pub append_logs: Box<AppendLogs>,
+    /// What received lines have to pass.
+    pub scrubber: Arc<scrub::Scrubber>,
     /// The store itself, for what only it can do: snapshots, deletion, analysis. `None` where
     /// tests stand in for it.
     pub storage: Option<storage::Storage>,
@@ -243,6 +251,7 @@ impl Api {
 pub fn router(api: Api) -> Router {
     let data = Router::new()
         .nest("/api/v1", prometheus::routes())
+        .route("/otlp/v1/logs", axum::routing::post(otlp::logs::logs))
         .nest("/loki/api/v1", loki::routes())
         .nest("/api/v2", alertmanager::routes())
         .merge(metrics::routes())

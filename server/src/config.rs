@@ -59,14 +59,16 @@ pub struct Overrides {
     pub admin_api: bool,
 }
 
-/// Which doors for other people's samples are open. Both are shut by default: whoever reaches
-/// the listener could write.
+/// Which doors for what other people collect are open. Those for samples are shut by default:
+/// whoever reaches the listener could write series that rules take for ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiverConfig {
     /// `/api/v1/write`.
     pub remote_write: bool,
     /// `/api/v1/otlp/v1/metrics`.
     pub otlp: bool,
+    /// `/loki/api/v1/push` and `/otlp/v1/logs`; open by default, as Loki's are.
+    pub logs: bool,
 }
 
 /// A checked configuration.
@@ -233,6 +235,7 @@ struct ServerSection {
     external_url: Option<Spanned<String>>,
     remote_write_receiver: bool,
     otlp_receiver: bool,
+    log_receiver: Option<bool>,
     admin_api: bool,
 }
 
@@ -341,6 +344,7 @@ impl File {
             receivers: ReceiverConfig {
                 remote_write: self.server.remote_write_receiver || overrides.remote_write_receiver,
                 otlp: self.server.otlp_receiver || overrides.otlp_receiver,
+                logs: self.server.log_receiver.unwrap_or(true),
             },
             admin_api: self.server.admin_api || overrides.admin_api,
             storage,

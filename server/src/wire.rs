@@ -6,6 +6,7 @@
 
 pub(crate) mod exposition;
 pub(crate) mod histogram;
+pub(crate) mod loki_push;
 pub(crate) mod otlp;
 pub(crate) mod protobuf;
 pub(crate) mod remote_read;

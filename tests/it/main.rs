@@ -20,6 +20,7 @@ mod discovery;
 mod disk_full;
 mod engine;
 mod host;
+mod log_receivers;
 mod nginx;
 mod other_tools;
 mod postgres;

@@ -2,6 +2,7 @@
 //! selectors with line filters. Metric queries come with LogQL proper.
 
 mod labels;
+mod push;
 mod query;
 mod selector;
 mod time;
@@ -9,7 +10,7 @@ mod time;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::json;
 
 use super::Api;
@@ -23,6 +24,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/label/{name}/values", get(labels::values))
         .route("/series", get(labels::series).post(labels::series))
         .route("/index/stats", get(labels::stats).post(labels::stats))
+        .route("/push", post(push::take))
         .route("/status/buildinfo", get(buildinfo))
 }
 

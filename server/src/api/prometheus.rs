@@ -56,6 +56,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/read", post(remote_read::read))
         .route("/write", post(remote_write::write))
         .route("/otlp/v1/metrics", post(otlp::metrics))
+        .route("/otlp/v1/logs", post(otlp::logs::logs))
         .route("/status/buildinfo", get(status::buildinfo))
         .route("/status/flags", get(status::flags))
         .route("/status/config", get(status::config))

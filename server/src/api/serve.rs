@@ -50,8 +50,14 @@ const HEAD_BYTES_MAX: usize = 400 << 10;
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Largest request body accepted, in bytes: alerts posted by others are the largest.
 const BODY_BYTES_MAX: usize = 4 << 20;
-/// Where other systems push samples. They send what they have collected, so they may send more.
-const PUSHES: [&str; 2] = ["/api/v1/write", "/api/v1/otlp/v1/metrics"];
+/// Where other systems push samples and lines. They send what they have collected, so they may send more.
+const PUSHES: [&str; 5] = [
+    "/api/v1/write",
+    "/api/v1/otlp/v1/metrics",
+    "/api/v1/otlp/v1/logs",
+    "/otlp/v1/logs",
+    "/loki/api/v1/push",
+];
 /// Largest body of a push, in bytes and as it is sent. Prometheus sends up to 2,000 samples, a
 /// few hundred kilobytes; vmagent up to 8 MiB before compression; OpenTelemetry's collector
 /// takes requests of up to 20 MiB by default, and passes on what it takes, compressed.

@@ -142,6 +142,8 @@ impl Server {
             series,
             logs: Arc::new(Fixture),
             append: Box::new(|_| Ok(storage::AppendReport::default())),
+            append_logs: Box::new(|_| Ok(())),
+            scrubber: Arc::new(scrub::Scrubber::new(&scrub::Config::default()).unwrap()),
             storage: None,
             stats: Box::new(storage::Stats::default),
             engine: Arc::new(::query::Engine::default()),

@@ -169,8 +169,9 @@ impl Ingest {
 fn attempt(error: WriteError) -> Attempt {
     match error {
         WriteError::BatchTooLarge { .. } => Attempt::Never(error),
-        WriteError::DiskFull { .. } | WriteError::Io { .. } | WriteError::LogsWaiting { .. } => {
-            Attempt::Again(error)
-        }
+        WriteError::DiskFull { .. }
+        | WriteError::Io { .. }
+        | WriteError::LogsWaiting { .. }
+        | WriteError::TooManyStreams { .. } => Attempt::Again(error),
     }
 }

@@ -1,14 +1,15 @@
-//! OTLP metrics: the messages, their JSON form, and the names Prometheus gives them.
+//! OTLP metrics and logs: the messages, their JSON form, and the names Prometheus gives them.
 //! Source: opentelemetry-proto (metrics/v1, common/v1, collector/metrics/v1).
 
 pub(crate) mod json;
+pub(crate) mod logs;
 pub(crate) mod names;
 
 use std::fmt::Write as _;
 
 use model::number::format_api;
 
-use super::protobuf::{Fields, Malformed, Value, push_bounded};
+use super::protobuf::{Fields, Malformed, Messages, Value, push_bounded};
 
 /// Attributes of a point or a resource.
 const ATTRIBUTES_MAX: usize = super::remote_write::LABELS_MAX;
@@ -335,39 +336,4 @@ fn put_any(out: &mut String, message: &[u8], depth: usize) -> Result<(), Malform
 fn put_quoted(out: &mut String, text: &str) {
     // A string has no key that could fail.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
-}
-
-/// The messages in field `number` of a message.
-#[derive(Clone, Debug)]
-pub(crate) struct Messages<'a> {
-    fields: Fields<'a>,
-    number: u32,
-}
-
-impl<'a> Messages<'a> {
-    fn of(message: &'a [u8], number: u32) -> Self {
-        Messages {
-            fields: Fields::of(message),
-            number,
-        }
-    }
-}
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = Result<&'a [u8], Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.fields.next() {
-                Ok(Some((number, value))) if number == self.number => return Some(value.bytes()),
-                Ok(Some(_)) => {}
-                Ok(None) => return None,
-                Err(e) => {
-                    // Nothing after it can be found.
-                    self.fields = Fields::of(&[]);
-                    return Some(Err(e));
-                }
-            }
-        }
-    }
 }

@@ -116,6 +116,41 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The messages in field `number` of a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Messages<'a> {
+    fields: Fields<'a>,
+    number: u32,
+}
+
+impl<'a> Messages<'a> {
+    pub(crate) fn of(message: &'a [u8], number: u32) -> Self {
+        Messages {
+            fields: Fields::of(message),
+            number,
+        }
+    }
+}
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Result<&'a [u8], Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.fields.next() {
+                Ok(Some((number, value))) if number == self.number => return Some(value.bytes()),
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(e) => {
+                    // Nothing after it can be found.
+                    self.fields = Fields::of(&[]);
+                    return Some(Err(e));
+                }
+            }
+        }
+    }
+}
+
 impl<'a> Value<'a> {
     /// `int64`, `uint64`, `uint32`, `bool` or an enum.
     #[inline]

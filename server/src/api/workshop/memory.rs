@@ -221,6 +221,10 @@ mod tests {
     use std::future::poll_fn;
     use std::sync::atomic::AtomicBool;
 
+    use std::pin::Pin;
+
+    use axum::body::HttpBody;
+
     use super::*;
     use crate::api::pieces::{Pieces, Room};
 

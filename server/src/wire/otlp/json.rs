@@ -22,10 +22,13 @@ enum Type {
     Fixed64,
     Double,
     Temporality,
+    Severity,
+    /// Bytes, written as hexadecimal digits.
+    Hex,
     Of(&'static Message),
 }
 
-use Type::{Bool, Double, Fixed64, Of, Sint32, Temporality, Text, Varint};
+use Type::{Bool, Double, Fixed64, Hex, Of, Severity, Sint32, Temporality, Text, Varint};
 
 static REQUEST: Message = Message(&[("resourceMetrics", 1, Of(&RESOURCE_METRICS))]);
 static RESOURCE_METRICS: Message = Message(&[
@@ -112,15 +115,50 @@ static ARRAY: Message = Message(&[("values", 1, Of(&ANY_VALUE))]);
 static KEY_VALUES: Message = Message(&[("values", 1, Of(&KEY_VALUE))]);
 static NOTHING: Message = Message(&[]);
 
-/// The request as protobuf.
+static LOGS_REQUEST: Message = Message(&[("resourceLogs", 1, Of(&RESOURCE_LOGS))]);
+static RESOURCE_LOGS: Message = Message(&[
+    ("resource", 1, Of(&RESOURCE)),
+    ("scopeLogs", 2, Of(&SCOPE_LOGS)),
+]);
+static SCOPE_LOGS: Message =
+    Message(&[("scope", 1, Of(&SCOPE)), ("logRecords", 2, Of(&LOG_RECORD))]);
+static SCOPE: Message = Message(&[
+    ("name", 1, Text),
+    ("version", 2, Text),
+    ("attributes", 3, Of(&KEY_VALUE)),
+]);
+static LOG_RECORD: Message = Message(&[
+    ("timeUnixNano", 1, Fixed64),
+    ("severityNumber", 2, Severity),
+    ("severityText", 3, Text),
+    ("body", 5, Of(&ANY_VALUE)),
+    ("attributes", 6, Of(&KEY_VALUE)),
+    ("traceId", 9, Hex),
+    ("spanId", 10, Hex),
+    ("observedTimeUnixNano", 11, Fixed64),
+]);
+
+/// A request with metrics as protobuf.
 ///
 /// # Errors
 /// When it is no JSON, or a field has a value of another type.
 pub(crate) fn to_protobuf(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    transcode(&REQUEST, json)
+}
+
+/// A request with logs as protobuf.
+///
+/// # Errors
+/// As [`to_protobuf`].
+pub(crate) fn logs_to_protobuf(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    transcode(&LOGS_REQUEST, json)
+}
+
+fn transcode(message: &'static Message, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let mut out = Vec::with_capacity(json.len() / 2);
     let mut from = serde_json::Deserializer::from_slice(json);
     Body {
-        message: &REQUEST,
+        message,
         out: &mut out,
     }
     .deserialize(&mut from)?;
@@ -174,11 +212,13 @@ struct Field<'a> {
 impl Field<'_> {
     fn whole<E: Error>(self, v: i64) -> Result<(), E> {
         match self.kind {
-            Varint | Temporality | Bool => write::varint(self.out, self.number, v as u64),
+            Varint | Temporality | Severity | Bool => {
+                write::varint(self.out, self.number, v as u64);
+            }
             Sint32 => write::varint(self.out, self.number, zigzag(v)),
             Fixed64 => write::double(self.out, self.number, f64::from_bits(v as u64)),
             Double => write::double(self.out, self.number, v as f64),
-            Text | Of(_) => return Err(E::custom("a number where there should be none")),
+            Text | Hex | Of(_) => return Err(E::custom("a number where there should be none")),
         }
         Ok(())
     }
@@ -197,7 +237,7 @@ impl<'de> Visitor<'de> for Field<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            Text => "a string",
+            Text | Hex => "a string",
             Bool => "true or false",
             Of(_) => "an object or an array of objects",
             _ => "a number, or one in a string",
@@ -243,13 +283,21 @@ impl<'de> Visitor<'de> for Field<'_> {
                 write::bytes(self.out, self.number, v.as_bytes());
                 Ok(())
             }
+            Hex => {
+                let bytes = unhex(v).ok_or_else(wrong)?;
+                write::bytes(self.out, self.number, &bytes);
+                Ok(())
+            }
             // "NaN", "Infinity" and "-Infinity" are among them.
             Double => {
                 let v = v.parse().map_err(|_| wrong())?;
                 write::double(self.out, self.number, v);
                 Ok(())
             }
-            Varint | Sint32 | Fixed64 => match (v.parse::<i64>(), v.parse::<u64>()) {
+            Severity if v.starts_with("SEVERITY_NUMBER_") => {
+                self.whole(severity(&v["SEVERITY_NUMBER_".len()..]).ok_or_else(wrong)?)
+            }
+            Varint | Severity | Sint32 | Fixed64 => match (v.parse::<i64>(), v.parse::<u64>()) {
                 (Ok(v), _) => self.whole(v),
                 (_, Ok(v)) => self.whole(v as i64),
                 _ => Err(wrong()),
@@ -283,6 +331,30 @@ impl<'de> Visitor<'de> for Field<'_> {
         });
         done
     }
+}
+
+/// The bytes that pairs of hexadecimal digits stand for.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes = pairs
+        .iter()
+        .map(|[a, b]| Some(digit(*a)? << 4 | digit(*b)?));
+    rest.is_empty().then(|| bytes.collect())?
+}
+
+/// The number of a severity: four of each, `INFO` to `INFO4`.
+fn severity(name: &str) -> Option<i64> {
+    let all = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+    let (word, step) = match name.as_bytes().last()? {
+        digit @ b'2'..=b'4' => (&name[..name.len() - 1], i64::from(digit - b'1')),
+        _ => (name, 0),
+    };
+    if name == "UNSPECIFIED" {
+        return Some(0);
+    }
+    let at = all.iter().position(|known| *known == word)?;
+    Some(at as i64 * 4 + 1 + step)
 }
 
 #[cfg(test)]
