@@ -54,7 +54,7 @@ pub use logs::LogsConfig;
 use logs::Tailing;
 pub use metadata::FamilyMetadata;
 pub use postgres::{CustomColumn, CustomQueries, CustomQuery, PostgresConfig};
-pub use probe::ProbeConfig;
+pub use probe::{ProbeConfig, websocket_accept};
 pub use push::Pushes;
 pub use redis::RedisConfig;
 pub use scrape::ScrapeConfig;

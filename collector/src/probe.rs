@@ -22,6 +22,7 @@ pub use config::{
 };
 pub(crate) use help::help;
 pub(crate) use tls::Trust;
+pub use websocket::accept as websocket_accept;
 
 use std::path::Path;
 use std::time::Duration;

@@ -43,6 +43,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use model::{LogReader, SampleBatch, SeriesReader, Timestamp};
 use prometheus_client::registry::Registry;
+
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
@@ -74,6 +76,8 @@ struct Shared {
     metadata: MetadataTable,
     http: HttpMetrics,
     reloader: Reloader,
+    /// One for each client that follows lines.
+    tails: Arc<Semaphore>,
 }
 
 /// [`storage::Storage::append_samples`] with the clock filled in.
@@ -103,6 +107,8 @@ pub struct Parts {
     pub append: Box<AppendSamples>,
     /// Stores lines that were received, as durably.
     pub append_logs: Box<AppendLogs>,
+    /// [`storage::Storage::watch_logs`].
+    pub watch_logs: Box<dyn Fn(Box<storage::LogWatcher>) + Send + Sync>,
     /// What received lines have to pass.
     pub scrubber: Arc<scrub::Scrubber>,
     /// The store itself, for what only it can do: snapshots, deletion, analysis. `None` where
@@ -149,6 +155,7 @@ impl Api {
             metadata: MetadataTable::default(),
             http,
             reloader,
+            tails: Arc::new(Semaphore::new(loki::TAILS_MAX)),
         }))
     }
 

@@ -356,12 +356,14 @@ impl Starting {
             clock,
         );
         let reloads = tokio::spawn(reloading.serve(reload_requests));
-        let (stats, appending, lines) = (storage.clone(), storage.clone(), storage.clone());
+        let (stats, appending) = (storage.clone(), storage.clone());
+        let (lines, watching) = (storage.clone(), storage.clone());
         api.ready(Parts {
             series: Arc::new(storage.clone()),
             logs: Arc::new(storage.clone()),
             append: Box::new(move |batch| appending.append_samples(batch, clock())),
             append_logs: Box::new(move |batch| lines.append_logs_once(batch)),
+            watch_logs: Box::new(move |watcher| watching.watch_logs(watcher)),
             scrubber,
             storage: Some(storage.clone()),
             stats: Box::new(move || stats.stats()),

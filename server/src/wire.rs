@@ -12,4 +12,5 @@ pub(crate) mod protobuf;
 pub(crate) mod remote_read;
 pub(crate) mod remote_write;
 pub(crate) mod snappy;
+pub(crate) mod websocket;
 pub(crate) mod xor_chunk;

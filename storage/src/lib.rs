@@ -37,6 +37,7 @@ use std::time::Duration;
 pub use config::{Config, Rollup};
 pub use error::{OpenError, WriteError};
 pub use left_out::LeftOut;
+pub use logs::LogWatcher;
 pub use metrics::Deleted;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

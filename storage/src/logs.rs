@@ -47,6 +47,10 @@ const WAL_PER_HEAD: u64 = 8;
 /// Bytes of frames written at once, about.
 const WRITE_BYTES: usize = 1 << 20;
 
+/// Is handed every accepted batch in the order of acceptance, on the thread that stores it, so it
+/// must be quick; breaks when it wants no more.
+pub type LogWatcher = dyn Fn(&LogBatch) -> ControlFlow<()> + Send + Sync;
+
 /// The log half of the store.
 pub(crate) struct LogStore {
     disk: Arc<dyn Disk>,
@@ -56,6 +60,7 @@ pub(crate) struct LogStore {
     state: Mutex<State>,
     /// One push of lines that may have come before; taken before `state`.
     pushing: Mutex<()>,
+    watchers: Mutex<Vec<Box<LogWatcher>>>,
     /// One cut at a time; taken before `state`.
     cutter: Mutex<Cutter>,
 }
@@ -147,6 +152,7 @@ impl LogStore {
                 files,
             }),
             pushing: Mutex::new(()),
+            watchers: Mutex::default(),
             cutter: Mutex::new(Cutter {
                 next_number,
                 distrust: false,
@@ -163,6 +169,11 @@ impl LogStore {
         }
         let appended = state.append(batch);
         let over = state.head_bytes > self.head_bytes_max;
+        if appended.is_ok() {
+            // Before the next batch is accepted, which would be told first.
+            let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+            watchers.retain(|watcher| watcher(batch).is_continue());
+        }
         drop(state);
         if let Err(e) = appended {
             self.watch.write_failed("logs log", FileKind::LogWal, &e);
@@ -188,6 +199,12 @@ impl LogStore {
             true => Ok(()),
             false => self.append(&fresh),
         }
+    }
+
+    /// See [`crate::Storage::watch_logs`].
+    pub(crate) fn watch(&self, watcher: Box<LogWatcher>) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.push(watcher);
     }
 
     /// See [`crate::Storage::log_position`].

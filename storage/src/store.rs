@@ -29,7 +29,7 @@ use crate::health::Watch;
 use crate::import::Import;
 use crate::left_out::LeftOut;
 use crate::lock::{self, DirLock};
-use crate::logs::LogStore;
+use crate::logs::{LogStore, LogWatcher};
 use crate::metrics::{Deleted, MetricStore, Policy};
 use crate::retention;
 use crate::telemetry::{Refusal, Telemetry};
@@ -199,6 +199,11 @@ impl Storage {
     pub fn append_logs_once(&self, batch: &LogBatch) -> Result<(), WriteError> {
         self.shared.inner.is_in_place()?;
         self.shared.inner.logs.append_once(batch)
+    }
+
+    /// Hands every batch of lines that is accepted from now on to `watcher`, until that breaks.
+    pub fn watch_logs(&self, watcher: Box<LogWatcher>) {
+        self.shared.inner.logs.watch(watcher);
     }
 
     /// The last accepted position of `source`; after a restart the last durable one.

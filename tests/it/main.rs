@@ -21,6 +21,7 @@ mod disk_full;
 mod engine;
 mod host;
 mod log_receivers;
+mod log_tail;
 mod nginx;
 mod other_tools;
 mod postgres;

@@ -124,8 +124,9 @@ fn key() -> String {
     base64::engine::general_purpose::STANDARD.encode(frame::fresh().to_le_bytes())
 }
 
-/// What the server must answer to a key.
-pub(super) fn accept(key: &str) -> String {
+/// What a server must answer to a client's `Sec-WebSocket-Key`.
+#[must_use]
+pub fn accept(key: &str) -> String {
     use base64::Engine as _;
     const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     let digest = sha1::digest(format!("{key}{GUID}").as_bytes());

@@ -5,6 +5,7 @@ mod labels;
 mod push;
 mod query;
 mod selector;
+mod tail;
 mod time;
 
 use axum::Router;
@@ -16,6 +17,8 @@ use serde_json::json;
 use super::Api;
 use super::workshop::WorkError;
 
+pub(super) use self::tail::TAILS_MAX;
+
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/query", get(query::instant).post(query::instant))
@@ -25,6 +28,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/series", get(labels::series).post(labels::series))
         .route("/index/stats", get(labels::stats).post(labels::stats))
         .route("/push", post(push::take))
+        .route("/tail", get(tail::follow))
         .route("/status/buildinfo", get(buildinfo))
 }
 

@@ -143,6 +143,7 @@ impl Server {
             logs: Arc::new(Fixture),
             append: Box::new(|_| Ok(storage::AppendReport::default())),
             append_logs: Box::new(|_| Ok(())),
+            watch_logs: Box::new(drop),
             scrubber: Arc::new(scrub::Scrubber::new(&scrub::Config::default()).unwrap()),
             storage: None,
             stats: Box::new(storage::Stats::default),

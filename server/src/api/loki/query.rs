@@ -90,11 +90,11 @@ pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Re
     )))
 }
 
-fn parts(api: &Api) -> Result<Arc<Parts>, Refused> {
+pub(super) fn parts(api: &Api) -> Result<Arc<Parts>, Refused> {
     api.parts().map_err(|f| Refused::bad(f.message))
 }
 
-fn limit(params: &Params) -> Result<usize, Refused> {
+pub(super) fn limit(params: &Params) -> Result<usize, Refused> {
     let limit = match params.get("limit") {
         None => LIMIT_DEFAULT,
         Some(text) => text
@@ -223,7 +223,7 @@ impl Page {
     }
 }
 
-fn merged(stream: &Labels, metadata: &Labels) -> Labels {
+pub(super) fn merged(stream: &Labels, metadata: &Labels) -> Labels {
     let mut all = stream.to_builder();
     for (name, value) in metadata {
         all.set(name, value);
