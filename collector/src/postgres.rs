@@ -245,15 +245,21 @@ impl Postgres {
     async fn ask(&mut self, at: usize) -> Result<(), Trouble> {
         let started = Instant::now();
         let spec = &self.specs[at];
-        if spec.collector == views::STATEMENTS && self.facts.ask.statements.is_none() {
-            // No failure, or every server without the extension would raise an alarm.
-            self.answers.remove(&(at, String::new()));
-            self.fared.remove(views::STATEMENTS);
-            let preloaded = self.facts.preloaded.as_deref();
-            let missing = advice::no_statements(&self.facts.database, preloaded);
-            self.note(views::STATEMENTS, Some(missing));
-            return Ok(());
+        if spec.collector == views::STATEMENTS {
+            let missing = self.facts.ask.statements.is_none().then(|| {
+                let preloaded = self.facts.preloaded.as_deref();
+                advice::no_statements(&self.facts.database, preloaded)
+            });
+            let is_missing = missing.is_some();
+            self.note(views::STATEMENTS, missing);
+            if is_missing {
+                // No failure, or every server without the extension would raise an alarm.
+                self.answers.remove(&(at, String::new()));
+                self.fared.remove(views::STATEMENTS);
+                return Ok(());
+            }
         }
+        let spec = &self.specs[at];
         let answer = match (spec.query.text(&self.facts.ask), &self.session) {
             // The server has nothing of the kind.
             (None, _) | (_, None) => Ok(Table::default()),
@@ -283,7 +289,7 @@ impl Postgres {
             Err(trouble) if trouble.is_of_query() => {
                 self.note(
                     "databases to visit",
-                    Some(trouble.advised(&self.facts.user)),
+                    Some(trouble.advised(&self.facts.user, self.facts.monitor)),
                 );
                 return Ok(());
             }
@@ -404,7 +410,10 @@ impl Postgres {
             }
             Err(trouble) => {
                 self.answers.remove(&(at, database));
-                let text = format!("{name}: {}", trouble.advised(&self.facts.user));
+                let text = format!(
+                    "{name}: {}",
+                    trouble.advised(&self.facts.user, self.facts.monitor)
+                );
                 self.note_of(&of, &about, Some(text));
                 match trouble {
                     Trouble::Broken(_) | Trouble::Timeout => Err(trouble),
@@ -483,7 +492,7 @@ impl Source for Postgres {
                     "context deadline exceeded: no answer within {}",
                     model::number::format_duration(self.timeout)
                 ),
-                other => other.advised(&self.facts.user),
+                other => other.advised(&self.facts.user, self.facts.monitor),
             };
             collected.problem = Some(problem);
         }

@@ -40,7 +40,7 @@ pub(crate) const ACL_RULES: &str = "+client|setname +cluster|info +config|get +i
 
 /// How long a command that was refused is not tried again: each refusal is an error in the
 /// server's statistics and its ACL log.
-const REFUSED_FOR: Duration = Duration::from_secs(600);
+const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// Collects from one server.
 pub(crate) struct Redis {

@@ -103,14 +103,40 @@ impl Trouble {
     }
 
     /// The text with the line that helps a role that may not see enough, if that is the trouble.
-    pub(super) fn advised(&self, user: &str) -> String {
+    /// `is_monitor`: it has `pg_monitor`.
+    pub(super) fn advised(&self, user: &str, is_monitor: bool) -> String {
         let hint = match self {
-            Trouble::Query { state, .. } if *state == *SqlState::INSUFFICIENT_PRIVILEGE.code() => {
-                format!("GRANT pg_monitor TO {};", quoted(user))
+            Trouble::Query { state, message }
+                if *state == *SqlState::INSUFFICIENT_PRIVILEGE.code() =>
+            {
+                grant(message, user, is_monitor)
             }
             _ => String::new(),
         };
         with_hint(&self.to_string(), &hint)
+    }
+}
+
+/// The line that lets `user` read what the server refused, if that can be told.
+fn grant(message: &str, user: &str, is_monitor: bool) -> String {
+    let of = message.strip_prefix("permission denied for ");
+    let user = quoted(user);
+    let monitor = || match is_monitor {
+        true => String::new(),
+        false => format!("GRANT pg_monitor TO {user};"),
+    };
+    // `table orders`, `materialized view v`, in the server's own words.
+    let Some((kind, name)) = of.and_then(|of| of.rsplit_once(' ')) else {
+        return monitor();
+    };
+    match kind {
+        _ if name.starts_with("pg_") => monitor(),
+        "table" | "view" | "materialized view" | "foreign table" | "sequence" | "relation" => {
+            format!("GRANT SELECT ON {name} TO {user};")
+        }
+        "schema" => format!("GRANT USAGE ON SCHEMA {name} TO {user};"),
+        "function" => format!("GRANT EXECUTE ON FUNCTION {name} TO {user};"),
+        _ => monitor(),
     }
 }
 
@@ -193,14 +219,51 @@ mod tests {
             message: "permission denied for function pg_ls_waldir".to_owned(),
         };
         assert_eq!(
-            denied.advised("we\"ird"),
+            denied.advised("we\"ird", false),
             "permission denied for function pg_ls_waldir — GRANT pg_monitor TO \"we\"\"ird\";"
         );
+        for (is_monitor, what, line) in [
+            (true, "function pg_ls_waldir", ""),
+            (false, "view pg_stat_x", " — GRANT pg_monitor TO \"mon\";"),
+            (
+                true,
+                "table orders",
+                " — GRANT SELECT ON orders TO \"mon\";",
+            ),
+            (
+                false,
+                "table orders",
+                " — GRANT SELECT ON orders TO \"mon\";",
+            ),
+            (
+                true,
+                "materialized view v",
+                " — GRANT SELECT ON v TO \"mon\";",
+            ),
+            (
+                true,
+                "schema shop",
+                " — GRANT USAGE ON SCHEMA shop TO \"mon\";",
+            ),
+            (
+                true,
+                "function total",
+                " — GRANT EXECUTE ON FUNCTION total TO \"mon\";",
+            ),
+            (true, "x", ""),
+        ] {
+            let message = format!("permission denied for {what}");
+            let denied = Trouble::Query {
+                state: "42501".to_owned(),
+                message: message.clone(),
+            };
+            assert_eq!(denied.advised("mon", is_monitor), message + line);
+        }
         let other = Trouble::Query {
             state: "42P01".to_owned(),
             message: "relation \"x\" does not exist".to_owned(),
         };
-        assert_eq!(other.advised("mon"), "relation \"x\" does not exist");
+        assert_eq!(other.advised("mon", false), "relation \"x\" does not exist");
         assert!(no_statements("app", Some("")).contains("= 'pg_stat_statements', restart;"));
         assert!(no_statements("app", Some("auto_explain")).contains("'auto_explain,pg_stat"));
         assert!(!no_statements("app", Some("pg_stat_statements")).contains("restart"));

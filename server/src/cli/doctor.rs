@@ -137,7 +137,12 @@ fn load(settings: &Settings) -> Result<(Config, Vec<Finding>), Failure> {
         Err(wrong) => {
             let findings = wrong.0.iter();
             let findings = findings.map(|d| Finding::fail("config", d.to_string(), ""));
-            let findings = findings.collect();
+            let mut findings: Vec<Finding> = findings.collect();
+            findings.push(Finding::warn(
+                "config",
+                "it cannot be used: what follows is about the defaults",
+                "mend it and ask again",
+            ));
             let without_file = Settings {
                 config_file: None,
                 overrides: settings.overrides.clone(),

@@ -1,11 +1,15 @@
 //! What the running stackwatch says of its targets: databases, caches, gateways, and what it found and
 //! cannot read.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::super::client::get_json;
+use super::super::client::{get, get_json};
 use super::Finding;
 
+/// The check of all targets without a line of their own.
+const TARGETS: &str = "targets";
 /// Targets told one by one.
 const TARGETS_MAX: usize = 100;
 /// The pools that have a line of their own, also when all is well.
@@ -15,12 +19,22 @@ const POOLS: [(&str, &str); 3] = [
     ("kong", "Kong"),
 ];
 
+const CHECK: &str = "running";
+/// How long its health may take.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
+
 pub(super) fn look(base: &str) -> Vec<Finding> {
-    const CHECK: &str = "running";
     let answer = get_json(base, "/api/v1/targets", &[("state", "active".to_owned())]);
     match answer {
         Ok(answer) => {
-            let mut findings = vec![Finding::ok(CHECK, format!("{base} answers"))];
+            let health = get(base, "/health", &[], HEALTH_TIMEOUT);
+            let health = health
+                .ok()
+                .and_then(|(_, body)| serde_json::from_str(&body).ok());
+            let mut findings = of_health(&health.unwrap_or_default());
+            if findings.is_empty() {
+                findings.push(Finding::ok(CHECK, format!("{base} answers, and is well")));
+            }
             findings.extend(judge(&answer));
             findings
         }
@@ -30,6 +44,22 @@ pub(super) fn look(base: &str) -> Vec<Finding> {
             "start stackwatch, or name it with --url",
         )],
     }
+}
+
+/// What `/health` complains of, but for targets: those come one by one.
+fn of_health(health: &Value) -> Vec<Finding> {
+    let components = health["components"].as_object().into_iter().flatten();
+    let mut findings = Vec::new();
+    for (name, component) in components.filter(|(name, _)| *name != "collector") {
+        for problem in component["problems"].as_array().into_iter().flatten() {
+            let text = format!("{name}: {}", problem.as_str().unwrap_or_default());
+            findings.push(match component["status"] == "failed" {
+                true => Finding::fail(CHECK, text, ""),
+                false => Finding::warn(CHECK, text, ""),
+            });
+        }
+    }
+    findings
 }
 
 fn judge(answer: &Value) -> Vec<Finding> {
@@ -52,12 +82,12 @@ fn judge(answer: &Value) -> Vec<Finding> {
         let pool = target["scrapePool"].as_str().unwrap_or_default();
         if !POOLS.iter().any(|(known, _)| *known == pool) {
             others += 1;
-            findings.extend(of_target("targets", target));
+            findings.extend(of_target(TARGETS, target));
         }
     }
-    if !findings.iter().any(|f| f.check == "targets") {
+    if !findings.iter().any(|f| f.check == TARGETS) {
         findings.push(Finding::ok(
-            "targets",
+            TARGETS,
             format!("{others} others, none in trouble"),
         ));
     }
@@ -67,7 +97,15 @@ fn judge(answer: &Value) -> Vec<Finding> {
 
 /// What is wrong with a target; what it says itself ends with the cure.
 fn of_target(check: &'static str, target: &Value) -> Vec<Finding> {
-    let instance = target["labels"]["instance"].as_str().unwrap_or_default();
+    let mut instance = target["labels"]["instance"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    if check == TARGETS {
+        // Several jobs may scrape one address.
+        let job = target["labels"]["job"].as_str().unwrap_or_default();
+        instance = format!("job {job}, {instance}");
+    }
     let mut findings = Vec::new();
     let error = target["lastError"].as_str().unwrap_or_default();
     if target["health"] == "down" {
@@ -97,7 +135,7 @@ mod tests {
             {"scrapePool": "redis", "health": "up", "lastError": "", "labels": {"instance": "cache"}, "notes": ["no right to X; to mend it: ACL SETUSER a +x"]},
             {"scrapePool": "postgres", "health": "down", "lastError": "no password for it — add …", "labels": {"instance": "shop/db"},
              "discoveredLabels": {"__meta_docker_container_name": "/shop-db-1"}},
-            {"scrapePool": "api", "health": "down", "lastError": "connection refused", "labels": {"instance": "api:1"}},
+            {"scrapePool": "api", "health": "down", "lastError": "connection refused", "labels": {"instance": "api:1", "job": "shop"}},
         ]}});
         let found: Vec<(Level, String)> = judge(&answer)
             .into_iter()
@@ -110,8 +148,20 @@ mod tests {
                 "redis cache: no right to X; to mend it: ACL SETUSER a +x",
             ),
             (Level::Ok, "kong no Kong is configured or found"),
-            (Level::Fail, "targets api:1: connection refused"),
+            (Level::Fail, "targets job shop, api:1: connection refused"),
         ];
         assert_eq!(found, expect.map(|(level, text)| (level, text.to_owned())));
+    }
+
+    #[test]
+    fn what_health_complains_of_is_told() {
+        let health = serde_json::json!({"components": {
+            "collector": {"status": "warning", "problems": ["a target is down"]},
+            "rules": {"status": "ok"},
+            "storage": {"status": "failed", "problems": ["disk full"]},
+        }});
+        let found: Vec<String> = of_health(&health).iter().map(Finding::line).collect();
+        assert_eq!(found, ["fail running      storage: disk full"]);
+        assert!(of_health(&Value::Null).is_empty());
     }
 }
