@@ -7,6 +7,7 @@
 mod cgroup;
 mod container;
 mod events;
+mod inspections;
 mod machine;
 mod service;
 mod stats;
@@ -22,12 +23,13 @@ use tokio::time::Instant;
 
 use crate::clock::{self, Schedule};
 use crate::config::{DEFAULT_SOCKET, DockerConfig, Roots};
-use crate::engine::{Engine, EngineError, Event, JsonLines, Version};
+use crate::engine::{ContainerSummary, Engine, EngineError, Event, JsonLines, Version};
 use crate::host::disk_of;
 use crate::target::{Collected, Sink, Target};
 use cgroup::{Places, Usage};
 use container::Container;
 use events::Change;
+use inspections::Inspections;
 use machine::{Look, Machine};
 use service::Services;
 use stats::Stats;
@@ -36,10 +38,7 @@ use stats::Stats;
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// Time between two attempts to reach an engine that does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// How long an answer about one container is waited for. An engine that starts many at once keeps
-/// that back until the container has started, and meanwhile answers everything else.
-const INSPECT_WAIT: Duration = Duration::from_secs(2);
-/// Time to the next try then.
+/// Time to the next try where it has not answered about a container.
 const OWED_INTERVAL: Duration = Duration::from_secs(3);
 /// How far back requests to stop are asked for at the start: as long as a dead container is news.
 /// The engine remembers its last few hundred events only.
@@ -89,8 +88,7 @@ pub(crate) struct Docker {
     root_dir: String,
     sizes: Option<Sizes>,
     stats: Stats,
-    /// Containers that the engine has not answered about.
-    owed: BTreeSet<String>,
+    inspections: Inspections,
     /// Newest event seen, nanoseconds since the epoch: where to go on after a break.
     last_event_ns: Option<i64>,
     /// When it first answered, nanoseconds since the epoch: what happened before is known by asking.
@@ -122,7 +120,7 @@ impl Docker {
             root_dir: String::new(),
             sizes: config.sizes.then(|| Sizes::Wait(Instant::now())),
             stats: Stats::default(),
-            owed: BTreeSet::new(),
+            inspections: Inspections::default(),
             containers: BTreeMap::new(),
             version: Version::default(),
             events: None,
@@ -163,63 +161,53 @@ impl Docker {
         }
         self.containers
             .retain(|id, _| list.iter().any(|summary| summary.id == *id));
-        let mut owed = std::mem::take(&mut self.owed);
-        for summary in list {
+        self.inspections
+            .retain(|id| list.iter().any(|summary| summary.id == id));
+        let differs = |summary: &ContainerSummary| {
             let known = self.containers.get(&summary.id);
-            let differs = known.is_none_or(|c| c.status() != summary.state);
-            if !all && !differs && !owed.remove(&summary.id) {
-                continue;
-            }
-            match self.owed.is_empty() {
-                true => self.inspect(&summary.id).await?,
-                // One wait is enough: the tick is due.
-                false => _ = self.owed.insert(summary.id),
-            }
-        }
+            all || known.is_none_or(|c| c.status() != summary.state)
+        };
+        let ids = list
+            .into_iter()
+            .filter(|summary| self.inspections.owes(&summary.id) || differs(summary))
+            .map(|summary| summary.id)
+            .collect();
+        self.inspect(ids).await;
         let used: BTreeSet<&String> = self.containers.values().map(|c| &c.image_id).collect();
         self.images.retain(|id, _| used.contains(id));
         Ok(())
     }
 
-    /// Learns what a container is, now or when the engine answers.
-    async fn inspect(&mut self, id: &str) -> Result<(), EngineError> {
-        let Ok(answer) = tokio::time::timeout(INSPECT_WAIT, self.engine.inspect(id)).await else {
-            self.owed.insert(id.to_owned());
-            return Ok(());
-        };
-        match answer? {
-            None => {
+    /// Learns what containers are, now or when the engine answers.
+    async fn inspect(&mut self, ids: Vec<String>) {
+        let known = self.images.keys().cloned().collect();
+        let answers = self.inspections.ask(&self.engine, ids, &known).await;
+        for answer in answers {
+            let id = answer.id.as_str();
+            let Some(detail) = answer.detail else {
                 self.containers.remove(id);
+                continue;
+            };
+            let image = detail.image.clone();
+            let full = self.containers.len() >= CONTAINERS_MAX;
+            match self.containers.get_mut(id) {
+                Some(container) => container.update(detail, &self.labels),
+                None if full => {}
+                None => {
+                    let container = Container::new(detail, &self.labels);
+                    self.containers.insert(id.to_owned(), container);
+                }
             }
-            Some(detail) => {
-                let image = detail.image.clone();
-                let full = self.containers.len() >= CONTAINERS_MAX;
-                match self.containers.get_mut(id) {
-                    Some(container) => container.update(detail, &self.labels),
-                    None if full => {}
-                    None => {
-                        let container = Container::new(detail, &self.labels);
-                        self.containers.insert(id.to_owned(), container);
-                    }
-                }
-                let service = self.containers.get(id).and_then(|c| c.service.as_ref());
-                if let Some(service) = service {
-                    self.services.seen(service, id);
-                }
-                self.know_image(image).await;
+            let service = self.containers.get(id).and_then(|c| c.service.as_ref());
+            if let Some(service) = service {
+                self.services.seen(service, id);
+            }
+            if !image.is_empty() {
+                let created = answer.image_created;
+                let created = || created.as_deref().and_then(container::seconds);
+                self.images.entry(image).or_insert_with(created);
             }
         }
-        Ok(())
-    }
-
-    /// Asks once when an image was made. That may be forbidden, or its tag be gone.
-    async fn know_image(&mut self, id: String) {
-        if id.is_empty() || self.images.contains_key(&id) {
-            return;
-        }
-        let image = self.engine.image(&id).await.ok();
-        let created = image.and_then(|image| container::seconds(&image.created));
-        self.images.insert(id, created);
     }
 
     /// Asks from time to time how much containers have written, and takes the answer when it comes.
@@ -273,7 +261,7 @@ impl Docker {
             // The cgroup's count, if it is still there, is read at the next tick.
             Change::OomKilled => {
                 if !self.containers.contains_key(id) {
-                    self.inspect(id).await?;
+                    self.inspect(vec![id.to_owned()]).await;
                 } else if let Some(container) = self.containers.get_mut(id) {
                     container.oom_killed();
                 }
@@ -283,16 +271,18 @@ impl Docker {
                     container.stop_requested(event.time_ns as f64 / 1e9);
                 }
             }
-            Change::Inspect => self.inspect(id).await?,
+            Change::Inspect => self.inspect(vec![id.to_owned()]).await,
             Change::Died { exit_code } => {
                 // One that removes itself may be gone already; its death is told all the same.
-                let asked = self.engine.inspect(id);
-                let detail = tokio::time::timeout(INSPECT_WAIT, asked).await;
+                let mut answers = Vec::new();
+                if self.containers.contains_key(id) {
+                    let known = self.images.keys().cloned().collect();
+                    let ids = vec![id.to_owned()];
+                    answers = self.inspections.ask(&self.engine, ids, &known).await;
+                }
                 if let Some(container) = self.containers.get_mut(id) {
-                    match detail {
-                        Ok(Ok(Some(detail))) => container.update(detail, &self.labels),
-                        Ok(_) => {}
-                        Err(_) => _ = self.owed.insert(id.to_owned()),
+                    if let Some(detail) = answers.pop().and_then(|answer| answer.detail) {
+                        container.update(detail, &self.labels);
                     }
                     container.died(exit_code, event.time_ns as f64 / 1e9);
                 }
@@ -343,7 +333,8 @@ impl Docker {
                 others.len()
             )
         });
-        target.set_notes(note.into_iter().collect());
+        let notes = note.into_iter().chain(self.inspections.note());
+        target.set_notes(notes.collect());
         let roots = self.roots.clone();
         let read = move || {
             let each = wanted.into_iter();
@@ -523,7 +514,7 @@ impl Docker {
                         Ok(event) => self.handle(&event, target).await,
                         Err(e) => Err(e),
                     };
-                    if !self.owed.is_empty() {
+                    if self.inspections.is_owed() {
                         next_check = next_check.min(Instant::now() + OWED_INTERVAL);
                     }
                     match handled {
@@ -554,7 +545,7 @@ impl Docker {
             self.connect().await
         };
         let next = match result {
-            Ok(()) if self.owed.is_empty() => RECONCILE_INTERVAL,
+            Ok(()) if !self.inspections.is_owed() => RECONCILE_INTERVAL,
             Ok(()) => OWED_INTERVAL,
             Err(_) => RETRY_INTERVAL,
         };

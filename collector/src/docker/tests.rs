@@ -463,3 +463,50 @@ async fn what_it_may_use_is_read_again_when_the_engine_says_so() {
     engine.event("update", "");
     wait_for(&mut received, limit, Some(8192.0)).await;
 }
+
+#[tokio::test]
+async fn containers_that_cannot_be_inspected_keep_no_other_back() {
+    let engine = FakeEngine::start();
+    // Two are never told, one is told wrongly, and they come first.
+    let ids: Vec<String> = (0..30).map(|n| format!("c{n:02}")).collect();
+    let list: Vec<String> = ids
+        .iter()
+        .map(|id| format!(r#"{{"Id":"{id}","Names":["/{id}"],"State":"running"}}"#))
+        .collect();
+    engine.answer("/containers/json?all=1", &format!("[{}]", list.join(",")));
+    for id in &ids {
+        let detail =
+            format!(r#"{{"Id":"{id}","Name":"/{id}","State":{{"Status":"running",{RUNNING}}}}}"#);
+        let odd = detail.replace(r#""Name""#, r#""RestartCount":-1,"Name""#);
+        let answer = match id.as_str() {
+            "c00" | "c01" => SILENCE,
+            "c02" => &odd,
+            _ => &detail,
+        };
+        engine.answer(&format!("/containers/{id}/json"), answer);
+    }
+    let (mut received, _stop, status) = engine.watch();
+    let found = async {
+        loop {
+            let batch = received.recv().await.expect("the watch goes on");
+            let is_running = |s: &&model::Sample| s.labels.metric_name() == "container_running";
+            if batch.samples.iter().filter(is_running).count() == 27 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), found)
+        .await
+        .unwrap();
+    let target = status.targets().remove(0);
+    assert!(target.last_error.is_empty(), "{}", target.last_error);
+    let note = target
+        .notes
+        .iter()
+        .find(|n| n.contains("cannot be inspected"));
+    assert!(
+        note.is_some_and(|n| n.contains("c02: ")),
+        "{:?}",
+        target.notes
+    );
+}
