@@ -17,7 +17,7 @@ use crate::metadata::Said;
 use crate::target::Pass;
 
 /// Samples told at a collection; a histogram has a dozen. Series beyond are refused.
-pub(super) const SAMPLES_MAX: usize = 50_000;
+pub(super) const SAMPLES_MAX: usize = 40_000;
 /// Bytes of names and labels of all series; series beyond are refused.
 pub(super) const LABEL_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the observations of all summaries; further ones count in sums and counts only.

@@ -60,6 +60,26 @@ pub(super) struct SeriesLimits {
     pub(super) per_target_max: usize,
 }
 
+/// Series of a target about how it was scraped, `up` among them, that are stored beyond its bound,
+/// and of all targets beyond the bound of all: without them nobody would see that it is down.
+const REPORT_SERIES: usize = 16;
+const REPORT_SERIES_OF_ALL: usize = 2000;
+
+impl SeriesLimits {
+    fn series_for(&self, labels: &Labels) -> usize {
+        self.series_max + usize::from(is_report(labels)) * REPORT_SERIES_OF_ALL
+    }
+
+    fn per_target_for(&self, labels: &Labels) -> usize {
+        self.per_target_max + usize::from(is_report(labels)) * REPORT_SERIES
+    }
+}
+
+fn is_report(labels: &Labels) -> bool {
+    let name = labels.metric_name();
+    name == "up" || name.starts_with("scrape_")
+}
+
 /// The series of one `job` and `instance` that were refused.
 pub(super) type RefusedTargets = HashMap<(String, String), u64, RandomState>;
 
@@ -201,11 +221,11 @@ impl Plan {
             };
             let id = match head.find(labels) {
                 Some(id) => id,
-                None if head.series_count() >= limits.series_max => {
+                None if head.series_count() >= limits.series_for(labels) => {
                     report.series_limit += 1;
                     continue;
                 }
-                None if head.target_series(labels) >= limits.per_target_max => {
+                None if head.target_series(labels) >= limits.per_target_for(labels) => {
                     report.target_limit += 1;
                     refuse_target(refused, labels);
                     continue;

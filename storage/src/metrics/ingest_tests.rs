@@ -185,10 +185,17 @@ fn a_target_with_too_many_series_is_named_and_others_are_not_harmed() {
     let report = store.append(&of_target("good:1", 0..40, START), at(START));
     assert_eq!(report.unwrap().appended, 40);
     store.maintain(at(START));
-    let problems = store.watch.health().problems;
-    let expect = "target limit: job=\"app\", instance=\"worse:1\" has all 50 series a target may \
+    let warnings = store.watch.health().warnings;
+    let expect = "job=\"app\", instance=\"worse:1\" has all 50 series a target may \
                   have, 150 samples of new ones refused; 1 more targets have too many";
-    assert_eq!(problems, [expect]);
+    assert_eq!(warnings, [expect]);
+    // That it is up, or down, is told all the same.
+    let mut report = of_target("bad:1", 0..1, START);
+    let mut up = report.samples[0].labels.to_builder();
+    up.set("__name__", "up");
+    report.samples[0].labels = up.build();
+    let stored = store.append(&report, at(START)).unwrap();
+    assert_eq!((stored.appended, stored.target_limit), (1, 0));
     // The limit holds after a restart too, for the series that are there.
     let store = reopened(&disk, store, &config);
     let next = START + MINUTE;

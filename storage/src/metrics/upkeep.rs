@@ -138,7 +138,7 @@ impl MetricStore {
             .into_iter()
             .max_by(|(a, n), (b, m)| (n, b).cmp(&(m, a)));
         let Some(((job, instance), samples)) = worst else {
-            self.watch.solved(TARGET_LIMIT);
+            self.watch.warn(TARGET_LIMIT, None);
             return;
         };
         let max = self.limits.per_target_max;
@@ -150,7 +150,8 @@ impl MetricStore {
             "job={job:?}, instance={instance:?} has all {max} series a target may have, \
              {samples} samples of new ones refused{others}"
         );
-        self.watch.failed(TARGET_LIMIT, &text);
+        // All others are stored: no reason for an uptime checker to call.
+        self.watch.warn(TARGET_LIMIT, Some(text));
     }
 
     /// Says in health when samples are stored that lie in the future.
