@@ -21,6 +21,7 @@ mod host;
 mod kong;
 mod logs;
 pub mod metadata;
+mod names;
 mod nginx;
 mod postgres;
 pub mod probe;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, SimpleColumn, SimpleQueryMessage};
 
@@ -67,7 +67,7 @@ impl Session {
             let stream = UnixStream::connect(&path).await;
             Box::new(stream.map_err(|e| Trouble::Unreachable(format!("{path}: {e}")))?)
         } else {
-            let stream = TcpStream::connect((address, port)).await;
+            let stream = crate::names::connect(address, port).await;
             let stream =
                 stream.map_err(|e| Trouble::Unreachable(format!("{}: {e}", dsn.instance())))?;
             // Questions and answers are small.

@@ -63,15 +63,12 @@ pub(super) fn bare(host: &str) -> &str {
 
 async fn addresses(host: &str) -> Result<Vec<IpAddr>, Failure> {
     let host = bare(host);
-    if let Ok(address) = host.parse() {
-        return Ok(vec![address]);
-    }
-    let found = tokio::net::lookup_host((host, 0)).await;
+    let found = crate::names::lookup(host, 0).await;
     let found = found.map_err(|e| Failure::Resolve {
         host: host.to_owned(),
         why: e.to_string(),
     })?;
-    Ok(found.map(|a| a.ip()).collect())
+    Ok(found.iter().map(SocketAddr::ip).collect())
 }
 
 fn choose(config: &ProbeConfig, host: &str, all: &[IpAddr]) -> Result<IpAddr, Failure> {

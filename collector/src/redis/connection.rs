@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::config::{Place, RedisConfig};
 use super::resp::{Batch, ReadError, Talk, Value};
@@ -91,7 +91,7 @@ impl Connection {
                     .map_err(RedisError::Connect)?,
             ),
             Place::Tcp { host, port } => {
-                let tcp = TcpStream::connect((host.as_str(), *port))
+                let tcp = crate::names::connect(host, *port)
                     .await
                     .map_err(RedisError::Connect)?;
                 // One small request, one answer: nothing is gained by waiting for more.

@@ -167,6 +167,7 @@ fn client(config: &ScrapeConfig) -> Result<reqwest::Client, String> {
         .pool_max_idle_per_host(1)
         .gzip(config.enable_compression)
         .no_proxy()
+        .dns_resolver(crate::names::Names::shared())
         .redirect(if config.follow_redirects {
             redirect::Policy::limited(REDIRECTS_MAX)
         } else {
