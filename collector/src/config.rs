@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::discovery::DiscoveryConfig;
 use crate::files::FileConfig;
 use crate::heartbeat::HeartbeatConfig;
+use crate::host::SystemdConfig;
 use crate::kong::HttpSourceConfig;
 use crate::logs::LogsConfig;
 use crate::postgres::PostgresConfig;
@@ -134,6 +135,9 @@ pub struct HostConfig {
     /// Folders whose `*.prom` files are told as well, as they are seen from here. When absent the
     /// usual places of the host, where there are any.
     pub textfile_directories: Option<Vec<PathBuf>>,
+    /// Units of systemd, where there is one; `false` turns them off.
+    #[serde(deserialize_with = "switch")]
+    pub systemd: Option<SystemdConfig>,
 }
 
 impl Default for HostConfig {
@@ -146,6 +150,7 @@ impl Default for HostConfig {
             diskstats_device_exclude: r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$".to_owned(),
             netdev_device_exclude: "^veth".to_owned(),
             textfile_directories: None,
+            systemd: Some(SystemdConfig::default()),
         }
     }
 }
@@ -263,6 +268,12 @@ impl Config {
                         format!("collect.host.{key}: {e}"),
                     ));
                 }
+            }
+            if let Some(Err(e)) = host.systemd.as_ref().map(SystemdConfig::check) {
+                problems.push(ConfigError::key(
+                    &["collect", "host", "systemd"],
+                    format!("collect.host.systemd.{e}"),
+                ));
             }
         }
         problems.extend(crate::postgres::check(&self.postgres, self.interval));

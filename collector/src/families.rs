@@ -31,7 +31,11 @@ pub(crate) fn kind(name: &str) -> Kind {
     } else if name.starts_with("node_netstat_") || name.starts_with("node_vmstat_") {
         // The kernel does not say which of these only grow.
         Kind::Unknown
-    } else if name == "container_fs_inodes_total" {
+    } else if matches!(
+        name,
+        // Named like counters by the exporters, and told as gauges.
+        "container_fs_inodes_total" | "node_systemd_socket_refused_connections_total"
+    ) {
         Kind::Gauge
     } else if name.ends_with("_total") || name == "container_memory_failcnt" {
         Kind::Counter

@@ -1,6 +1,7 @@
 //! What reads foreign bytes, for the fuzz targets: each function panics where something must not be.
 
 pub use crate::exposition::fuzzing::exposition;
+pub use crate::host::systemd::fuzzing::dbus;
 pub use crate::probe::fuzzing::{certificate, dns};
 pub use crate::redis::fuzzing::redis;
 pub use crate::statsd::fuzzing::statsd;

@@ -18,6 +18,7 @@ mod single;
 mod sockstat;
 mod softnet;
 mod stat;
+pub(crate) mod systemd;
 mod tcpstat;
 mod textfile;
 mod timex;
@@ -28,6 +29,7 @@ pub(crate) use cpu::USER_HZ;
 pub(crate) use disk::{Disk, disk_of, local_disks};
 pub(crate) use netdev::devices;
 pub(crate) use pressure::stalls;
+pub use systemd::SystemdConfig;
 
 use std::io;
 use std::path::Path;
@@ -43,14 +45,18 @@ use crate::target::{Pass, Sink, Target};
 /// The longest file of `/proc` or `/sys` read. `/proc/stat` of a host with 256 cores has 80 kB.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Collects from `/proc`, `/sys` and the mounted file systems.
+/// Collects from `/proc`, `/sys`, the mounted file systems and systemd.
 pub(crate) struct Host {
     roots: Roots,
     filters: Filters,
     filesystems: filesystem::Filesystems,
     textfiles: textfile::Textfiles,
+    /// `None` when it is turned off.
+    systemd: Option<systemd::Systemd>,
     /// What was wrong with text files last time.
     textfile_problems: Vec<String>,
+    /// What the status shows.
+    notes: Vec<String>,
     /// Collectors that failed last time, so that only changes are logged.
     failing: Vec<&'static str>,
 }
@@ -62,7 +68,7 @@ struct Filters {
 
 type Collect = fn(&Host, &mut Pass<'_>) -> io::Result<()>;
 
-/// All but `filesystem` and `textfile`, which must be waited for.
+/// All but `filesystem`, `systemd` and `textfile`, which must be waited for.
 const COLLECTORS: [(&str, Collect); 26] = [
     ("arp", single::arp),
     ("conntrack", conntrack::collect),
@@ -108,7 +114,12 @@ impl Host {
                 regex(&config.fs_types_exclude)?,
             ),
             textfiles: textfile::Textfiles::new(config.textfile_directories.as_deref(), roots),
+            systemd: match &config.systemd {
+                Some(config) => Some(systemd::Systemd::new(config, roots)?),
+                None => None,
+            },
             textfile_problems: Vec::new(),
+            notes: Vec::new(),
             failing: Vec::new(),
         })
     }
@@ -165,8 +176,20 @@ impl Host {
 impl Source for Host {
     async fn collect(&mut self, target: &mut Target, at: Timestamp) -> SampleBatch {
         let started = Instant::now();
-        let mounts = self.filesystems.measure(&self.roots).await;
-        let waited = started.elapsed();
+        let Host {
+            filesystems,
+            systemd,
+            roots,
+            ..
+        } = self;
+        let units = async {
+            match systemd {
+                Some(systemd) => systemd.ask().await,
+                None => None,
+            }
+        };
+        let ((mounts, waited), (units, asked)) =
+            tokio::join!(timed(filesystems.measure(roots)), timed(units));
         let textfiles_started = Instant::now();
         let textfiles = self.textfiles.read().await;
         let mut pass = target.pass(at);
@@ -177,6 +200,11 @@ impl Source for Host {
         }
         let result = mounts.map(|mounts| filesystem::put(&mounts, &mut pass));
         self.collector_done(&mut pass, "filesystem", waited, result);
+        let mut notes = Vec::new();
+        if let Some(found) = units {
+            let result = found.map(|found| notes.extend(systemd::put(&found, &mut pass)));
+            self.collector_done(&mut pass, "systemd", asked, result);
+        }
         // Last: what a file says about a series of ours does not count.
         let mut problems = Vec::new();
         let result = textfiles.map(|found| problems = self.textfiles.put(found, &mut pass));
@@ -187,8 +215,12 @@ impl Source for Host {
             if !problems.is_empty() {
                 tracing::warn!(problems = problems.join("; "), "text files are left out");
             }
-            target.set_notes(problems.clone());
-            self.textfile_problems = problems;
+            self.textfile_problems.clone_from(&problems);
+        }
+        notes.extend(problems);
+        if notes != self.notes {
+            target.set_notes(notes.clone());
+            self.notes = notes;
         }
         let unreadable = !self.roots.proc.join("stat").exists();
         let result = if unreadable {
@@ -202,6 +234,11 @@ impl Source for Host {
             .set_source("host", problem.map_or(Ok(()), Err));
         target.finish(at, started.elapsed(), result)
     }
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let started = Instant::now();
+    (work.await, started.elapsed())
 }
 
 /// The name of the host: its `/etc/hostname` when its root is mounted elsewhere, since

@@ -50,6 +50,7 @@ pub use discovery::{Credentials, DiscoveryConfig};
 pub use engine::{Engine, EngineError};
 pub use files::FileConfig;
 pub use heartbeat::{HeartbeatConfig, Heartbeats};
+pub use host::SystemdConfig;
 pub use kong::HttpSourceConfig;
 pub use logs::LogsConfig;
 use logs::Tailing;

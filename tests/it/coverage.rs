@@ -11,6 +11,7 @@ use std::time::Duration;
 use stackwatch_tests::postgres::Postgres;
 use stackwatch_tests::redis::{Program, Redis};
 use stackwatch_tests::stackwatch::{Stackwatch, free_address};
+use stackwatch_tests::systemd::Systemd;
 use stackwatch_tests::{docker, eventually, skipped};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -20,7 +21,7 @@ const PAGE: &str = "../docs/dashboards.md";
 const HEAD: &str = "# Dashboards and rules
 
 What community dashboards and rules ask for, and how much of it is there when every collector runs:
-this host, containers, PostgreSQL, Redis, nginx, Kong 2.8 and 3.9, and probes. Made by
+this host, systemd, containers, PostgreSQL, Redis, nginx, Kong 2.8 and 3.9, and probes. Made by
 `cargo xtask coverage` on a virtual machine without hardware sensors; a test holds it against what is
 told. Groups that start with APA are awesome-prometheus-alerts. What other programs expose themselves
 (Docker's engine, Traefik, Caddy, Loki …) is there once they are scraped.
@@ -181,10 +182,20 @@ fn names() -> Option<BTreeSet<String>> {
     let Some((_nginx, [plain, kong3, kong2, tls])) = nginx(dir.path()) else {
         return missing("no nginx or openssl");
     };
-    let (pg, redis) = (postgres.port(), redis.port);
+    let idle = (
+        "idle.socket",
+        "[Socket]\nListenStream=%t/idle\nAccept=yes\n",
+    );
+    let serve = ("idle@.service", "[Service]\nExecStart=true\n");
+    let Some(systemd) = Systemd::start(dir.path(), &[idle, serve], "idle.socket") else {
+        return missing("no systemd or no dbus-daemon, or no right to start them");
+    };
+    let bus = systemd.socket();
+    let (pg, redis, bus) = (postgres.port(), redis.port, bus.display());
     let config = format!(
         "collect:
   interval: 2s
+  host: {{ systemd: {{ socket: '{bus}' }} }}
   postgres: [{{ dsn: 'postgresql://mon:x@127.0.0.1:{pg}/postgres?sslmode=disable', interval: 5s, timeout: 5s, slow_interval: 5s }}]
   redis: [{{ url: 'redis://127.0.0.1:{redis}', check_single_keys: [k] }}]
   nginx: [{{ url: 'http://{plain}/stub_status' }}]
@@ -195,6 +206,7 @@ fn names() -> Option<BTreeSet<String>> {
     let stackwatch = Stackwatch::start(dir.path(), &config);
     for name in [
         "node_load1",
+        "node_systemd_unit_state",
         "container_fs_usage_bytes{name!=\"\"}",
         "pg_stat_statements_calls_total",
         "pg_settings_max_connections",

@@ -33,5 +33,6 @@ mod restart;
 mod rollups;
 mod scrape_to_notification;
 mod statsd;
+mod systemd;
 mod tsdb_tools;
 mod wire;

@@ -21,6 +21,7 @@ pub mod series;
 pub mod sink;
 pub mod smtp;
 pub mod stackwatch;
+pub mod systemd;
 
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 /// A program the tests start, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 21] = [
     ("cc", "build-essential"),
     // The allocator is built by it.
     ("make", "build-essential"),
@@ -30,6 +30,9 @@ const PROGRAMS: [(&str, &str); 19] = [
     ),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
     ("prometheus-pushgateway", "prometheus-pushgateway"),
+    // The server itself is not on the path; this one comes with it.
+    ("busctl", "systemd"),
+    ("dbus-daemon", "dbus"),
     ("dnsmasq", "dnsmasq-base"),
     (
         "prometheus-blackbox-exporter",

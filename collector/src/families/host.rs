@@ -227,6 +227,55 @@ pub(super) const HELP: &[(&str, &str)] = &[
         "How often processing stopped because its time was over, by CPU.",
     ),
     (
+        "node_systemd_service_restart_total",
+        "How often systemd has started the service again by itself.",
+    ),
+    (
+        "node_systemd_socket_accepted_connections_total",
+        "Connections the socket unit has accepted.",
+    ),
+    (
+        "node_systemd_socket_current_connections",
+        "Connections of the socket unit that are open.",
+    ),
+    (
+        "node_systemd_socket_refused_connections_total",
+        "Connections the socket unit has refused.",
+    ),
+    (
+        "node_systemd_system_running",
+        "1 when systemd counts the machine as running, 0 when starting, degraded or stopping.",
+    ),
+    (
+        "node_systemd_timer_last_trigger_seconds",
+        "When the timer was last due, in seconds since 1970; 0 when it never was.",
+    ),
+    (
+        "node_systemd_unit_start_time_seconds",
+        "When the unit became active, in seconds since 1970; 0 when it is not.",
+    ),
+    (
+        "node_systemd_unit_state",
+        "1 for the state the unit is in, 0 for the others.",
+    ),
+    (
+        "node_systemd_unit_tasks_current",
+        "Processes and threads of the service.",
+    ),
+    (
+        "node_systemd_unit_tasks_max",
+        "Most processes and threads the service can have.",
+    ),
+    ("node_systemd_units", "Units, by state."),
+    (
+        "node_systemd_version",
+        "Version of systemd as a number; the label has all of it.",
+    ),
+    (
+        "node_systemd_virtualization_info",
+        "Always 1; the label names the kind of virtualization.",
+    ),
+    (
         "node_tcp_connection_states",
         "TCP sockets by state, and bytes in their queues.",
     ),

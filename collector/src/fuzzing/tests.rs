@@ -11,8 +11,9 @@ const BYTES_MAX: usize = 4096;
 
 type Reader = (&'static str, fn(&[u8]));
 
-const READERS: [Reader; 5] = [
+const READERS: [Reader; 6] = [
     ("certificate", super::certificate),
+    ("dbus", super::dbus),
     ("dns", super::dns),
     ("exposition", super::exposition),
     ("redis", super::redis),

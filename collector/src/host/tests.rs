@@ -87,6 +87,7 @@ async fn names_and_labels_are_those_of_node_exporter() {
                 "node_processes_",
                 "node_schedstat_",
                 "node_selinux_current_mode",
+                "node_systemd_",
                 "node_tcp_connection_states",
                 "node_textfile_mtime_seconds",
             ];
