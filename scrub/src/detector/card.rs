@@ -5,22 +5,32 @@
 
 use std::ops::Range;
 
-use crate::text::is_word;
+use crate::text::{is_word, starts_token};
 
-/// A boundary, or an escape sequence that hides one, then eight digits of a card.
-pub(super) const PATTERN: &str = r"(?:\b|\\[nrtbfv]|\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}|\[[0-9;]{0,16}m)[2-6][0-9]{3}[ -]?[0-9]{4}";
+use crate::trigger::Trigger;
 
-/// Digits of the anchor that belong to the card.
-const ANCHOR_DIGITS: usize = 8;
-const DIGITS_MIN: usize = 13;
+const DIGITS_MIN: usize = 12;
+/// Bytes of a trigger with a separator.
+const GROUPED: usize = 9;
 const DIGITS_MAX: usize = 19;
 
-pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
-    let mut start = anchor.end;
-    let mut seen = 0;
-    while seen < ANCHOR_DIGITS {
-        start -= 1;
-        seen += usize::from(text[start].is_ascii_digit());
+/// Twelve digits, or two groups of at least four: each form of grouping has such a place.
+pub(super) fn triggers() -> Vec<Trigger> {
+    vec![
+        Trigger::Pattern("[^0-9][0-9]{12}", DIGITS_MIN),
+        Trigger::Pattern("[0-9]{4}[ -][0-9]{4}", GROUPED),
+    ]
+}
+
+pub(super) fn locate(text: &[u8], trigger: Range<usize>) -> Option<Range<usize>> {
+    let before = text[..trigger.start].iter().rev();
+    let more = before
+        .take(DIGITS_MAX)
+        .take_while(|byte| byte.is_ascii_digit());
+    let run = trigger.start - more.count();
+    let start = run + escape_digits(&text[..run]);
+    if !starts_token(text, start) || ends_uuid(text, start) {
+        return None;
     }
     // The digits after a decimal point are no card.
     if let [.., whole, b'.'] = &text[..start]
@@ -62,6 +72,23 @@ pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> 
     found
 }
 
+/// How many digits after `head` belong to the escape sequence that it ends with: `%20`, `\u0020`.
+fn escape_digits(head: &[u8]) -> usize {
+    match head {
+        [.., b'%'] | [.., b'\\', b'x'] => 2,
+        [.., b'\\', b'u'] => 4,
+        _ => 0,
+    }
+}
+
+/// Whether the number at `at` is the last part of a UUID: `…-a716-446655440000`.
+fn ends_uuid(text: &[u8], at: usize) -> bool {
+    let [.., b'-', a, b, c, d, b'-'] = &text[..at] else {
+        return false;
+    };
+    [a, b, c, d].iter().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Whether a number may end before `at`.
 fn ends(text: &[u8], at: usize) -> bool {
     match &text[at..] {
@@ -74,7 +101,12 @@ fn ends(text: &[u8], at: usize) -> bool {
 fn fits(digits: &[u8], groups: &[usize], last: usize) -> bool {
     let grouped = matches!(
         (groups, last),
-        ([], _) | ([4, 4, 4], 1..=4) | ([4, 4, 4, 4], 1..=3) | ([4, 6], 4 | 5) | ([6], 7..=13)
+        ([], _)
+            | ([4, 4], 4)
+            | ([4, 4, 4], 1..=4)
+            | ([4, 4, 4, 4], 1..=3)
+            | ([4, 6], 4 | 5)
+            | ([6], 6..=13)
     );
     digits.len() >= DIGITS_MIN && grouped && issued(digits) && luhn(digits)
 }
@@ -94,20 +126,25 @@ fn issued(digits: &[u8]) -> bool {
         300_000..=305_999 | 309_500..=309_599 | 360_000..=369_999 | 380_000..=399_999 => {
             (14..=19).contains(&length)
         }
-        // JCB, Mir, Discover, UnionPay.
+        // JCB; then also Mir, Discover, UnionPay.
+        180_000..=180_099 | 213_100..=213_199 => length == 15,
         352_800..=358_999
         | 220_000..=220_499
         | 601_100..=601_199
         | 644_000..=659_999
         | 620_000..=629_999 => (16..=19).contains(&length),
         // Maestro.
-        501_800..=501_899
+        60_400..=60_499
+        | 501_800..=501_899
         | 502_000..=502_099
         | 503_800..=503_899
-        | 589_300..=589_399
+        | 560_000..=589_999
         | 630_400..=630_499
+        | 639_000..=639_099
         | 675_900..=675_999
-        | 676_100..=676_399 => true,
+        | 676_000..=676_799 => true,
+        // Elo, Verve.
+        506_099..=506_198 | 506_699..=506_778 => (16..=19).contains(&length),
         _ => false,
     }
 }
@@ -143,6 +180,11 @@ mod tests {
             "6011111111111117",
             "6205500000000000004",
             "6759649826438453",
+            "676770000005",
+            "501800000009",
+            "180012345678905",
+            "060400000000",
+            "560000000003",
         ] {
             check(
                 &format!("paid with {card}, thanks"),
@@ -183,5 +225,7 @@ mod tests {
         keeps("4111-1111 1111-1111");
         keeps("550e8400-e29b-41d4-a716-446655440000");
         keeps("9111111111111111");
+        keeps("12345678-1234-4123-8123-501800000009 20261122171545 2026-11-22 10:11:12");
+        keeps("4111,1111,1111,1111 1763800000000 1763800000000000");
     }
 }

@@ -5,7 +5,14 @@ use std::ops::Range;
 
 use crate::text::letter_escape_before;
 
-pub(super) const PATTERN: &str = r"(?:@|%40)[A-Za-z0-9\x80-\xff]";
+use crate::trigger::Trigger;
+
+pub(super) fn triggers() -> Vec<Trigger> {
+    vec![
+        Trigger::Pattern(r"@[A-Za-z0-9\x80-\xff]", 2),
+        Trigger::Pattern(r"%40[A-Za-z0-9\x80-\xff]", 4),
+    ]
+}
 
 /// RFC 5321 allows 64; a longer run goes as a whole.
 const LOCAL_BYTES_MAX: usize = 256;
@@ -15,7 +22,12 @@ const DOMAIN_BYTES_MAX: usize = 253;
 /// `icon@2x.png`, `getty@tty1.service`.
 const FILE_SUFFIXES: &[&str] = &[
     "automount",
+    "avif",
+    "bak",
+    "cjs",
     "conf",
+    "cfg",
+    "csv",
     "css",
     "device",
     "gif",
@@ -23,6 +35,8 @@ const FILE_SUFFIXES: &[&str] = &[
     "html",
     "ico",
     "img",
+    "ini",
+    "jar",
     "jpeg",
     "jpg",
     "js",
@@ -30,11 +44,17 @@ const FILE_SUFFIXES: &[&str] = &[
     "jsx",
     "lock",
     "log",
+    "map",
+    "mjs",
     "mount",
     "path",
+    "pdf",
+    "pem",
     "php",
     "png",
     "scope",
+    "scss",
+    "sql",
     "service",
     "slice",
     "socket",
@@ -46,10 +66,13 @@ const FILE_SUFFIXES: &[&str] = &[
     "tgz",
     "timer",
     "tmp",
+    "toml",
     "ts",
     "tsx",
     "txt",
+    "vue",
     "webp",
+    "woff",
     "xml",
     "yaml",
     "yml",
@@ -90,6 +113,8 @@ fn domain_length(text: &str) -> Option<usize> {
     let mut end = 0;
     let mut label_start = 0;
     let mut last: Option<&str> = None;
+    // `swc@14.0.0-canary.rc` is a version.
+    let mut numbers = 0;
     let mut labels = 0;
     for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
         if at > DOMAIN_BYTES_MAX {
@@ -101,6 +126,9 @@ fn domain_length(text: &str) -> Option<usize> {
         let label = text[label_start..at].trim_end_matches('-');
         if label.is_empty() || label.starts_with('-') {
             break;
+        }
+        if labels == numbers && label.bytes().all(|byte| byte.is_ascii_digit()) {
+            numbers += 1;
         }
         labels += 1;
         end = label_start + label.len();
@@ -120,7 +148,7 @@ fn domain_length(text: &str) -> Option<usize> {
     let file = FILE_SUFFIXES
         .iter()
         .any(|suffix| suffix.eq_ignore_ascii_case(last));
-    (labels >= 2 && top && !file).then_some(end)
+    (labels >= 2 && top && !file && numbers < 2).then_some(end)
 }
 
 /// ASCII letters and digits, and letters of Latin, Greek and Cyrillic. Not those of scripts
@@ -158,6 +186,7 @@ mod tests {
         keeps("getty@tty1.service");
         keeps("npm i react@18.2.0 @types/node@20.1.0");
         keeps("user@host");
+        keeps("@next/swc@14.0.0-canary.rc logo@2x.min.png app@1.css report@v2.pdf");
         keeps("root@10.0.0.1");
         keeps("@example.com");
         keeps("a@b.c");

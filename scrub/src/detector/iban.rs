@@ -1,11 +1,21 @@
 //! International bank account numbers: country, its length, remainder 1 modulo 97
-//! (ISO 13616). Upper case only: lower-case finds in logs are hexadecimal ids.
+//! (ISO 13616). Of lower-case ones those that cannot be hexadecimal ids.
 
 use std::ops::Range;
 
 use crate::text::{ends_token, starts_token};
 
-pub(super) const PATTERN: &str = r"[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{3}";
+use crate::trigger::Trigger;
+
+/// Bytes of the trigger: country and check digits.
+const HEAD: usize = 4;
+
+pub(super) fn triggers() -> Vec<Trigger> {
+    vec![
+        Trigger::Pattern("[A-Z]{2}[0-9]{2}", HEAD),
+        Trigger::Pattern("[^a-zA-Z0-9][a-z]{2}[0-9]{2}", HEAD),
+    ]
+}
 
 /// Country and length of its numbers, from the SWIFT registry.
 const LENGTHS: &str = "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 \
@@ -19,10 +29,11 @@ pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> 
     if !starts_token(text, start) {
         return None;
     }
-    let country = &text[start..start + 2];
+    let lower = text[start].is_ascii_lowercase();
+    let country = text[start..start + 2].to_ascii_uppercase();
     let length = LENGTHS
         .split_ascii_whitespace()
-        .find_map(|entry| entry.as_bytes().strip_prefix(country))?
+        .find_map(|entry| entry.as_bytes().strip_prefix(country.as_slice()))?
         .iter()
         .fold(0, |n, digit| n * 10 + usize::from(digit - b'0'));
 
@@ -30,13 +41,19 @@ pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> 
     let mut at = start;
     while symbols.len() < length {
         match text.get(at)? {
-            byte @ (b'A'..=b'Z' | b'0'..=b'9') => symbols.push(*byte),
+            byte @ b'0'..=b'9' => symbols.push(*byte),
+            byte @ b'A'..=b'Z' if !lower => symbols.push(*byte),
+            byte @ b'a'..=b'z' if lower => symbols.push(byte.to_ascii_uppercase()),
             b' ' if symbols.len().is_multiple_of(4) && text[at - 1] != b' ' => {}
             _ => return None,
         }
         at += 1;
     }
-    (ends_token(text, at) && remainder(&symbols) == 1).then_some(start..at)
+    let body = &symbols[HEAD..];
+    // One hexadecimal id in a hundred has the right remainder.
+    let hexadecimal =
+        lower && body.iter().all(u8::is_ascii_hexdigit) && !body.iter().all(u8::is_ascii_digit);
+    (!hexadecimal && ends_token(text, at) && remainder(&symbols) == 1).then_some(start..at)
 }
 
 /// The number modulo 97, its first four symbols moved to the end and letters read as 10 to 35.
@@ -64,6 +81,8 @@ mod tests {
             "NO9386011117947",
             "FR1420041010050500013M02606",
             "MT84MALT011000012345MTLCAST001S",
+            "de89370400440532013000",
+            "gb82west12345698765432",
         ] {
             check(&format!("to {iban}."), "to <iban>.");
         }
@@ -77,6 +96,7 @@ mod tests {
         keeps("DE893704004405320130001");
         keeps("XX89370400440532013000");
         keeps("ADE89370400440532013000");
-        keeps("de89370400440532013000");
+        keeps("De89370400440532013000");
+        keeps("be6853900754703a");
     }
 }

@@ -5,8 +5,12 @@ use std::ops::Range;
 
 use crate::text::{base64, starts_token};
 
+use crate::trigger::Trigger;
+
 /// Base64 of `{"`.
-pub(super) const PATTERN: &str = r"eyJ[A-Za-z0-9_-]{8}";
+pub(super) fn triggers() -> Vec<Trigger> {
+    vec![Trigger::literal("eyJ")]
+}
 
 /// Longer headers carry certificates, which no application logs.
 const HEADER_BYTES_MAX: usize = 2048;

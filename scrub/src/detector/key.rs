@@ -1,95 +1,132 @@
 //! Keys of well-known services, told by the prefix their issuers chose for this purpose.
 
-use std::fmt::Write as _;
+mod forms;
+
 use std::ops::Range;
 
 use crate::text::{is_word, starts_token};
+use crate::trigger::Trigger;
+use forms::{FORMS, Form, Kind};
 
-/// A form of key: its prefix, and how the rest looks.
-struct Form {
-    /// A pattern without repetition of unknown length.
-    prefix: &'static str,
-    /// What follows: a pattern of one symbol.
-    symbol: &'static str,
-    /// How many symbols there are at least; more of them belong to the key.
-    min: usize,
+/// How far back the number of a bot or an id is followed.
+const BEFORE_BYTES_MAX: usize = 32;
+/// A key of fewer different symbols is an example: `ghp_xxxxxxxx`.
+const DIFFERENT_MIN: usize = 3;
+
+pub(super) fn triggers() -> Vec<Trigger> {
+    let prefixes = FORMS.iter().flat_map(|form| form.prefixes());
+    prefixes.map(Trigger::Literal).collect()
 }
 
-const fn form(prefix: &'static str, symbol: &'static str, min: usize) -> Form {
-    Form {
-        prefix,
-        symbol,
-        min,
-    }
-}
-
-/// Prefixes and lengths as the services document them for secret scanners.
-const FORMS: &[Form] = &[
-    // AWS access key ids; the secret half is found by its name.
-    form("(?:AKIA|ASIA)", "[A-Z0-9]", 16),
-    // GitHub, GitLab, npm, PyPI, Docker Hub.
-    form("gh[pousr]_", "[A-Za-z0-9]", 36),
-    form("github_pat_", "[A-Za-z0-9_]", 22),
-    form("glpat-", "[A-Za-z0-9_-]", 20),
-    form("npm_", "[A-Za-z0-9]", 36),
-    form("pypi-", "[A-Za-z0-9_-]", 40),
-    form("dckr_pat_", "[A-Za-z0-9_-]", 20),
-    // Slack, Telegram, SendGrid.
-    form("xox[a-z]-", "[A-Za-z0-9-]", 10),
-    form("xapp-", "[A-Za-z0-9-]", 20),
-    form("(?:bot)?[0-9]{8,10}:AA", "[A-Za-z0-9_-]", 33),
-    form(r"SG\.[A-Za-z0-9_-]{16,32}\.", "[A-Za-z0-9_-]", 16),
-    // Addresses that are keys: who knows one may post there.
-    form(
-        r"hooks\.slack\.com/(?:services|workflows|triggers)/T",
-        "[A-Za-z0-9/_-]",
-        20,
-    ),
-    form(
-        r"discord(?:app)?\.com/api/webhooks/[0-9]{15,20}/",
-        "[A-Za-z0-9_-]",
-        40,
-    ),
-    // Stripe.
-    form("[sr]k_(?:live|test|prod)_", "[A-Za-z0-9]", 10),
-    form("whsec_", "[A-Za-z0-9+/=_-]", 20),
-    // Google, Anthropic, OpenAI, Hugging Face.
-    form("AIza", "[A-Za-z0-9_-]", 35),
-    form("sk-(?:ant|proj|svcacct)-", "[A-Za-z0-9_-]", 20),
-    form("sk-", "[A-Za-z0-9]", 40),
-    form("hf_", "[A-Za-z0-9]", 34),
-    // DigitalOcean, Supabase.
-    form("do[opr]_v1_", "[a-f0-9]", 64),
-    form("sb[pr]_", "[a-f0-9]", 40),
-    form("sb_secret_", "[A-Za-z0-9_-]", 20),
-];
-
-pub(super) fn pattern() -> String {
-    let mut all = String::new();
-    for form in FORMS {
-        if !all.is_empty() {
-            all.push('|');
+/// `number`: which prefix of all forms triggered.
+pub(super) fn locate(text: &[u8], trigger: Range<usize>, number: usize) -> Option<Range<usize>> {
+    let form = form_of(number)?;
+    let start = match form.kind {
+        Kind::Plain | Kind::GitHub => trigger.start,
+        Kind::After(class, lengths) => {
+            let head = &text[..trigger.start];
+            let length = head
+                .iter()
+                .rev()
+                .take(BEFORE_BYTES_MAX)
+                .take_while(|byte| class.holds(**byte))
+                .count();
+            let length = length.min(lengths.1);
+            if length < lengths.0 {
+                return None;
+            }
+            trigger.start - length
         }
-        // Writing to a string cannot fail.
-        let _ = write!(all, "{}{}{{{}}}", form.prefix, form.symbol, form.min);
+    };
+    let rest = &text[trigger.end..];
+    let mut length = rest
+        .iter()
+        .take_while(|byte| form.symbols.holds(**byte))
+        .count();
+    // A full stop that ends the sentence is no part.
+    while length > 0 && rest[length - 1] == b'.' {
+        length -= 1;
     }
-    all
-}
-
-pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
-    if !starts_token(text, anchor.start) {
+    if length < form.min {
         return None;
     }
-    let more = text[anchor.end..]
+    let key = &rest[..length];
+    let checked = form.kind == Kind::GitHub && has_checksum(key);
+    let begins = starts_token(text, start) || is_bot(text, start, form);
+    if !(begins || checked) || different(key) < DIFFERENT_MIN {
+        return None;
+    }
+    let more = rest[length..]
         .iter()
         .take_while(|byte| is_word(**byte) || matches!(byte, b'-' | b'+' | b'/' | b'='))
         .count();
-    Some(anchor.start..anchor.end + more)
+    // A prefix that is short leaves the length to tell a key from a word.
+    if form.exact && (length > form.min || more > 0) {
+        return None;
+    }
+    Some(start..trigger.end + length + more)
+}
+
+/// The form whose prefix is the `number`th of all.
+fn form_of(number: usize) -> Option<&'static Form> {
+    let mut before = 0;
+    FORMS.iter().find(|form| {
+        before += form.prefixes().len();
+        number < before
+    })
+}
+
+/// `bot123456789:AA…`, as the addresses of Telegram's API have it.
+fn is_bot(text: &[u8], start: usize, form: &Form) -> bool {
+    matches!(form.kind, Kind::After(..)) && text[..start].ends_with(b"bot")
+}
+
+fn different(key: &[u8]) -> usize {
+    let mut seen = [false; 256];
+    key.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+    seen.iter().filter(|seen| **seen).count()
+}
+
+/// Whether the last six symbols are the CRC-32 of those before in base 62, as GitHub publishes it:
+/// then this is a key whatever stands around it.
+fn has_checksum(key: &[u8]) -> bool {
+    const SYMBOLS: usize = 36;
+    const CHECK: usize = 6;
+    let Some(key) = key.get(..SYMBOLS) else {
+        return false;
+    };
+    let (body, check) = key.split_at(SYMBOLS - CHECK);
+    let value = check.iter().fold(0_u64, |value, symbol| {
+        let digit = match symbol {
+            b'0'..=b'9' => symbol - b'0',
+            b'A'..=b'Z' => symbol - b'A' + 10,
+            _ => symbol.saturating_sub(b'a') + 36,
+        };
+        value * 62 + u64::from(digit)
+    });
+    value == u64::from(crc32(body))
+}
+
+/// CRC-32 as in zlib (ISO 3309), bit by bit: it is wanted for a few bytes now and then.
+fn crc32(bytes: &[u8]) -> u32 {
+    const POLYNOMIAL: u32 = 0xedb8_8320;
+    let rest = bytes.iter().fold(u32::MAX, |rest, byte| {
+        (0..8).fold(rest ^ u32::from(*byte), |rest, _| {
+            let shifted = rest >> 1;
+            if rest & 1 == 1 {
+                shifted ^ POLYNOMIAL
+            } else {
+                shifted
+            }
+        })
+    });
+    !rest
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{check, keeps};
+    use super::*;
 
     /// Built at run time, so that scanners of this repository stay quiet.
     fn key(prefix: &str, rest: &str, times: usize) -> String {
@@ -117,26 +154,61 @@ mod tests {
             key("whsec_", "a1B2", 8),
             key("AIza", "a1B2_", 7),
             key("sk-ant-", "api03-", 5),
+            key("sk-proj-", "a1B2", 5),
             key("sk-", "a1B2", 12),
-            key("hf_", "aB", 17),
-            key("dop_v1_", "0a", 32),
-            key("sbp_", "0a", 20),
+            key("hf_", "aB1", 12),
+            key("dop_v1_", "0a1", 22),
+            key("sbp_", "0a1c", 10),
             key("sb_secret_", "a1B2_", 5),
-            key("bot123456789:AA", "Hd_", 11),
+            key("bot123456789:AA", "Hd_", 11).split_off(3),
             key("hooks.slack.com/services/T", "0A/B0C", 6),
             key("discord.com/api/webhooks/123456789012345678/", "a1B_", 16),
+            key("ya29.", "a1B_", 16),
+            key("GOCSPX-", "a1B_", 7),
+            key("shpat_", "0a1c", 8),
+            key("hvs.", "a1B_", 8),
+            key("dapi", "0a1c", 8),
+            key("SK", "0a1c", 8),
+            key("glsa_", "a1B2", 10),
+            key("lin_api_", "a1B2", 10),
+            key("xkeysib-", "0a1c", 20),
+            key("tskey-auth-", "a1B2", 8),
+            key("AGE-SECRET-KEY-1", "QPZRY9X8", 8),
         ] {
             check(&format!("using {key}."), "using <key>.");
             check(&format!(r#"{{"m":"x\n{key}"}}"#), r#"{"m":"x\n<key>"}"#);
         }
+        let bot = key("/bot123456789:AA", "Hd_", 11);
+        check(&format!("GET {bot}/getMe"), "GET /bot<key>");
+    }
+
+    #[test]
+    fn a_checksum_makes_up_for_glue() {
+        // 30 symbols and their CRC-32 in base 62.
+        let body = key("", "aB3dE", 6);
+        let mut crc = u64::from(crc32(body.as_bytes()));
+        let mut check_symbols = Vec::new();
+        for _ in 0..6 {
+            check_symbols.insert(
+                0,
+                b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                    [(crc % 62) as usize],
+            );
+            crc /= 62;
+        }
+        let token = format!("ghp_{body}{}", String::from_utf8(check_symbols).unwrap());
+        check(&format!("x{token}"), "x<key>");
+        keeps(&format!("x{}", key("ghp_", "a1B2", 9)));
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
 
     #[test]
     fn words_that_begin_alike() {
-        keeps("AKIA");
+        keeps("AKIA AKIAJ7Q2J7Q2J7Q2J7Q AKIAJ7Q2J7Q2J7Q2J7Q2J7Q2");
         keeps("XAKIAJ7Q2J7Q2J7Q2J7Q2");
         keeps("task-0123456789012345678901234567890123456789");
         keeps("npm_config_cache=/tmp");
         keeps("12:34:56.789 123456789:AAA");
+        keeps(&key("ghp_", "x", 36));
     }
 }

@@ -1,30 +1,51 @@
 //! PEM private keys (RFC 7468): in one line, as text with escaped line ends, or line by line
-//! as a program prints a file. A line of the body is told by its form, 64 base64 characters
+//! as a program prints a file. A line of the body is told by its form, 64 (or 70) base64 characters
 //! and nothing else, because each line is scrubbed alone; the shorter last line of a body
 //! cannot be told from a word and stays.
 
 use std::ops::Range;
 
-pub(super) const PATTERN: &str =
-    r"-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----|^[A-Za-z0-9+/]{64}\r?$";
+use crate::trigger::Trigger;
 
-const LINE: usize = 64;
+/// Length of a line of a body: RFC 7468, and what OpenSSH writes.
+const LINES: [usize; 2] = [64, 70];
+const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
+/// Longest name of a kind of key before `PRIVATE KEY`.
+const KIND_BYTES_MAX: usize = 32;
+
+pub(super) fn triggers() -> Vec<Trigger> {
+    vec![
+        Trigger::literal("PRIVATE KEY-----"),
+        Trigger::literal("PRIVATE KEY BLOCK-----"),
+    ]
+}
 
 pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
-    if text[anchor.start] == b'-' {
-        return block(text, anchor);
+    let from = anchor.start.saturating_sub(KIND_BYTES_MAX + BEGIN.len());
+    let begin = from + memchr::memmem::rfind(&text[from..anchor.start], BEGIN)?;
+    let kind = &text[begin + BEGIN.len()..anchor.start];
+    let is_kind = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b' ';
+    kind.iter()
+        .all(is_kind)
+        .then(|| block(text, begin..anchor.end))
+}
+
+/// A text that is a line of a body and nothing else.
+pub(super) fn body_line(line: &[u8]) -> Option<Range<usize>> {
+    let is_symbol = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    if !LINES.contains(&line.len()) || !line.iter().all(is_symbol) {
+        return None;
     }
-    let line = &text[..LINE];
     let has = |class: fn(&u8) -> bool| line.iter().any(class);
     // All hexadecimal is a digest.
     let body =
         has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
-    (body && !line.iter().all(u8::is_ascii_hexdigit)).then_some(0..LINE)
+    (body && !line.iter().all(u8::is_ascii_hexdigit)).then_some(0..line.len())
 }
 
 /// From the first line to the last, or to where the text or the string it stands in ends.
-fn block(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
+fn block(text: &[u8], anchor: Range<usize>) -> Range<usize> {
     let body = &text[anchor.end..];
     let quote = body
         .iter()
@@ -39,7 +60,7 @@ fn block(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
         }
         None => body.trim_ascii_end().len(),
     };
-    Some(anchor.start..anchor.end + length)
+    anchor.start..anchor.end + length
 }
 
 #[cfg(test)]
@@ -63,6 +84,8 @@ mod tests {
         check("-----BEGIN OPENSSH PRIVATE KEY-----", "<private-key>");
         check("-----BEGIN EC PRIVATE KEY----- cut off", "<private-key>");
         check(BODY, "<private-key>");
+        check(&format!("{BODY}aB3/+z"), "<private-key>");
+        check("-----BEGIN PGP PRIVATE KEY BLOCK-----", "<private-key>");
     }
 
     #[test]

@@ -9,15 +9,55 @@ mod value;
 
 use std::ops::Range;
 
+use crate::action::Marks;
 use crate::json;
 use crate::text::backslashes_before;
+use crate::trigger::Trigger;
 use crate::{Config, ConfigError};
 use name::Name;
 
-/// Parts of key names that make a secret, as a pattern without regard to case.
-const BUILT_IN: &str = "pass(?:word|wd|phrase|code)|[_-]pass|pwd|secret|token|authorization|cookie\
-    |(?:api|access|private|auth|account|encryption|signing|master)[_. -]?key\
-    |amz-signature|sessid|jsessionid|otp|cvv|cvc|jwt";
+/// Parts of key names that make a secret, without regard to case.
+const WORDS: &[&str] = &[
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "_pass",
+    "-pass",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "authorization",
+    "amz-signature",
+    "sessid",
+    "jsessionid",
+    "otp",
+    "cvv",
+    "cvc",
+    "jwt",
+    // German, Dutch, French, Spanish, Italian.
+    "passwort",
+    "kennwort",
+    "wachtwoord",
+    "motdepasse",
+    "mot_de_passe",
+    "contrasena",
+    "parola_chiave",
+];
+/// These before `key` do, too, with or without one of [`JOINTS`] between.
+const KEYS: &[&str] = &[
+    "api",
+    "access",
+    "private",
+    "auth",
+    "account",
+    "encryption",
+    "signing",
+    "master",
+    "service_role",
+];
+const JOINTS: &[&str] = &["", "_", ".", " ", "-"];
 
 /// Blanks between key, separator and value.
 const BLANKS_MAX: usize = 8;
@@ -25,7 +65,10 @@ const BLANKS_MAX: usize = 8;
 /// take the rest of the line with it.
 const STRING_BYTES_MAX: usize = 64 * 1024;
 /// Bounds of a configured key, in bytes.
-const KEY_BYTES: std::ops::RangeInclusive<usize> = 3..=64;
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 3..=crate::trigger::TRIGGER_BYTES_MAX;
+
+/// Whether a value says that there is none, or that it was taken away.
+pub(super) use value::is_nothing;
 
 /// Which keys hold secrets.
 #[derive(Clone, Debug)]
@@ -68,17 +111,39 @@ impl Keys {
         })
     }
 
-    pub(super) fn pattern(&self) -> String {
-        let mut all = format!("(?i:{BUILT_IN}");
-        for key in &self.secret {
-            all.push('|');
-            all.push_str(&key.replace('.', r"\."));
-        }
-        all.push(')');
-        all
+    pub(super) fn triggers(&self) -> Vec<Trigger> {
+        let words = WORDS.iter().copied();
+        let own = self.secret.iter().map(String::as_str);
+        let keys = KEYS.iter().flat_map(|first| {
+            let joined = JOINTS.iter().map(move |joint| format!("{first}{joint}key"));
+            joined.map(|key| Trigger::word(&key))
+        });
+        words.chain(own).map(Trigger::word).chain(keys).collect()
     }
 
-    pub(super) fn locate(&self, text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
+    pub(super) fn locate(
+        &self,
+        text: &[u8],
+        anchor: Range<usize>,
+        marks: &Marks,
+    ) -> Option<Range<usize>> {
+        let found = self.value(text, anchor.clone(), marks)?;
+        let name = Name::around(text, anchor);
+        let value = &text[found.clone()];
+        (!value.is_empty() && !value::is_harmless(value, text, &name, marks)).then_some(found)
+    }
+
+    /// The value of the key that holds the word at `anchor`, if it is named like a secret.
+    pub(super) fn value(
+        &self,
+        text: &[u8],
+        anchor: Range<usize>,
+        marks: &Marks,
+    ) -> Option<Range<usize>> {
+        // A label of ours is no key: `<secret:…>`.
+        if marks.around(text, anchor.start).is_some() {
+            return None;
+        }
         let name = Name::around(text, anchor);
         if self.is_plain(&name, text) || !name.is_secret(text) {
             return None;
@@ -93,9 +158,7 @@ impl Keys {
         if separator == Separator::Equals && xml_like(text, &key) {
             return xml(text, &key);
         }
-        let found = value::find(text, at, separator, key_quoted, &name)?;
-        let value = &text[found.clone()];
-        (!value.is_empty() && !value::is_harmless(value, text, &name)).then_some(found)
+        value::find(text, at, separator, key_quoted, &name)
     }
 
     fn is_plain(&self, name: &Name, text: &[u8]) -> bool {
@@ -251,16 +314,10 @@ mod tests {
             "Authorization: <secret> x",
         );
         check("authorization: token abc", "authorization: <secret>");
-        check("Cookie: a=b; c=d", "Cookie: <secret>");
-        check(
-            "set-cookie: sid=abc; Path=/; HttpOnly",
-            "set-cookie: <secret>",
-        );
         check(
             "-H 'Authorization: Basic YTpi' x",
             "-H 'Authorization: <secret>' x",
         );
-        check("cookie=sid=abc status=200", "cookie=<secret> status=200");
         check("{Password:abc User:x}", "{Password:<secret> User:x}");
         check(
             "map[Authorization:[Bearer abc def]]",
@@ -281,8 +338,8 @@ mod tests {
         );
         check(r#"{"otp":123456,"a":1}"#, r#"{"otp":"<secret>","a":1}"#);
         check(
-            r#"{"cookie":["a=b","c=d"],"x":[1]}"#,
-            r#"{"cookie":["<secret>"],"x":[1]}"#,
+            r#"{"tokens":["a=b","c=d"],"x":[1]}"#,
+            r#"{"tokens":["<secret>"],"x":[1]}"#,
         );
         check(
             r#"{"m":"password=abc\" x"}"#,

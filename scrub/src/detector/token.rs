@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use crate::text::{base64, starts_token};
 
-pub(super) const PATTERN: &str = r"(?i:bearer|basic)(?:[ \t]{1,4}|%20|\+)";
+use crate::trigger::Trigger;
+
+/// Blanks between scheme and credential.
+const BLANKS_MAX: usize = 4;
 
 /// Shorter words after "bearer" are prose.
 const BEARER_BYTES_MIN: usize = 8;
@@ -13,11 +16,16 @@ const WORD_BYTES_MAX: usize = 20;
 /// More than any header holds; a longer basic credential is none.
 const BASIC_BYTES_MAX: usize = 1024;
 
+pub(super) fn triggers() -> Vec<Trigger> {
+    vec![Trigger::word("bearer"), Trigger::word("basic")]
+}
+
 pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
     if !starts_token(text, anchor.start) {
         return None;
     }
-    let token = symbols(&text[anchor.end..]);
+    let start = anchor.end + blanks(&text[anchor.end..])?;
+    let token = symbols(&text[start..]);
     let bearer = text[anchor.start + 1].eq_ignore_ascii_case(&b'e');
     let secret = if bearer {
         let prose = token.len() < WORD_BYTES_MAX && token.iter().all(u8::is_ascii_alphabetic);
@@ -26,7 +34,19 @@ pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> 
         token.len() <= BASIC_BYTES_MAX
             && base64(token).is_some_and(|pair| is_user_and_password(&pair))
     };
-    secret.then(|| anchor.end..anchor.end + token.len())
+    secret.then(|| start..start + token.len())
+}
+
+fn blanks(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'+', ..] => Some(1),
+        [b'%', b'2', b'0', ..] => Some(3),
+        _ => {
+            let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
+            let count = text.iter().take_while(is_blank).count();
+            (1..=BLANKS_MAX).contains(&count).then_some(count)
+        }
+    }
 }
 
 /// The characters of a token; a slash may be escaped, as some JSON encoders do.

@@ -3,15 +3,18 @@
 
 use std::ops::Range;
 
-use super::is_mask;
+use crate::action::Marks;
+use crate::trigger::Trigger;
 
 /// The slashes may be escaped, as some JSON encoders do.
-pub(super) const PATTERN: &str = r":\\?/\\?/";
+pub(super) fn triggers() -> Vec<Trigger> {
+    vec![Trigger::literal("://"), Trigger::literal(":\\/\\/")]
+}
 
 const USER_BYTES_MAX: usize = 256;
 const PASSWORD_BYTES_MAX: usize = 1024;
 
-pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
+pub(super) fn locate(text: &[u8], anchor: Range<usize>, marks: &Marks) -> Option<Range<usize>> {
     let rest = &text[anchor.end..];
     let user = rest
         .iter()
@@ -30,7 +33,7 @@ pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> 
     // A raw `@` may be a part of the password; the last one ends it.
     let length = memchr::memrchr(b'@', &rest[..authority])?;
     let password = &rest[..length];
-    let hidden = password.iter().all(|byte| *byte == b'*') || is_mask(password);
+    let hidden = password.iter().all(|byte| *byte == b'*') || marks.is_mark(password);
     (!hidden).then_some(start..start + length)
 }
 

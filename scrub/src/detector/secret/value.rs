@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::super::is_mask;
 use super::{Name, Separator};
+use crate::action::Marks;
 use crate::text::backslashes_before;
 
 /// How far an unquoted value is followed. What is longer goes in several pieces.
@@ -247,23 +247,29 @@ fn is_prose(text: &[u8], value: Range<usize>) -> bool {
 }
 
 /// Whether `value` needs no hiding.
-pub(super) fn is_harmless(value: &[u8], text: &[u8], name: &Name) -> bool {
+pub(super) fn is_harmless(value: &[u8], text: &[u8], name: &Name, marks: &Marks) -> bool {
+    let trimmed = value.trim_ascii();
+    marks.is_mark(trimmed)
+        || is_nothing(value)
+        || is_variable(trimmed)
+        || (name.is_plural(text) && is_number(trimmed))
+        || (name.is(text, "pwd") && trimmed.starts_with(b"/"))
+}
+
+/// Whether `value` says that there is none, or that it was taken away.
+pub(in crate::detector) fn is_nothing(value: &[u8]) -> bool {
     let trimmed = value.trim_ascii();
     let bare = match trimmed {
         [b'[' | b'<' | b'(', inner @ .., b']' | b'>' | b')'] => inner,
         _ => trimmed,
     };
-    is_mask(trimmed)
-        || HARMLESS
-            .iter()
-            .any(|word| word.as_bytes().eq_ignore_ascii_case(bare))
+    HARMLESS
+        .iter()
+        .any(|word| word.as_bytes().eq_ignore_ascii_case(bare))
         || !value
             .iter()
             .any(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii())
         || value.iter().all(|byte| matches!(byte, b'x' | b'X' | b'*'))
-        || is_variable(trimmed)
-        || (name.is_plural(text) && is_number(trimmed))
-        || (name.is(text, "pwd") && trimmed.starts_with(b"/"))
 }
 
 /// `${NAME}`, `$NAME`, `{{ name }}`, `%s`: the name of a value, not the value.
