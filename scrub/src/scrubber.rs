@@ -325,7 +325,7 @@ impl Scrubber {
         }
         let first_rule = self.detectors.len();
         self.rules.each(text, &self.marks, |rule, range| {
-            add(first_rule + rule, range, &mut done)
+            add(first_rule + rule, range, &mut done);
         });
         if finds.len() > 1 {
             finds.sort_by_key(|find| (find.range.start, find.finder));

@@ -16,8 +16,20 @@ const LANES: usize = 4;
 const LANES_BYTES_MIN: usize = 64;
 /// Longest trigger in bytes: the longest key an operator can name.
 pub(crate) const TRIGGER_BYTES_MAX: usize = 64;
-/// What a pattern may ask to stand before the bytes that count: `\u0041`.
-const BEFORE_BYTES_MAX: usize = 6;
+/// Bytes of a literal, from its end, that the automaton looks for.
+const TAIL_BYTES: usize = 8;
+/// Longest match of a pattern, in bytes, whether they count or not.
+pub(crate) const PATTERN_BYTES_MAX: usize = 14;
+/// How far parts of a text overlap, so that no trigger is cut.
+const OVERLAP: usize = if TAIL_BYTES > PATTERN_BYTES_MAX {
+    TAIL_BYTES
+} else {
+    PATTERN_BYTES_MAX
+};
+/// Most classes of bytes that are told apart.
+const CLASSES: usize = 128;
+/// Marks states in which triggers are told.
+const TELLS: u16 = 1 << 15;
 /// Bytes read between looking at what was triggered: bounds the memory a text full of triggers
 /// takes.
 const BLOCK_BYTES: usize = 16 * 1024;
@@ -56,11 +68,27 @@ impl Trigger {
         }
     }
 
-    /// Whether it stands at the end of `head`, which it does but for case.
+    /// Whether it stands at the end of `head`, where the automaton saw its last bytes in whatever
+    /// case.
     fn ends(&self, head: &[u8]) -> bool {
         match self {
             Trigger::Literal(text) => head.ends_with(text.as_bytes()),
-            Trigger::Word(_) | Trigger::Pattern(..) => true,
+            Trigger::Word(text) => {
+                let start = head.len().checked_sub(text.len());
+                start.is_some_and(|start| head[start..].eq_ignore_ascii_case(text.as_bytes()))
+            }
+            Trigger::Pattern(..) => true,
+        }
+    }
+
+    /// What the automaton looks for of a literal: with more of it, parts of a text would overlap
+    /// more.
+    fn tail(&self) -> Option<&str> {
+        match self {
+            Trigger::Literal(text) | Trigger::Word(text) => {
+                Some(&text[text.len().saturating_sub(TAIL_BYTES)..])
+            }
+            Trigger::Pattern(..) => None,
         }
     }
 }
@@ -90,16 +118,11 @@ pub struct TriggerError {
 /// `table` of a state and the class of a byte is the next state.
 pub(crate) struct Automaton {
     classes: [u8; 256],
-    /// Rows of `1 << shift` states.
-    table: Vec<u16>,
-    shift: u32,
+    /// Per state, per class, the next state; with [`TELLS`] where there is something to note.
+    table: Vec<[u16; CLASSES]>,
     /// The state after [`EDGE`].
     start: u16,
-    /// How far parts of a text overlap: no trigger is longer, with what must stand before.
-    overlap: usize,
-    /// States from here on mean that triggers ended with the byte read last, or before it.
-    first_hit: u16,
-    /// Which ones, for each of these states.
+    /// Of each state, what triggers ended with the byte read last, or before it.
     hits: Vec<Box<[Told]>>,
     triggers: Vec<Trigger>,
 }
@@ -133,7 +156,7 @@ impl Automaton {
 
     /// The triggers that end in `range`, without its start and with its end.
     fn one_lane(&self, text: &[u8], range: Range<usize>, hits: &mut Vec<Hit>) {
-        let lead = range.start.saturating_sub(self.overlap);
+        let lead = range.start.saturating_sub(OVERLAP);
         self.read_on(text, self.start, lead, &range, hits);
     }
 
@@ -148,13 +171,15 @@ impl Automaton {
     ) {
         for at in at..=range.end {
             state = self.next(state, text.get(at).copied().unwrap_or(EDGE));
-            if state >= self.first_hit {
+            if state & TELLS != 0 {
+                state ^= TELLS;
                 self.note(text, state, at, range, hits);
             }
         }
     }
 
     /// The same, the range in [`LANES`] parts.
+    #[inline(never)]
     fn lanes(&self, text: &[u8], range: Range<usize>, hits: &mut Vec<Hit>) {
         let length = range.len() / LANES;
         let mut parts = [const { 0..0 }; LANES];
@@ -165,22 +190,24 @@ impl Automaton {
         }
         // Each part is read from a little before it, so that no trigger is cut.
         let leads: [usize; LANES] =
-            std::array::from_fn(|lane| parts[lane].start.saturating_sub(self.overlap));
+            std::array::from_fn(|lane| parts[lane].start.saturating_sub(OVERLAP));
         let common = (0..LANES).map(|lane| parts[lane].end - leads[lane]).min();
         let common = common.unwrap_or(0);
         let [a, b, c, d] = leads.map(|lead| &text[lead..lead + common]);
         let mut states = [self.start; LANES];
-        for at in 0..common {
+        let bytes = a.iter().zip(b).zip(c).zip(d);
+        for (at, (((a, b), c), d)) in bytes.enumerate() {
             let [s, t, u, v] = states;
             states = [
-                self.next(s, a[at]),
-                self.next(t, b[at]),
-                self.next(u, c[at]),
-                self.next(v, d[at]),
+                self.next(s, *a),
+                self.next(t, *b),
+                self.next(u, *c),
+                self.next(v, *d),
             ];
-            if states.iter().any(|state| *state >= self.first_hit) {
+            if (states[0] | states[1] | states[2] | states[3]) & TELLS != 0 {
                 for lane in 0..LANES {
-                    if states[lane] >= self.first_hit {
+                    if states[lane] & TELLS != 0 {
+                        states[lane] ^= TELLS;
                         self.note(text, states[lane], leads[lane] + at, &parts[lane], hits);
                     }
                 }
@@ -191,15 +218,17 @@ impl Automaton {
         }
     }
 
+    #[inline]
     fn next(&self, state: u16, byte: u8) -> u16 {
-        let class = usize::from(self.classes[usize::from(byte)]);
-        self.table[(usize::from(state) << self.shift) | class]
+        // The classes are fewer anyway; saying so spares a comparison.
+        let class = usize::from(self.classes[usize::from(byte)]) % CLASSES;
+        self.table[usize::from(state)][class]
     }
 
     /// Writes down the triggers of `state`, which byte `at` led to, if they end in `range`.
     #[cold]
     fn note(&self, text: &[u8], state: u16, at: usize, range: &Range<usize>, hits: &mut Vec<Hit>) {
-        for Told { trigger, late } in &self.hits[usize::from(state - self.first_hit)] {
+        for Told { trigger, late } in &self.hits[usize::from(state)] {
             let end = if *late { at } else { at + 1 };
             let here = end > range.start && end <= range.end;
             if here && self.triggers[usize::from(*trigger)].ends(&text[..end]) {
@@ -212,7 +241,7 @@ impl Automaton {
     /// States of the table.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.table.len() >> self.shift
+        self.table.len()
     }
 }
 
@@ -282,10 +311,11 @@ mod tests {
             ..crate::Config::default()
         })
         .unwrap();
-        let triggers: Vec<Trigger> = detectors.iter().flat_map(|d| d.triggers()).collect();
-        let longest = triggers.iter().map(Trigger::length).max();
+        let triggers: Vec<Trigger> = detectors
+            .iter()
+            .flat_map(crate::detector::Detector::triggers)
+            .collect();
         let machine = Automaton::new(triggers).unwrap();
         assert!(machine.len() < 6_000, "{}", machine.len());
-        assert!(longest <= Some(TRIGGER_BYTES_MAX));
     }
 }

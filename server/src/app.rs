@@ -30,6 +30,7 @@ use crate::config::{Config, ConfigError, Diagnostic, Overrides};
 use crate::process::ProcessMetrics;
 use crate::reload::Reloader;
 use crate::rules_loop::{self, Command, RuleEnvironment, SharedEnvironment};
+use crate::scrub_key;
 use crate::telemetry::{AppMetrics, HttpMetrics, ScrubMetrics};
 use ingest::{Ingest, LOG_BATCHES_MAX, SAMPLE_BATCHES_MAX};
 use reloading::Reloading;
@@ -97,6 +98,9 @@ pub enum RunError {
     /// What is known of heartbeats cannot be read or written.
     #[error("reading the state of heartbeats: {0}")]
     Heartbeats(#[source] model::ControlError),
+    /// There is no key for pseudonyms.
+    #[error("{0}")]
+    ScrubKey(String),
     /// The system refuses a thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -240,7 +244,9 @@ impl Starting {
             storage.control(),
             &mut registry,
         )?);
-        let scrubber = Arc::new(Scrubber::new(&config.scrub).map_err(|e| {
+        let key = scrub_key::load_or_make(&config.storage.dir)
+            .map_err(|e| RunError::ScrubKey(e.to_string()))?;
+        let scrubber = Arc::new(Scrubber::new(&config.scrub, &key).map_err(|e| {
             // The configuration was checked with the same call.
             ConfigError::whole_file("logs.scrub", e.to_string())
         })?);

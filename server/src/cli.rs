@@ -1,5 +1,5 @@
 //! The command line. Exit codes: 0 ok, 1 it did not work, 2 wrong configuration or usage,
-//! 3 `check metrics` found something.
+//! 3 `check metrics` or `scrub --dry-run` found something.
 
 mod alerts;
 mod backup;
@@ -140,7 +140,7 @@ enum Failure {
     /// The findings have been printed; exit code 1.
     #[error("")]
     Reported,
-    /// The same, where promtool's exit code is 3.
+    /// The same with exit code 3, which is promtool's for `check metrics`.
     #[error("")]
     Found,
 }

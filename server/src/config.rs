@@ -9,6 +9,7 @@ pub mod expand;
 mod later;
 mod memory;
 mod places;
+mod scrub_section;
 mod storage_section;
 pub mod values;
 pub(crate) mod yaml;
@@ -27,6 +28,7 @@ pub use diagnostic::{ConfigError, Diagnostic};
 use expand::Surroundings;
 pub use memory::MemoryBudget;
 use memory::MemorySection;
+use scrub_section::ScrubSection;
 pub(crate) use storage_section::SIZE_MIN;
 use storage_section::StorageSection;
 use values::{Bytes, Filled, Span, Switch};
@@ -248,24 +250,6 @@ struct LogsSection {
     scrub: Option<Spanned<ScrubSection>>,
 }
 
-#[derive(Clone, Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct ScrubSection {
-    disabled: Vec<String>,
-    secret_keys: Vec<String>,
-    plain_keys: Vec<String>,
-}
-
-impl From<ScrubSection> for scrub::Config {
-    fn from(section: ScrubSection) -> Self {
-        scrub::Config {
-            disabled: section.disabled,
-            secret_keys: section.secret_keys,
-            plain_keys: section.plain_keys,
-        }
-    }
-}
-
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct RulesSection {
@@ -411,7 +395,7 @@ impl LogsSection {
             return scrub::Config::default();
         };
         let config = scrub::Config::from(section.value.clone());
-        if let Err(problem) = scrub::Scrubber::new(&config) {
+        if let Err(problem) = scrub::Scrubber::check(&config) {
             findings.add(yaml::position(section.referenced), problem.to_string());
         }
         config

@@ -12,4 +12,5 @@ pub mod telemetry;
 
 mod process;
 mod rules_loop;
+mod scrub_key;
 mod wire;

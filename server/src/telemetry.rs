@@ -272,7 +272,7 @@ impl AppMetrics {
     }
 }
 
-/// Replacements per detector, read when metrics are asked for.
+/// Finds per detector, read when metrics are asked for.
 pub(crate) struct ScrubMetrics(pub(crate) std::sync::Arc<scrub::Scrubber>);
 
 impl std::fmt::Debug for ScrubMetrics {
@@ -285,13 +285,16 @@ impl Collector for ScrubMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut family = encoder.encode_descriptor(
             "stackwatch_scrub_replacements",
-            "Secrets replaced in log lines and labels, by detector",
+            "What was found in log lines and labels that must not be stored, by detector and by what was done with it",
             None,
             MetricType::Counter,
         )?;
-        for (detector, count) in self.0.counts() {
-            let labels = [("detector", detector)];
-            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        for found in self.0.counts() {
+            let labels = [
+                ("detector", found.detector),
+                ("action", found.action.name()),
+            ];
+            ConstCounter::new(found.count).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -305,7 +305,12 @@ impl Reader {
     }
 
     fn accept(&mut self, stream: Stream, line: Line) {
-        let text = self.scrubber.line(&line.text);
+        let Some(text) = self.scrubber.keep(&line.text) else {
+            // The scrubber counts it. It is read nevertheless.
+            self.accepted += 1;
+            self.streams[stream as usize].last = Some(line);
+            return;
+        };
         let metadata = self.metadata(Remarks {
             level: level::of(text.as_str()),
             truncated: line.is_cut(),

@@ -29,7 +29,12 @@ pub(super) fn locate(text: &[u8], trigger: Range<usize>) -> Option<Range<usize>>
         .take_while(|byte| byte.is_ascii_digit());
     let run = trigger.start - more.count();
     let start = run + escape_digits(&text[..run]);
-    if !starts_token(text, start) || ends_uuid(text, start) {
+    // No card begins otherwise; most long numbers are times, which begin with 1.
+    let may_be = matches!(
+        text.get(start..)?,
+        [b'2'..=b'6', ..] | [b'1', b'8', ..] | [b'0', b'6', ..]
+    );
+    if !may_be || !starts_token(text, start) || ends_uuid(text, start) {
         return None;
     }
     // The digits after a decimal point are no card.

@@ -81,13 +81,13 @@ const FILE_SUFFIXES: &[&str] = &[
 pub(super) fn locate(text: &str, anchor: Range<usize>) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let at_sign = anchor.start..anchor.start + if bytes[anchor.start] == b'@' { 1 } else { 3 };
+    let end = at_sign.end + domain_length(&text[at_sign.end..])?;
     let start = local_start(text, at_sign.start);
     let local = &text[start..at_sign.start];
     // `git@host:path` is how every clone URL looks.
     if local.is_empty() || local.bytes().all(|byte| byte == b'.') || local == "git" {
         return None;
     }
-    let end = at_sign.end + domain_length(&text[at_sign.end..])?;
     Some(start..end)
 }
 

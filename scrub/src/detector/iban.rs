@@ -29,6 +29,12 @@ pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> 
     if !starts_token(text, start) {
         return None;
     }
+    // Parts of UUIDs come here most.
+    let goes_on =
+        matches!(text.get(anchor.end), Some(byte) if *byte == b' ' || byte.is_ascii_alphanumeric());
+    if !goes_on {
+        return None;
+    }
     let lower = text[start].is_ascii_lowercase();
     let country = text[start..start + 2].to_ascii_uppercase();
     let length = LENGTHS

@@ -14,7 +14,7 @@ const BEFORE_BYTES_MAX: usize = 32;
 const DIFFERENT_MIN: usize = 3;
 
 pub(super) fn triggers() -> Vec<Trigger> {
-    let prefixes = FORMS.iter().flat_map(|form| form.prefixes());
+    let prefixes = FORMS.iter().flat_map(Form::prefixes);
     prefixes.map(Trigger::Literal).collect()
 }
 

@@ -9,7 +9,11 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::syntax;
 use regex_automata::{Input, MatchKind};
 
-use super::{Automaton, BEFORE_BYTES_MAX, EDGE, STATES_MAX, Told, Trigger};
+use super::{Automaton, CLASSES, EDGE, STATES_MAX, TELLS, Told, Trigger};
+
+/// Bytes that logs have most, in that order: what a row of the table says of them should lie in
+/// one line of the processor's cache.
+const FREQUENT: &[u8] = b"0123456789eatinorsdl -:.\"/,cpmuhgfbvwy=[]";
 
 /// An automaton over bytes. State 0 is where a text begins.
 struct Machine {
@@ -26,7 +30,8 @@ pub(super) fn build(triggers: Vec<Trigger>) -> Result<Automaton, String> {
     let patterns = patterns(&triggers)?;
     let mut classes = [0_u8; 256];
     let mut of_both: Vec<(usize, usize)> = Vec::new();
-    for byte in 0..256 {
+    let rest = (0..=255_u8).filter(|byte| !FREQUENT.contains(byte));
+    for byte in FREQUENT.iter().copied().chain(rest).map(usize::from) {
         let both = (literals.classes[byte], patterns.classes[byte]);
         let class = of_both.iter().position(|known| *known == both);
         let class = class.unwrap_or_else(|| {
@@ -56,53 +61,41 @@ pub(super) fn build(triggers: Vec<Trigger>) -> Result<Automaton, String> {
         }
     }
 
-    // Those with hits last.
-    let hits_of = |state: usize| -> Vec<Told> {
-        let (literal, pattern) = states[state];
-        let told = |late| {
-            move |trigger: &u16| Told {
-                trigger: *trigger,
-                late,
-            }
-        };
-        let at_once = literals.hits[literal].iter().map(told(false));
-        // The lazy automaton tells of a match with the byte after it.
-        at_once
-            .chain(patterns.hits[pattern].iter().map(told(true)))
-            .collect()
-    };
-    let mut order: Vec<usize> = (0..states.len()).collect();
-    order.sort_by_key(|state| !hits_of(*state).is_empty());
-    let mut renumbered = vec![0_u16; order.len()];
-    for (number, state) in order.iter().enumerate() {
-        renumbered[*state] = u16::try_from(number).map_err(|e| e.to_string())?;
+    let hits: Vec<Box<[Told]>> = states
+        .iter()
+        .map(|(literal, pattern)| {
+            let told = |late| {
+                move |trigger: &u16| Told {
+                    trigger: *trigger,
+                    late,
+                }
+            };
+            let at_once = literals.hits[*literal].iter().map(told(false));
+            // The lazy automaton tells of a match with the byte after it.
+            at_once
+                .chain(patterns.hits[*pattern].iter().map(told(true)))
+                .collect()
+        })
+        .collect();
+    if of_both.len() > CLASSES {
+        return Err(format!("more than {CLASSES} classes of bytes"));
     }
-    let shift = of_both.len().next_power_of_two().trailing_zeros();
-    let mut table = vec![0_u16; order.len() << shift];
-    for (number, state) in order.iter().enumerate() {
-        for (class, to) in rows[*state].iter().enumerate() {
-            table[(number << shift) | class] = renumbered[*to];
+    let mut table = vec![[0_u16; CLASSES]; states.len()];
+    for (state, row) in rows.iter().enumerate() {
+        for (class, to) in row.iter().enumerate() {
+            let tells = if hits[*to].is_empty() { 0 } else { TELLS };
+            let to = u16::try_from(*to).map_err(|e| e.to_string())?;
+            table[state][class] = to | tells;
         }
     }
-    let hits: Vec<Box<[Told]>> = order
-        .iter()
-        .map(|state| hits_of(*state))
-        .filter(|hits| !hits.is_empty())
-        .map(Vec::into_boxed_slice)
-        .collect();
-    let first_hit = u16::try_from(order.len() - hits.len()).map_err(|e| e.to_string())?;
-    let longest = triggers.iter().map(Trigger::length).max();
     let mut automaton = Automaton {
         classes,
         table,
-        shift,
-        start: renumbered[0],
-        overlap: longest.unwrap_or(0) + BEFORE_BYTES_MAX,
-        first_hit,
+        start: 0,
         hits,
         triggers,
     };
-    automaton.start = automaton.next(automaton.start, EDGE);
+    automaton.start = automaton.next(automaton.start, EDGE) & !TELLS;
     Ok(automaton)
 }
 
@@ -112,9 +105,9 @@ fn literals(triggers: &[Trigger]) -> Result<Machine, String> {
     let mut symbols: Vec<u8> = Vec::new();
     let mut words: Vec<(u16, Vec<u8>)> = Vec::new();
     for (number, trigger) in triggers.iter().enumerate() {
-        if let Trigger::Literal(text) | Trigger::Word(text) = trigger {
+        if let Some(tail) = trigger.tail() {
             let number = u16::try_from(number).map_err(|e| e.to_string())?;
-            words.push((number, text.to_ascii_lowercase().into_bytes()));
+            words.push((number, tail.to_ascii_lowercase().into_bytes()));
         }
     }
     for byte in words.iter().flat_map(|(_, word)| word) {

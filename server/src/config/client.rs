@@ -9,8 +9,9 @@ use serde::Deserialize;
 
 use super::diagnostic::ConfigError;
 use super::expand::{self, Surroundings};
+use super::scrub_section::ScrubSection;
 use super::values::{Filled, Span};
-use super::{DEFAULT_LISTEN, ScrubSection, yaml};
+use super::{DEFAULT_LISTEN, yaml};
 
 /// The part of a configuration that a client uses; the process that runs checks the whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -50,7 +50,7 @@ fn the_keys_of_the_example_are_understood() {
         "server: { listen: 0.0.0.0:80, external_url: https://watch.example.org/ }\n\
          storage: { dir: /tmp/x, retention: { metrics: 3d, logs: 1w, size: 2GB } }\n\
          collect:\n  interval: 30s\n  host: false\n  docker: { socket: tcp://proxy:2375 }\n  scrape_configs: []\n\
-         logs: { docker: {}, files: [], scrub: { plain_keys: [token_bucket] } }\n\
+         logs: { docker: {}, files: [], scrub: { plain_keys: [token_bucket], actions: { email: pseudonym }, rules: [{ name: customer, regex: 'C-(\\d+)' }] } }\n\
          rules: { packs: [host], files: [], interval: 1m }\n\
          alerting: {}\n\
          remote_write: []\n",
@@ -65,6 +65,8 @@ fn the_keys_of_the_example_are_understood() {
     assert!(config.collector.host.is_none());
     assert_eq!(config.collector.interval, Duration::from_secs(30));
     assert_eq!(config.scrub.plain_keys, ["token_bucket"]);
+    assert_eq!(config.scrub.actions["email"], "pseudonym");
+    assert_eq!(config.scrub.rules[0].regex, "C-(\\d+)");
     assert_eq!(config.rules.interval, Duration::from_secs(60));
 }
 

@@ -66,7 +66,8 @@ impl Scope {
 /// The groups of the address at the start of `text` and its length.
 pub(super) fn parse(text: &[u8]) -> Option<([u16; 8], usize)> {
     let text = &text[..text.len().min(BYTES_MAX + 1)];
-    let mut groups = Vec::with_capacity(8);
+    let mut groups = [0_u16; 8];
+    let mut count = 0;
     let mut gap = None;
     let mut at = 0;
     loop {
@@ -82,14 +83,15 @@ pub(super) fn parse(text: &[u8]) -> Option<([u16; 8], usize)> {
             let value = char::from(*digit).to_digit(16)?;
             Some(n << 4 | u16::try_from(value).ok()?)
         })?;
-        groups.push(group);
+        groups[count] = group;
+        count += 1;
         at += digits;
-        if groups.len() == 8 {
+        if count == groups.len() {
             break;
         }
         match &text[at..] {
             [b':', b':', ..] if gap.is_none() => {
-                gap = Some(groups.len());
+                gap = Some(count);
                 at += 2;
             }
             [b':', next, ..] if next.is_ascii_hexdigit() => at += 1,
@@ -97,15 +99,12 @@ pub(super) fn parse(text: &[u8]) -> Option<([u16; 8], usize)> {
         }
     }
     match gap {
-        None if groups.len() == 8 => {}
-        Some(gap) if groups.len() < 8 => {
-            let tail = groups.split_off(gap);
-            groups.resize(8 - tail.len(), 0);
-            groups.extend(tail);
-        }
+        None if count == groups.len() => {}
+        // What stands after the gap belongs to the end.
+        Some(gap) if count < 8 => groups[gap..].rotate_right(8 - count),
         _ => return None,
     }
-    Some((groups.try_into().ok()?, at))
+    Some((groups, at))
 }
 
 #[cfg(test)]

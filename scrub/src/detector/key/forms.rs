@@ -54,6 +54,7 @@ pub(super) enum Kind {
 }
 
 /// A form of key: its prefix, and how the rest looks.
+#[derive(Clone, Copy)]
 pub(super) struct Form {
     /// `a(b|c)`: one of several prefixes.
     prefix: &'static str,
