@@ -7,18 +7,31 @@
 mod assemble;
 mod config;
 mod container;
+mod container_settings;
+mod entries;
 mod frame;
+mod from_file;
+mod group;
+mod json_files;
+mod json_record;
 mod level;
+mod lifecycle;
 mod position;
 mod progress;
+mod proof;
+mod quota;
 mod reader;
 mod replay;
+mod stall;
 mod stamp;
 mod tailing;
 mod tails;
 mod telemetry;
+mod trace;
+mod when;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,15 +42,18 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::engine::{Engine, EngineError};
 use crate::{Positions, Status};
-pub use config::LogsConfig;
+pub use config::{FirstLine, LogsConfig, ReadFrom, Timestamps};
+use container_settings::ContainerSettings;
+use lifecycle::Lifecycle;
 use progress::Progress;
+pub use proof::{LogStreamStatus, LogSums};
 pub(crate) use tailing::Tailing;
 use tails::Tails;
 pub(crate) use tails::own_container_id;
 pub(crate) use telemetry::Telemetry;
 
 /// How often the list of containers is compared with what is tailed, should an event be lost.
-const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(10);
 /// Waits between two attempts to reach the engine.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Events this old are asked for when the stream opens: those that happen while it does.
@@ -49,6 +65,8 @@ struct Context {
     config: LogsConfig,
     /// The `host` label.
     host: String,
+    /// The engine's host's `/`, as we see it.
+    rootfs: PathBuf,
     scrubber: Arc<Scrubber>,
     positions: Arc<dyn Positions>,
     /// The same over all runs of one process.
@@ -66,6 +84,7 @@ struct Container {
     name: String,
     compose_project: String,
     compose_service: String,
+    settings: ContainerSettings,
 }
 
 impl Container {
@@ -76,6 +95,7 @@ impl Container {
             name: name.trim_start_matches('/').to_owned(),
             compose_project: label("com.docker.compose.project"),
             compose_service: label("com.docker.compose.service"),
+            settings: ContainerSettings::new(labels),
         }
     }
 
@@ -121,11 +141,16 @@ async fn run(context: Context) {
 async fn watch(tails: &mut Tails) -> Result<std::convert::Infallible, EngineError> {
     const KINDS: &[(&str, &[&str])] = &[
         ("type", &["container"]),
-        ("event", &["start", "destroy", "rename"]),
+        (
+            "event",
+            &["start", "destroy", "rename", "die", "oom", "health_status"],
+        ),
     ];
     let engine = tails.context().engine.clone();
+    let mut lifecycle = Lifecycle::new(tails.shared());
     // Events first, so that no container can start between the list and them.
-    let since = clock::now().millis().saturating_mul(1_000_000) - EVENTS_OVERLAP_NS;
+    let now = clock::now().millis().saturating_mul(1_000_000);
+    let since = lifecycle.since(now - EVENTS_OVERLAP_NS);
     let mut events = engine.events(KINDS, Some(since)).await?;
     tails.reconcile(&engine.list(true).await?);
     if tails.context().status.set_source("logs", Ok(())) {
@@ -136,7 +161,12 @@ async fn watch(tails: &mut Tails) -> Result<std::convert::Infallible, EngineErro
     loop {
         tokio::select! {
             event = events.next() => match event? {
-                Some(event) => tails.handle(&event),
+                Some(event) => {
+                    tails.handle(&event);
+                    if tails.wants(&event) {
+                        lifecycle.tell(&event).await;
+                    }
+                }
                 None => return Err(EngineError::Status {
                     path: "/events".to_owned(),
                     status: 200,

@@ -9,7 +9,7 @@ mod target;
 pub use config::{
     Authorization, BasicAuth, Scheme, ScrapeConfig, ScrapeProtocol, Secret, StaticConfig, TlsConfig,
 };
-pub(crate) use config::{bytes_option, one_at_most};
+pub(crate) use config::{bytes_option, one_at_most, parse_bytes};
 pub(crate) use discovery::Discoverers;
 pub(crate) use fetch::{FetchError, Fetcher, chain, read_secret};
 pub(crate) use job::{Job, Scraper, parse_into};

@@ -181,6 +181,12 @@ impl Status {
         each.map(|(n, s)| (n.clone(), s.clone())).collect()
     }
 
+    /// Each container's log, by name.
+    #[must_use]
+    pub fn log_streams(&self) -> Vec<crate::logs::LogStreamStatus> {
+        self.shared.telemetry.logs.proof.streams()
+    }
+
     /// Records that a source works, or what is wrong with it. True when that is news.
     pub fn set_source(&self, name: &str, result: Result<(), String>) -> bool {
         let status = SourceStatus {

@@ -44,8 +44,13 @@ impl Assembler {
 
     /// Takes a chunk and hands on the lines it completes: the one before, its own, or both.
     /// `fallback_ns` dates a chunk without a timestamp.
-    pub(crate) fn push(&mut self, chunk: &[u8], fallback_ns: i64, mut line: impl FnMut(Line)) {
+    pub(crate) fn push(&mut self, chunk: &[u8], fallback_ns: i64, line: impl FnMut(Line)) {
         let (at_ns, text) = stamp::split(chunk).unwrap_or((fallback_ns, chunk));
+        self.push_text(at_ns, text, line);
+    }
+
+    /// As [`Assembler::push`], of a chunk whose timestamp is known.
+    pub(crate) fn push_text(&mut self, at_ns: i64, text: &[u8], mut line: impl FnMut(Line)) {
         if self.open.as_ref().is_some_and(|open| open.at_ns != at_ns) {
             self.finish().into_iter().for_each(&mut line);
         }
@@ -60,6 +65,10 @@ impl Assembler {
             _ => (text, false),
         };
         let room = max.saturating_sub(open.text.len()).min(text.len());
+        if open.text.is_empty() {
+            // Most lines are one chunk.
+            open.text.reserve_exact(room);
+        }
         open.text.extend_from_slice(&text[..room]);
         open.length += text.len();
         if ended {

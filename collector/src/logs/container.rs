@@ -1,5 +1,6 @@
 //! Follows one container's log until the container has ended and all of it is read.
 //!
+//! In the engine's own files where we may read them ([`super::from_file`]), else by its API. There
 //! `since` is inclusive. Engines before 23 apply it to every line, later ones only until the
 //! first line that passes; [`super::replay`] suits both. Engines up to 20.10 may cut off
 //! whoever follows when the container ends, so a read without following comes last.
@@ -7,18 +8,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::config::ReadFrom;
+use super::frame::{FrameError, Stream};
 use super::position::Position;
-use super::reader::{self, Reader};
-use super::{Container, Context};
+use super::reader::{self, Around, Reader};
+use super::{Container, Context, from_file, stall};
 use crate::clock;
-use crate::engine::{ByteStream, EngineError, nanos_param};
+use crate::engine::{ByteStream, ContainerDetail, EngineError, nanos_param};
 
-/// A line waits at most this long for company in its batch.
+/// A line waits at most this long for company in its batch, and for a line that belongs to it.
 const BATCH_DELAY: Duration = Duration::from_millis(250);
 /// Lines held back are new when their anchor has not come for this long.
 const SETTLE_DELAY: Duration = Duration::from_secs(1);
+/// A connection on which nothing came for so long is compared with the end of the log.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Connections that ended without a line after which the end of the log is looked at.
+const FRUITLESS_MAX: u32 = 3;
 
 /// Waits between two attempts, doubled each time up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -37,109 +45,179 @@ pub(super) enum End {
 }
 
 /// How a connection ended.
-enum Read {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
     /// By the engine or the network.
     Ended,
+    /// By us: the log has lines that do not come.
+    Stuck,
     /// Nobody takes the batches any more.
     Closed,
 }
 
-/// Follows `container` to its end. May be dropped at any time: the next one continues where
-/// the last batch ended.
-pub(super) async fn follow(context: &Context, container: &Container) -> End {
+/// Follows `container` to its end; `running` tells whether it runs, as far as events say. May be
+/// dropped at any time: the next one continues where the last batch ended.
+pub(super) async fn follow(
+    context: &Context,
+    container: &Container,
+    running: watch::Receiver<bool>,
+) -> End {
     let _open = OpenGauge::new(context);
     let mut tail = Tail {
         context,
         container,
         reader: context.reader(container),
+        running,
         flush_at: None,
         settle_at: None,
     };
-    let mut backoff = BACKOFF.0;
-    loop {
-        let before = tail.reader.accepted();
-        match tail.read_log(true).await {
-            Ok(Read::Ended) => {}
-            Ok(Read::Closed) => return End::Closed,
-            Err(e) if e.status() == Some(501) => return End::Unreadable,
-            Err(_) => {}
+    // Both at once: a container run with `--rm` may be gone after the first answer.
+    let path = tail.path(true, tail.since());
+    let (detail, opened) = tokio::join!(
+        context.engine.inspect(&container.id),
+        context.engine.get_stream(&path)
+    );
+    let file = match &detail {
+        Ok(Some(detail)) => {
+            tail.tell(detail);
+            let wanted = context.config.read == ReadFrom::Auto;
+            wanted.then(|| from_file::path(&tail, detail)).flatten()
         }
-        // At once, before asking why: a container run with `--rm` may be gone after the answer.
-        if let Ok(Read::Closed) = tail.read_log(false).await {
-            return End::Closed;
+        _ => None,
+    };
+    let mut opened = Some(opened);
+    if let Some(path) = file {
+        opened = None;
+        tail.read_from("file");
+        if let Some(end) = from_file::follow(&mut tail, &path).await {
+            return end;
         }
-        match context.engine.inspect(&container.id).await {
-            Ok(None) => return tail.close(End::Gone).await,
-            Ok(Some(detail)) if !detail.state.running => match tail.read_log(false).await {
-                Ok(Read::Ended) => return tail.close(End::Exited).await,
-                Ok(Read::Closed) => return End::Closed,
-                Err(e) if e.status() == Some(404) => return tail.close(End::Gone).await,
-                Err(_) => {}
-            },
-            // It runs, or the engine is not there: try again.
-            _ => {}
-        }
-        if tail.reader.accepted() != before {
-            backoff = BACKOFF.0;
-        }
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(BACKOFF.1);
-        context.telemetry.reconnects.inc();
+        tracing::warn!(container = %container.name, path = %path.display(), "its log file cannot be read any more, asking the engine");
     }
+    tail.read_from("api");
+    tail.follow_api(opened).await
 }
 
-struct Tail<'a> {
-    context: &'a Context,
-    container: &'a Container,
-    reader: Reader,
+/// One container being followed.
+pub(super) struct Tail<'a> {
+    pub(super) context: &'a Context,
+    pub(super) container: &'a Container,
+    pub(super) reader: Reader,
+    pub(super) running: watch::Receiver<bool>,
     flush_at: Option<Instant>,
     settle_at: Option<Instant>,
 }
 
 impl Tail<'_> {
-    /// Asks for the log from the last position on.
-    async fn open(&mut self, follow: bool) -> Result<ByteStream, EngineError> {
+    async fn follow_api(&mut self, mut opened: Option<Result<ByteStream, EngineError>>) -> End {
+        let mut backoff = BACKOFF.0;
+        let mut fruitless = 0;
+        loop {
+            let before = self.reader.accepted();
+            let read = match opened.take() {
+                Some(Ok(body)) => {
+                    self.begin(self.since());
+                    Ok(self.read(body).await)
+                }
+                Some(Err(error)) => Err(error),
+                None if fruitless >= FRUITLESS_MAX && stall::is_behind(self).await => {
+                    stall::read_tail(self).await
+                }
+                None => self.read_log(true).await,
+            };
+            match read {
+                Ok(Read::Closed) => return End::Closed,
+                Ok(Read::Stuck) => fruitless = FRUITLESS_MAX,
+                Ok(Read::Ended) => {}
+                Err(e) if is_unreadable(&e) => return End::Unreadable,
+                Err(_) => {}
+            }
+            // At once, before asking why: a container run with `--rm` may be gone after the answer.
+            if let Ok(Read::Closed) = self.read_log(false).await {
+                return End::Closed;
+            }
+            match self.context.engine.inspect(&self.container.id).await {
+                Ok(None) => return self.close(End::Gone).await,
+                Ok(Some(detail)) if !detail.state.running => match self.read_log(false).await {
+                    Ok(Read::Closed) => return End::Closed,
+                    Ok(_) => return self.close(End::Exited).await,
+                    Err(e) if e.status() == Some(404) => return self.close(End::Gone).await,
+                    Err(_) => {}
+                },
+                Ok(Some(_)) if self.reader.accepted() == before => fruitless += 1,
+                // It runs, or the engine is not there: try again.
+                _ => {}
+            }
+            if self.reader.accepted() != before {
+                backoff = BACKOFF.0;
+                fruitless = 0;
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF.1);
+            self.context.telemetry.reconnects.inc();
+        }
+    }
+
+    /// From when on to read.
+    pub(super) fn since(&self) -> i64 {
         let backlog_ns = i64::try_from(self.context.config.backlog.as_nanos()).unwrap_or(i64::MAX);
-        let first = now_ns().saturating_sub(backlog_ns);
+        let now = now_ns();
+        let first = now.saturating_sub(backlog_ns);
         // The engine refuses negative times.
-        let since = self.reader.since().unwrap_or(first).max(0);
-        let path = format!(
+        self.reader.since(now).unwrap_or(first).max(0)
+    }
+
+    fn path(&self, follow: bool, since: i64) -> String {
+        format!(
             "/containers/{}/logs?follow={}&timestamps=1&stdout=1&stderr=1&since={}",
             self.container.id,
             u8::from(follow),
             nanos_param(since)
-        );
-        let body = self.context.engine.get_stream(&path).await?;
-        // Only now: when the engine refuses because the container is gone, what is not whole
-        // of the last connection is all there will be.
-        self.reader.reconnect();
+        )
+    }
+
+    fn begin(&mut self, since: i64) {
+        self.reader.reconnect(Some(since));
         self.settle_at = None;
-        Ok(body)
     }
 
     /// Reads from the last position on to the log's end or, following, until the connection ends.
     async fn read_log(&mut self, follow: bool) -> Result<Read, EngineError> {
-        let body = self.open(follow).await?;
+        let since = self.since();
+        let path = self.path(follow, since);
+        let body = self.context.engine.get_stream(&path).await?;
+        // Only now: when the engine refuses because the container is gone, what is not whole
+        // of the last connection is all there will be.
+        self.begin(since);
         Ok(self.read(body).await)
     }
 
     /// Reads a connection to its end.
-    async fn read(&mut self, mut body: ByteStream) -> Read {
+    pub(super) async fn read(&mut self, mut body: ByteStream) -> Read {
+        let mut silent_at = Instant::now() + SILENCE;
         loop {
-            let wake = [self.flush_at, self.settle_at].into_iter().flatten().min();
+            let wake = self.wakes_before(silent_at);
             let piece = tokio::select! {
                 piece = body.next() => piece,
-                () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                () = tokio::time::sleep_until(wake) => {
                     if self.settle_at.is_some_and(|at| at <= Instant::now()) {
                         self.reader.settle();
                         self.settle_at = None;
+                        self.set_timers();
                     }
-                    if self.flush().await.is_err() {
+                    if self.flush_if_due().await.is_err() {
                         return Read::Closed;
+                    }
+                    if silent_at <= Instant::now() {
+                        silent_at = Instant::now() + SILENCE;
+                        if stall::is_behind(self).await {
+                            return self.flush().await.map_or(Read::Closed, |()| Read::Stuck);
+                        }
                     }
                     continue;
                 }
             };
+            silent_at = Instant::now() + SILENCE;
             let more = match piece {
                 Ok(Some(bytes)) => {
                     self.reader.push(&bytes);
@@ -156,7 +234,9 @@ impl Tail<'_> {
                         }
                     }
                     Err(error) => {
-                        tracing::warn!(container = %self.container.name, %error, "log stream broke");
+                        if error != FrameError::Repeats {
+                            tracing::warn!(container = %self.container.name, %error, "log stream broke");
+                        }
                         return self.flush().await.map_or(Read::Closed, |()| Read::Ended);
                     }
                 }
@@ -166,14 +246,14 @@ impl Tail<'_> {
             }
             self.set_timers();
             // Under constant load the timer above may never win.
-            if self.flush_at.is_some_and(|at| at <= Instant::now()) && self.flush().await.is_err() {
+            if self.flush_if_due().await.is_err() {
                 return Read::Closed;
             }
         }
     }
 
-    fn set_timers(&mut self) {
-        if !self.reader.has_entries() {
+    pub(super) fn set_timers(&mut self) {
+        if !(self.reader.has_entries() || self.reader.has_open_entries()) {
             self.flush_at = None;
         } else if self.flush_at.is_none() {
             self.flush_at = Some(Instant::now() + BATCH_DELAY);
@@ -185,8 +265,24 @@ impl Tail<'_> {
         }
     }
 
+    /// When a timer ends, `limit` at the latest.
+    pub(super) fn wakes_before(&self, limit: Instant) -> Instant {
+        let timers = [self.flush_at, self.settle_at].into_iter().flatten();
+        timers.fold(limit, Instant::min)
+    }
+
+    /// Hands on what has waited long enough.
+    pub(super) async fn flush_if_due(&mut self) -> Result<(), ()> {
+        if self.flush_at.is_some_and(|at| at <= Instant::now()) {
+            self.reader.age();
+            self.flush().await?;
+            self.set_timers();
+        }
+        Ok(())
+    }
+
     /// Hands all entries on; waits while the channel is full, the engine keeps the rest.
-    async fn flush(&mut self) -> Result<(), ()> {
+    pub(super) async fn flush(&mut self) -> Result<(), ()> {
         self.flush_at = None;
         while self.reader.has_entries() {
             // A place first: from taking to sending nothing can be dropped in between.
@@ -202,26 +298,66 @@ impl Tail<'_> {
     }
 
     /// Hands on what needs no line end any more.
-    async fn close(&mut self, end: End) -> End {
+    pub(super) async fn close(&mut self, end: End) -> End {
         self.reader.finish();
         self.flush().await.map_or(End::Closed, |()| end)
+    }
+
+    fn read_from(&self, what: &'static str) {
+        let c = self.container;
+        self.context
+            .telemetry
+            .proof
+            .set(&c.id, &c.name, |status| status.read_from = what);
+    }
+
+    /// Says what its driver may lose.
+    fn tell(&self, detail: &ContainerDetail) {
+        let log = &detail.host_config.log_config;
+        let mut notes = self.container.settings.problems.clone();
+        if log
+            .config
+            .get("mode")
+            .is_some_and(|mode| mode == "non-blocking")
+        {
+            notes.push("its log driver drops lines when it cannot keep up (mode: non-blocking); to mend it: logging: { options: { mode: blocking } }".to_owned());
+        }
+        let c = self.container;
+        self.context.telemetry.proof.set(&c.id, &c.name, |status| {
+            status.driver.clone_from(&log.driver);
+            status.notes = notes;
+        });
+    }
+}
+
+/// Whether the driver keeps nothing; engines say so with 501, some with 500.
+fn is_unreadable(error: &EngineError) -> bool {
+    match error {
+        EngineError::Status {
+            status, message, ..
+        } => *status == 501 || message.contains("does not support reading"),
+        _ => false,
     }
 }
 
 impl Context {
     /// A reader that continues where the last batch ended: of this process, else as stored.
     fn reader(&self, container: &Container) -> Reader {
-        let positions = super::frame::Stream::ALL.map(|stream| {
+        let positions = Stream::ALL.map(|stream| {
             let source = reader::source(&container.id, stream);
             self.progress.get(&source).or_else(|| {
                 let bytes = self.positions.get(&source)?;
                 Position::decode(&bytes)
             })
         });
+        let around = Around {
+            scrubber: Arc::clone(&self.scrubber),
+            telemetry: self.telemetry.clone(),
+            counts: self.telemetry.proof.counts(&container.name),
+        };
         Reader::new(
-            Arc::clone(&self.scrubber),
-            self.telemetry.clone(),
-            self.config.line_bytes_max,
+            around,
+            self.config.options(container),
             &container.id,
             &container.labels(&self.host),
             positions,

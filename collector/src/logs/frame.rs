@@ -47,6 +47,9 @@ pub(crate) enum FrameError {
     /// What stands where a header should be is none.
     #[error("the engine's log stream is not framed as announced")]
     NotFramed,
+    /// A line is older than the one before.
+    #[error("the engine sends lines again")]
+    Repeats,
     /// The engine says within the stream why it ends.
     #[error("the engine cannot read the log: {0}")]
     Engine(String),
@@ -124,24 +127,20 @@ impl Decoder {
         })
     }
 
-    /// Chunks of a terminal end at a line end, or where one as long as the engine makes them
-    /// is followed by the same timestamp again.
+    /// Chunks of a terminal end at a line end, or where one at least as long as the engine makes
+    /// them is followed by the same timestamp again. It may be longer: what is not UTF-8 grows
+    /// when the engine replaces it.
     fn next_of_terminal(&mut self) -> Option<Chunk> {
         const WHOLE: usize = STAMP_BYTES + CHUNK_BYTES;
-        let end = match memchr(b'\n', &self.buffer[..self.buffer.len().min(WHOLE)]) {
-            Some(at) => at + 1,
-            None if self.buffer.len() >= WHOLE + STAMP_BYTES => {
-                if self.buffer[WHOLE..WHOLE + STAMP_BYTES] == self.buffer[..STAMP_BYTES] {
-                    WHOLE
-                } else {
-                    // Not as we know it: up to the line end, however far.
-                    memchr(b'\n', &self.buffer).map(|at| at + 1).or_else(|| {
-                        (self.buffer.len() > FRAME_BYTES_MAX).then_some(self.buffer.len())
-                    })?
-                }
-            }
-            // A timestamp holds no line end, so one found here ends this line.
-            None => memchr(b'\n', &self.buffer)? + 1,
+        let line_end = memchr(b'\n', &self.buffer).map(|at| at + 1);
+        let within = line_end.unwrap_or(self.buffer.len());
+        let again = self.buffer.get(WHOLE..within).and_then(|rest| {
+            let stamp = &self.buffer[..STAMP_BYTES];
+            rest.windows(STAMP_BYTES).position(|bytes| bytes == stamp)
+        });
+        let end = match again {
+            Some(at) => WHOLE + at,
+            None => line_end.or_else(|| (within > FRAME_BYTES_MAX).then_some(self.buffer.len()))?,
         };
         Some(Chunk {
             stream: Stream::Stdout,
@@ -228,6 +227,17 @@ mod tests {
             (Stream::Stdout, rest.as_str()),
         ];
         check(format!("{first}{rest}").as_bytes(), &expect);
+        // What the engine replaced is longer than what was written.
+        let grown = format!(
+            "{STAMP}{}{}",
+            "\u{fffd}".repeat(9),
+            "x".repeat(CHUNK_BYTES - 9)
+        );
+        let expect = [
+            (Stream::Stdout, grown.as_str()),
+            (Stream::Stdout, rest.as_str()),
+        ];
+        check(format!("{grown}{rest}").as_bytes(), &expect);
         // Without a second timestamp it is one line.
         let whole = format!("{first}{}\r\n", "z".repeat(99));
         check(whole.as_bytes(), &[(Stream::Stdout, whole.as_str())]);

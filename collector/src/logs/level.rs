@@ -1,15 +1,27 @@
 //! The level of a line, where it is obvious: a JSON or logfmt field, or a word in capitals
-//! near the beginning. What is not obvious has none.
+//! near the beginning. What is not obvious has none. The names are those of Loki's `detected_level`.
 
 /// How far into a line a level is looked for.
-const REACH: usize = 512;
+pub(crate) const REACH: usize = 512;
 /// How far for a bare word: beyond it stands the message.
 const WORD_REACH: usize = 96;
 
 /// Field names, as JSON and logfmt write them.
-const FIELDS: [&str; 4] = ["level", "severity", "lvl", "loglevel"];
+const FIELDS: [&str; 6] = [
+    "level",
+    "severity",
+    "lvl",
+    "loglevel",
+    "levelname",
+    "severity_text",
+];
 
-/// One of `trace debug info warn error fatal`.
+/// Whether it is as bad as an error.
+pub(crate) fn is_error(level: Option<&str>) -> bool {
+    matches!(level, Some("error" | "critical" | "fatal"))
+}
+
+/// One of `trace debug info warn error critical fatal`.
 pub(crate) fn of(line: &str) -> Option<&'static str> {
     let bytes = &line.as_bytes()[..line.len().min(REACH)];
     field(bytes).or_else(|| word(&bytes[..bytes.len().min(WORD_REACH)]))
@@ -20,7 +32,8 @@ fn field(bytes: &[u8]) -> Option<&'static str> {
     let mut from = 0;
     // Each candidate begins behind a quote, a blank or the start; all fields begin with l or s.
     while from < bytes.len() {
-        let boundary = from == 0 || matches!(bytes[from - 1], b'"' | b' ' | b',' | b'{' | b'\t');
+        let boundary =
+            from == 0 || matches!(bytes[from - 1], b'"' | b' ' | b',' | b'{' | b'\t' | b'.');
         if boundary && matches!(bytes[from], b'l' | b's' | b'L' | b'S') {
             let rest = &bytes[from..];
             let found = FIELDS.iter().find_map(|name| {
@@ -61,6 +74,7 @@ fn named(name: &[u8]) -> Option<&'static str> {
     };
     if is(&[
         "info",
+        "inf",
         "information",
         "informational",
         "notice",
@@ -71,23 +85,15 @@ fn named(name: &[u8]) -> Option<&'static str> {
         Some("info")
     } else if is(&["error", "err", "50", "e"]) {
         Some("error")
-    } else if is(&["warn", "warning", "40", "w"]) {
+    } else if is(&["warn", "wrn", "warning", "40", "w"]) {
         Some("warn")
-    } else if is(&["debug", "20", "d", "dbug"]) {
+    } else if is(&["debug", "dbg", "20", "d", "dbug"]) {
         Some("debug")
-    } else if is(&[
-        "fatal",
-        "critical",
-        "crit",
-        "panic",
-        "emerg",
-        "emergency",
-        "alert",
-        "60",
-        "f",
-    ]) {
+    } else if is(&["critical", "crit", "alert"]) {
+        Some("critical")
+    } else if is(&["fatal", "panic", "emerg", "emergency", "60", "f"]) {
         Some("fatal")
-    } else if is(&["trace", "10", "verbose"]) {
+    } else if is(&["trace", "trc", "10", "verbose"]) {
         Some("trace")
     } else {
         None
@@ -142,7 +148,11 @@ mod tests {
         check(r#"{"time":1,"level": 50}"#, "error");
         check(r#"{"severity":"WARNING"}"#, "warn");
         check("ts=1 level=debug msg=x", "debug");
-        check(r#"lvl="crit" x"#, "fatal");
+        check(r#"lvl="crit" x"#, "critical");
+        check(r#"{"Severity":"Critical"}"#, "critical");
+        check(r#"{"log.level":"warn","message":"x"}"#, "warn");
+        check(r#"{"levelname": "ERROR"}"#, "error");
+        check("severity_text=INFO x", "info");
         check("level=unknown x", "");
     }
 

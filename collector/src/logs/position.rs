@@ -1,6 +1,7 @@
 //! How far a stream has been read, and its encoding for the store.
 
 use super::assemble::Line;
+use super::quota::Used;
 
 /// The last line of a stream that was handed on: when and what. Timestamps alone do not tell
 /// lines apart, and their order means nothing once a clock was set back.
@@ -14,14 +15,19 @@ pub(crate) struct Anchor {
 
 impl Anchor {
     pub(crate) fn of(line: &Line) -> Self {
+        Anchor::of_parts(line.at_ns, &line.text, line.length)
+    }
+
+    /// Of a line with that kept text, which was `length` bytes long.
+    pub(crate) fn of_parts(at_ns: i64, text: &[u8], length: usize) -> Self {
         Anchor {
-            at_ns: line.at_ns,
-            hash: hash(line),
+            at_ns,
+            hash: hash(text, length),
         }
     }
 
     pub(crate) fn is(&self, line: &Line) -> bool {
-        self.at_ns == line.at_ns && self.hash == hash(line)
+        self.at_ns == line.at_ns && self.hash == hash(&line.text, line.length)
     }
 }
 
@@ -35,10 +41,15 @@ pub(crate) struct Position {
     /// When this was written, no line of either stream older than this was still to be handed
     /// on. Lets both streams be followed by one request though one may be silent for days.
     pub(crate) unread_from_ns: i64,
+    /// The latest timestamp handed on, of either stream: later than the anchors only once a clock
+    /// was set back, when the order of lines can no longer be told from their times.
+    pub(crate) latest_ns: i64,
+    /// What the container's quota has taken.
+    pub(crate) used: Used,
 }
 
-const VERSION: u8 = 1;
-const ENCODED_BYTES: usize = 1 + 8 + 16 + 8 + 8;
+const VERSION: u8 = 2;
+const ENCODED_BYTES: usize = 1 + 8 + 16 + 8 + 8 + 8 + Used::ENCODED_BYTES;
 
 impl Position {
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -48,6 +59,8 @@ impl Position {
         bytes.extend_from_slice(&self.anchor.hash.to_le_bytes());
         bytes.extend_from_slice(&self.sequence.to_le_bytes());
         bytes.extend_from_slice(&self.unread_from_ns.to_le_bytes());
+        bytes.extend_from_slice(&self.latest_ns.to_le_bytes());
+        self.used.encode(&mut bytes);
         bytes
     }
 
@@ -58,24 +71,28 @@ impl Position {
         let (hash, rest) = rest.split_first_chunk()?;
         let (sequence, rest) = rest.split_first_chunk()?;
         let (unread_from_ns, rest) = rest.split_first_chunk()?;
-        rest.is_empty().then(|| Position {
+        let (latest_ns, rest) = rest.split_first_chunk()?;
+        let used = Used::decode(rest)?;
+        Some(Position {
             anchor: Anchor {
                 at_ns: i64::from_le_bytes(*at_ns),
                 hash: u128::from_le_bytes(*hash),
             },
             sequence: u64::from_le_bytes(*sequence),
             unread_from_ns: i64::from_le_bytes(*unread_from_ns),
+            latest_ns: i64::from_le_bytes(*latest_ns),
+            used,
         })
     }
 }
 
 /// FNV-1a with 128 bits over the kept text and the length before it was cut. It is stored, so
 /// it must never change; a hash of the standard library might.
-fn hash(line: &Line) -> u128 {
+fn hash(text: &[u8], length: usize) -> u128 {
     const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let length = (line.length as u64).to_le_bytes();
-    line.text.iter().chain(&length).fold(BASIS, |hash, byte| {
+    let length = (length as u64).to_le_bytes();
+    text.iter().chain(&length).fold(BASIS, |hash, byte| {
         (hash ^ u128::from(*byte)).wrapping_mul(PRIME)
     })
 }
@@ -98,6 +115,14 @@ mod tests {
             anchor: Anchor::of(&line(-7, "a")),
             sequence: u64::MAX,
             unread_from_ns: i64::MIN,
+            latest_ns: i64::MAX,
+            used: Used {
+                day: -1,
+                bytes: 2,
+                beyond_lines: 3,
+                dropped_lines: 4,
+                dropped_bytes: 5,
+            },
         };
         let bytes = position.encode();
         assert_eq!(bytes.len(), ENCODED_BYTES);

@@ -1,6 +1,7 @@
 //! How far each source was handed on by this process.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::position::Position;
@@ -11,6 +12,8 @@ use super::position::Position;
 #[derive(Clone, Default)]
 pub(crate) struct Progress {
     positions: Arc<Mutex<HashMap<String, Position>>>,
+    /// Of the last event told, nanoseconds since the epoch; 0 before.
+    event_ns: Arc<AtomicI64>,
 }
 
 impl Progress {
@@ -26,6 +29,14 @@ impl Progress {
                 positions.insert(source.to_owned(), position);
             }
         }
+    }
+
+    pub(super) fn event(&self) -> Option<i64> {
+        Some(self.event_ns.load(Ordering::Relaxed)).filter(|at| *at > 0)
+    }
+
+    pub(super) fn set_event(&self, at_ns: i64) {
+        self.event_ns.store(at_ns, Ordering::Relaxed);
     }
 
     pub(super) fn remove(&self, source: &str) {

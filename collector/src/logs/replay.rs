@@ -40,6 +40,14 @@ pub(crate) enum Replay {
         held: Vec<Line>,
         held_bytes: usize,
     },
+    /// The anchor is known to come; everything up to it is known.
+    Expecting(Anchor),
+    /// The anchor is known not to come: what is newer than this is new.
+    Newer {
+        than_ns: i64,
+        /// Whether some before it is lost.
+        is_gap: bool,
+    },
 }
 
 impl Replay {
@@ -55,13 +63,32 @@ impl Replay {
     /// Judges the next line of the stream. With [`Verdict::Known`] everything held back was
     /// known too and is gone; `known` is told how many lines that makes.
     pub(crate) fn judge(&mut self, line: Line, mut known: impl FnMut(usize)) -> Verdict {
-        let Replay::Seeking {
-            anchor,
-            held,
-            held_bytes,
-        } = self
-        else {
-            return Verdict::New(line);
+        let (anchor, held, held_bytes) = match self {
+            Replay::Done => return Verdict::New(line),
+            Replay::Expecting(anchor) => {
+                known(1);
+                if anchor.is(&line) {
+                    *self = Replay::Done;
+                }
+                return Verdict::Known;
+            }
+            Replay::Newer { than_ns, .. } if line.at_ns <= *than_ns => {
+                known(1);
+                return Verdict::Known;
+            }
+            Replay::Newer { is_gap, .. } => {
+                let is_gap = *is_gap;
+                *self = Replay::Done;
+                return match is_gap {
+                    true => Verdict::Gap(vec![line]),
+                    false => Verdict::New(line),
+                };
+            }
+            Replay::Seeking {
+                anchor,
+                held,
+                held_bytes,
+            } => (anchor, held, held_bytes),
         };
         if anchor.is(&line) {
             known(held.len() + 1);
@@ -94,7 +121,23 @@ impl Replay {
         }
         match std::mem::replace(self, Replay::Done) {
             Replay::Seeking { held, .. } => Some(held),
-            Replay::Done => None,
+            Replay::Done | Replay::Expecting(_) | Replay::Newer { .. } => None,
+        }
+    }
+
+    /// When the first line held back was written.
+    pub(crate) fn held_since_ns(&self) -> Option<i64> {
+        match self {
+            Replay::Seeking { held, .. } => held.first().map(|line| line.at_ns),
+            _ => None,
+        }
+    }
+
+    /// How many lines are held back.
+    pub(crate) fn held_lines(&self) -> usize {
+        match self {
+            Replay::Seeking { held, .. } => held.len(),
+            _ => 0,
         }
     }
 }
@@ -162,6 +205,24 @@ mod tests {
         check("2:b", "3:c 4:d", "! 3:c 4:d");
         check("2:b", "1:a 3:c", "! 3:c");
         check("2:b", "2:x 3:c", "! 2:x 3:c");
+    }
+
+    #[test]
+    fn what_a_search_of_the_file_found_decides() {
+        let anchor = Anchor::of(&line("2:b"));
+        let mut replay = Replay::Expecting(anchor);
+        for text in ["9:z", "1:a", "2:b"] {
+            assert_eq!(replay.judge(line(text), |_| ()), Verdict::Known);
+        }
+        assert_eq!(replay.judge(line("1:c"), |_| ()), Verdict::New(line("1:c")));
+        let mut replay = Replay::Newer {
+            than_ns: anchor.at_ns,
+            is_gap: true,
+        };
+        assert_eq!(replay.judge(line("2:x"), |_| ()), Verdict::Known);
+        let expect = Verdict::Gap(vec![line("3:c")]);
+        assert_eq!(replay.judge(line("3:c"), |_| ()), expect);
+        assert_eq!(replay.judge(line("1:c"), |_| ()), Verdict::New(line("1:c")));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The engine's timestamps: RFC 3339 in UTC with exactly nine digits of a second.
+//! The engine's timestamps: RFC 3339 in UTC, with exactly nine digits of a second in streams, with
+//! as many as are needed in files.
 
 use super::frame::STAMP_BYTES;
 
@@ -28,6 +29,27 @@ fn parse(stamp: &[u8]) -> Option<i64> {
     seconds
         .checked_mul(1_000_000_000)?
         .checked_add(number(20, 29))
+}
+
+/// Reads `2026-11-21T09:17:37.60186267Z`, as the engine writes it into files.
+pub(crate) fn parse_short(stamp: &str) -> Option<i64> {
+    let stamp = stamp.as_bytes().strip_suffix(b"Z")?;
+    let (seconds, fraction) = stamp.split_at_checked(19)?;
+    let fraction = match fraction {
+        [] => fraction,
+        [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => digits,
+        _ => return None,
+    };
+    let mut whole = *b"0000-00-00T00:00:00.000000000Z ";
+    whole[..19].copy_from_slice(seconds);
+    whole[20..20 + fraction.len()].copy_from_slice(fraction);
+    parse(&whole)
+}
+
+/// As the engine writes it into files; empty for a time no calendar has.
+pub(crate) fn short(at_ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(at_ns.into())
+        .map_or_else(|_| String::new(), |at| at.to_string())
 }
 
 /// Days from 1970-01-01 in the Gregorian calendar: years counted from March, so that the
@@ -62,6 +84,26 @@ mod tests {
         check("2026-11-21T09:17:37.601862670Z", None);
         check("2026-11-21 09:17:37.601862670Z ", None);
         check("9999-11-21T09:17:37.601862670Z ", None);
+    }
+
+    #[test]
+    fn stamps_in_files_are_as_short_as_can_be() {
+        for (stamp, at_ns) in [
+            ("1970-01-01T00:00:01Z", 1_000_000_000),
+            ("1970-01-01T00:00:01.5Z", 1_500_000_000),
+            ("2026-11-21T09:17:37.60186267Z", 1_795_252_657_601_862_670),
+        ] {
+            assert_eq!(parse_short(stamp), Some(at_ns));
+            assert_eq!(short(at_ns), stamp);
+        }
+        for none in [
+            "",
+            "1970-01-01T00:00:01",
+            "1970-01-01T00:00:01.Z",
+            "1970-01-01T00:00:0é",
+        ] {
+            assert_eq!(parse_short(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Runs tailing as the configuration in force wants it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use scrub::{LogBatch, Scrubber};
@@ -26,6 +27,7 @@ struct Desired {
     config: LogsConfig,
     socket: String,
     host: String,
+    rootfs: PathBuf,
 }
 
 /// A task that ends when dropped.
@@ -68,6 +70,7 @@ impl Tailing {
                     .instance
                     .clone()
                     .unwrap_or_else(|| hostname(&config.roots)),
+                rootfs: config.roots.rootfs.clone(),
             });
         if self.running.as_ref().map(|(running, _)| running) == desired.as_ref() {
             return;
@@ -99,6 +102,7 @@ impl Tailing {
             engine,
             config: desired.config.clone(),
             host: desired.host.clone(),
+            rootfs: desired.rootfs.clone(),
             scrubber: Arc::clone(&self.scrubber),
             positions: Arc::clone(&self.positions),
             progress: self.progress.clone(),

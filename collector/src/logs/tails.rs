@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 
@@ -32,6 +33,8 @@ pub(super) struct Tails {
 struct Tail {
     container: Container,
     task: Option<AbortHandle>,
+    /// Whether it runs, as far as events and lists tell.
+    running: watch::Sender<bool>,
     /// It started again while its task was still at the end of the run before.
     again: bool,
     /// When it was removed.
@@ -58,15 +61,37 @@ impl Tails {
         &self.context
     }
 
+    pub(super) fn shared(&self) -> Arc<Context> {
+        Arc::clone(&self.context)
+    }
+
+    /// Whether the container of an event is read.
+    pub(super) fn wants(&self, event: &Event) -> bool {
+        let attributes = &event.actor.attributes;
+        let name = attributes.get("name").map_or("", String::as_str);
+        self.is_wanted(
+            &Container::new(&event.actor.id, name, attributes),
+            attributes,
+        )
+    }
+
+    fn is_wanted(&self, container: &Container, labels: &BTreeMap<String, String>) -> bool {
+        let own = self.own_id.as_ref() == Some(&container.id);
+        let by_configuration = || self.filter.wants(&container.name, labels);
+        !own && container.settings.read.unwrap_or_else(by_configuration)
+    }
+
     /// Does what an event asks for.
     pub(super) fn handle(&mut self, event: &Event) {
         let id = event.actor.id.as_str();
         let attributes = &event.actor.attributes;
         let name = attributes.get("name").map_or("", String::as_str);
+        let container = || Container::new(id, name, attributes);
         match event.action.as_str() {
-            "start" => self.start(Container::new(id, name, attributes)),
+            "start" => self.start(container(), attributes, true),
+            "die" => self.is_running(id, false),
             "destroy" => self.removed(id),
-            "rename" => self.renamed(Container::new(id, name, attributes)),
+            "rename" => self.renamed(container(), attributes),
             _ => {}
         }
     }
@@ -76,10 +101,14 @@ impl Tails {
         for summary in list {
             let name = own_name(&summary.names);
             let container = Container::new(&summary.id, name, &summary.labels);
+            let runs = matches!(summary.state.as_str(), "running" | "paused");
             match self.containers.get(&summary.id) {
-                Some(known) if known.container.name != name => self.renamed(container),
-                Some(known) if known.task.is_some() || summary.state != "running" => {}
-                _ => self.start(container),
+                Some(known) if known.container.name != name => {
+                    self.renamed(container, &summary.labels);
+                }
+                Some(known) if known.task.is_some() => self.is_running(&summary.id, runs),
+                Some(_) if !runs => {}
+                _ => self.start(container, &summary.labels, runs),
             }
         }
         let listed: HashSet<&str> = list.iter().map(|summary| summary.id.as_str()).collect();
@@ -96,6 +125,7 @@ impl Tails {
                 self.containers.entry(id).or_insert_with_key(|id| Tail {
                     container: Container::new(id, "", &BTreeMap::new()),
                     task: None,
+                    running: watch::Sender::new(false),
                     again: false,
                     removed: Some(Instant::now()),
                 });
@@ -124,7 +154,8 @@ impl Tails {
             return;
         };
         tail.task = None;
-        let name = &tail.container.name;
+        let container = &tail.container;
+        let name = &container.name;
         match end {
             Some(End::Unreadable) => {
                 tracing::warn!(container = %name, "its log driver keeps nothing to read; json-file or local does");
@@ -133,49 +164,87 @@ impl Tails {
             None => tracing::error!(container = %name, "reading its log failed within us"),
             Some(End::Exited | End::Gone | End::Closed) => {}
         }
+        let unreadable = end == Some(End::Unreadable);
+        self.context
+            .telemetry
+            .proof
+            .set(&container.id, name, |status| {
+                status.state = if unreadable { "unreadable" } else { "ended" };
+                if unreadable {
+                    status.notes = vec![format!(
+                        "its log driver {} keeps nothing that could be read; to mend it, in the container's service: logging: {{ driver: local }}",
+                        status.driver
+                    )];
+                }
+            });
         if std::mem::take(&mut tail.again) && end == Some(End::Exited) {
-            let container = tail.container.clone();
-            self.start(container);
+            let (container, running) = (container.clone(), *tail.running.borrow());
+            self.spawn(container, running);
         }
     }
 
-    fn start(&mut self, container: Container) {
-        let own = self.own_id.as_ref() == Some(&container.id);
-        if own || !self.filter.wants(&container.name) {
+    fn start(&mut self, container: Container, labels: &BTreeMap<String, String>, running: bool) {
+        if !self.is_wanted(&container, labels) {
             return;
         }
         if let Some(tail) = self.containers.get_mut(&container.id)
             && tail.task.is_some()
         {
             tail.again = true;
+            tail.running.send_replace(running);
             return;
         }
+        self.spawn(container, running);
+    }
+
+    fn spawn(&mut self, container: Container, running: bool) {
         let context = Arc::clone(&self.context);
         let tailed = container.clone();
+        let (sender, receiver) = watch::channel(running);
+        self.context
+            .telemetry
+            .proof
+            .set(&container.id, &container.name, |status| {
+                status.state = "following";
+                status.notes.clear();
+            });
         let task = self
             .tasks
-            .spawn(async move { container::follow(&context, &tailed).await });
+            .spawn(async move { container::follow(&context, &tailed, receiver).await });
         let tail = Tail {
             container,
             task: Some(task),
+            running: sender,
             again: false,
             removed: None,
         };
         self.containers.insert(tail.container.id.clone(), tail);
     }
 
+    fn is_running(&self, id: &str, running: bool) {
+        if let Some(tail) = self.containers.get(id) {
+            tail.running.send_if_modified(|known| {
+                let changed = *known != running;
+                *known = running;
+                changed
+            });
+        }
+    }
+
     /// A new name means new labels, so a new task.
-    fn renamed(&mut self, container: Container) {
+    fn renamed(&mut self, container: Container, labels: &BTreeMap<String, String>) {
         if let Some(tail) = self.containers.remove(&container.id)
             && let Some(task) = tail.task
         {
             task.abort();
-            self.start(container);
+            let running = *tail.running.borrow();
+            self.start(container, labels, running);
         }
     }
 
     /// Its task ends by itself once it has read what is left.
     fn removed(&mut self, id: &str) {
+        self.is_running(id, false);
         if let Some(tail) = self.containers.get_mut(id) {
             tail.removed.get_or_insert_with(Instant::now);
         }
@@ -195,6 +264,7 @@ impl Tails {
                     context.progress.remove(&source);
                     context.positions.forget(&source);
                 }
+                context.telemetry.proof.remove(id);
                 return false;
             }
             true

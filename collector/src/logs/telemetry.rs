@@ -4,6 +4,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::proof::Proof;
+
 /// Counters of log tailing. Cloning shares them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Telemetry {
@@ -17,10 +19,14 @@ pub(crate) struct Telemetry {
     pub(crate) gaps: Counter,
     /// Lines longer than the bound, of which the rest was left out.
     pub(crate) cut: Counter,
+    /// Lines left out by a container's quota.
+    pub(crate) dropped: Counter,
     /// Log streams opened again after they ended or broke.
     pub(crate) reconnects: Counter,
     /// Containers that are being followed.
     pub(crate) containers: Gauge,
+    /// By container.
+    pub(crate) proof: Proof,
 }
 
 impl Telemetry {
@@ -49,6 +55,11 @@ impl Telemetry {
                 "Log lines cut at the longest length allowed",
                 &t.cut,
             ),
+            (
+                "dropped_lines",
+                "Log lines left out by the quotas of their containers",
+                &t.dropped,
+            ),
             ("reconnects", "Log streams opened again", &t.reconnects),
         ] {
             registry.register(format!("stackwatch_logs_{name}"), help, counter.clone());
@@ -58,6 +69,7 @@ impl Telemetry {
             "Containers whose log streams are open",
             t.containers.clone(),
         );
+        t.proof.register(registry);
         t
     }
 }

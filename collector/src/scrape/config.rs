@@ -355,7 +355,8 @@ pub(crate) fn bytes_option<'de, D: Deserializer<'de>>(from: D) -> Result<Option<
     bytes(from).map(Some)
 }
 
-fn parse_bytes(text: &str) -> Option<u64> {
+/// Reads `10MB`; a bare number is bytes.
+pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().ok()?;
     let factor: u64 = match text[digits..].trim() {

@@ -55,15 +55,33 @@ fn served(written: &[Written], since: Option<i64>, meaning: Since) -> Vec<u8> {
 }
 
 fn reader(positions: [Option<Position>; 2]) -> Reader {
+    reader_with(Joining::Off, None, positions)
+}
+
+fn reader_with(joining: Joining, quota: Option<u64>, positions: [Option<Position>; 2]) -> Reader {
     let labels = Labels::from_pairs([("service_name", "web")]);
-    Reader::new(
-        Arc::new(Scrubber::default()),
-        Telemetry::default(),
-        1 << 20,
-        "id",
-        &labels,
-        positions,
-    )
+    let around = Around {
+        scrubber: Arc::new(Scrubber::default()),
+        telemetry: Telemetry::default(),
+        counts: Counts::default(),
+    };
+    let options = Options {
+        line_bytes_max: 1 << 20,
+        joining,
+        quota,
+        line_times: false,
+    };
+    Reader::new(around, options, "id", &labels, positions)
+}
+
+/// As if no clock was ever set back.
+const NOW: i64 = i64::MAX;
+
+impl Reader {
+    fn begin_again(&mut self) {
+        let since = self.since(NOW);
+        self.reconnect(since);
+    }
 }
 
 /// What a store keeps.
@@ -152,8 +170,8 @@ fn whatever_breaks_each_line_is_stored_once() {
             for _ in 0..60 {
                 // The program is ahead of the connection by some lines.
                 read_to = (read_to + chance.below(40)).min(written.len());
-                let bytes = served(&written[..read_to], reader_now.since(), meaning);
-                reader_now.reconnect();
+                let bytes = served(&written[..read_to], reader_now.since(NOW), meaning);
+                reader_now.begin_again();
                 let cut = bytes.len() - chance.below(bytes.len().min(40_000) + 1);
                 for piece in bytes[..cut].chunks(1 + chance.below(30_000)) {
                     reader_now.push(piece);
@@ -172,8 +190,8 @@ fn whatever_breaks_each_line_is_stored_once() {
                 }
             }
             // The container ended: a last read to the end.
-            let bytes = served(&written, reader_now.since(), meaning);
-            reader_now.reconnect();
+            let bytes = served(&written, reader_now.since(NOW), meaning);
+            reader_now.begin_again();
             reader_now.push(&bytes);
             while reader_now.read(0).unwrap() {
                 stored.take(&mut reader_now, 2);
@@ -192,14 +210,14 @@ fn a_stream_that_was_silent_for_days_does_not_replay_the_other() {
     written.extend((0..100).map(|n| (Stream::Stdout, (2 + n) * day, format!("{n}\n"))));
     let mut stored = Stored::default();
     let mut first = reader([None; 2]);
-    first.push(&served(&written, first.since(), Since::EachLine));
+    first.push(&served(&written, first.since(NOW), Since::EachLine));
     assert!(!first.read(0).unwrap());
     stored.take(&mut first, 2);
     let mut second = reader(stored.positions);
-    assert_eq!(second.since(), Some(101 * day - OVERLAP_NS));
+    assert_eq!(second.since(NOW), Some(101 * day - OVERLAP_NS));
     written.push((Stream::Stderr, 101 * day + 1, "late\n".to_owned()));
-    let bytes = served(&written, second.since(), Since::EachLine);
-    second.reconnect();
+    let bytes = served(&written, second.since(NOW), Since::EachLine);
+    second.begin_again();
     second.push(&bytes);
     assert!(!second.read(0).unwrap());
     stored.take(&mut second, 2);
@@ -215,10 +233,10 @@ fn lines_rotated_away_leave_a_marker() {
     first.push(&served(&[at(100), at(101)], None, Since::FirstLine));
     assert!(!first.read(0).unwrap());
     stored.take(&mut first, 2);
-    first.reconnect();
+    first.begin_again();
     first.push(&served(
         &[at(200), at(201)],
-        first.since(),
+        first.since(NOW),
         Since::FirstLine,
     ));
     assert!(!first.read(0).unwrap());
@@ -253,7 +271,7 @@ fn batches_are_due_at_their_size_and_carry_labels() {
             .as_str()
             .starts_with("level=warn token=<secret> x")
     );
-    let expect = Labels::from_pairs([("container_id", "id"), ("level", "warn")]);
+    let expect = Labels::from_pairs([("container_id", "id"), ("detected_level", "warn")]);
     assert_eq!(entry.metadata.labels(), &expect);
     assert!(!reader.read(0).unwrap());
 }
