@@ -22,6 +22,7 @@ mod engine;
 mod host;
 mod log_receivers;
 mod log_tail;
+mod logs;
 mod nginx;
 mod other_tools;
 mod postgres;

@@ -13,6 +13,7 @@ pub mod crash;
 pub mod docker;
 pub mod engine;
 pub mod http;
+pub mod log_reader;
 pub mod postgres;
 pub mod protobuf;
 pub mod redis;

@@ -77,22 +77,21 @@ pub(super) async fn follow(
         context.engine.inspect(&container.id),
         context.engine.get_stream(&path)
     );
-    let file = match &detail {
-        Ok(Some(detail)) => {
-            tail.tell(detail);
-            let wanted = context.config.read == ReadFrom::Auto;
-            wanted.then(|| from_file::path(&tail, detail)).flatten()
+    let mut files = None;
+    if let Ok(Some(detail)) = &detail {
+        tail.tell(detail);
+        if context.config.read == ReadFrom::Auto {
+            files = from_file::open(&mut tail, detail).await;
         }
-        _ => None,
-    };
+    }
     let mut opened = Some(opened);
-    if let Some(path) = file {
+    if let Some(files) = files {
         opened = None;
         tail.read_from("file");
-        if let Some(end) = from_file::follow(&mut tail, &path).await {
+        if let Some(end) = from_file::follow(&mut tail, files).await {
             return end;
         }
-        tracing::warn!(container = %container.name, path = %path.display(), "its log file cannot be read any more, asking the engine");
+        tracing::warn!(container = %container.name, "its log file cannot be read any more, asking the engine");
     }
     tail.read_from("api");
     tail.follow_api(opened).await

@@ -1,7 +1,7 @@
 //! Follows a container's log in the engine's own `json-file` files: exact over rotations, damage and
 //! truncation, where the engine's API skips or repeats without a sign.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,8 +17,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the file of a container that ended must stay as it is to be read whole.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Where the engine writes the container's log, as we see it; `None` when it is no file we may read.
-pub(super) fn path(tail: &Tail<'_>, detail: &ContainerDetail) -> Option<PathBuf> {
+/// The files of a container's log, where the engine writes such and we may read them.
+pub(super) struct Opened {
+    path: PathBuf,
+    files: JsonFiles,
+}
+
+/// Opens the files; the container may be gone by then.
+pub(super) async fn open(tail: &mut Tail<'_>, detail: &ContainerDetail) -> Option<Opened> {
     let log = &detail.host_config.log_config;
     // The name is the engine's own: no container can lead us to another file.
     if log.driver != "json-file"
@@ -30,13 +36,14 @@ pub(super) fn path(tail: &Tail<'_>, detail: &ContainerDetail) -> Option<PathBuf>
     }
     let inside = detail.log_path.strip_prefix('/')?;
     let path = tail.context.rootfs.join(inside);
-    std::fs::File::open(&path).ok().map(|_| path)
+    let files = begin(tail, &path, Belief::Search).await?;
+    Some(Opened { path, files })
 }
 
-/// Follows the files at `path` until the container has ended or is gone; `None` when they cannot be
-/// read (any more).
-pub(super) async fn follow(tail: &mut Tail<'_>, path: &PathBuf) -> Option<End> {
-    let mut files = open(tail, path, Belief::Search).await?;
+/// Follows the files until the container has ended or is gone; `None` when they cannot be read any
+/// more.
+pub(super) async fn follow(tail: &mut Tail<'_>, opened: Opened) -> Option<End> {
+    let Opened { path, mut files } = opened;
     let mut ended: Option<Instant> = None;
     loop {
         let (back, step) = tokio::task::spawn_blocking(move || {
@@ -61,7 +68,7 @@ pub(super) async fn follow(tail: &mut Tail<'_>, path: &PathBuf) -> Option<End> {
             Step::Idle => {
                 if tail.reader.is_expecting() {
                     // Only the rest of a line that began in a file that is gone.
-                    files = open(tail, path, Belief::Absent).await?;
+                    files = begin(tail, &path, Belief::Absent).await?;
                     continue;
                 }
                 let is_over = !*tail.running.borrow_and_update();
@@ -86,9 +93,9 @@ enum Belief {
     Absent,
 }
 
-async fn open(tail: &mut Tail<'_>, path: &PathBuf, belief: Belief) -> Option<JsonFiles> {
+async fn begin(tail: &mut Tail<'_>, path: &Path, belief: Belief) -> Option<JsonFiles> {
     let since = tail.since();
-    let (path, anchors) = (path.clone(), tail.reader.anchors());
+    let (path, anchors) = (path.to_owned(), tail.reader.anchors());
     let opened = tokio::task::spawn_blocking(move || JsonFiles::open(&path, since, anchors));
     let (files, found) = opened.await.ok()?.ok()?;
     let found = match belief {

@@ -37,6 +37,8 @@ struct Tail {
     running: watch::Sender<bool>,
     /// It started again while its task was still at the end of the run before.
     again: bool,
+    /// Its log driver keeps nothing.
+    unreadable: bool,
     /// When it was removed.
     removed: Option<Instant>,
 }
@@ -107,7 +109,7 @@ impl Tails {
                     self.renamed(container, &summary.labels);
                 }
                 Some(known) if known.task.is_some() => self.is_running(&summary.id, runs),
-                Some(_) if !runs => {}
+                Some(known) if !runs || known.unreadable => {}
                 _ => self.start(container, &summary.labels, runs),
             }
         }
@@ -127,6 +129,7 @@ impl Tails {
                     task: None,
                     running: watch::Sender::new(false),
                     again: false,
+                    unreadable: false,
                     removed: Some(Instant::now()),
                 });
             }
@@ -165,6 +168,7 @@ impl Tails {
             Some(End::Exited | End::Gone | End::Closed) => {}
         }
         let unreadable = end == Some(End::Unreadable);
+        tail.unreadable = unreadable;
         self.context
             .telemetry
             .proof
@@ -216,6 +220,7 @@ impl Tails {
             task: Some(task),
             running: sender,
             again: false,
+            unreadable: false,
             removed: None,
         };
         self.containers.insert(tail.container.id.clone(), tail);

@@ -7,6 +7,7 @@ mod features;
 mod format;
 mod histogram;
 mod labels;
+mod log_streams;
 mod metadata;
 mod query;
 mod rules;
@@ -49,6 +50,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(metadata::of_targets))
         .route("/targets/relabel_steps", get(targets::relabel_steps))
+        .route("/logs/streams", get(log_streams::streams))
         .route("/scrape_pools", get(targets::scrape_pools))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::logs::position::Position;
+use prometheus_client::metrics::counter::Counter;
 
 /// What a container wrote: stream, time in nanoseconds, text with its line end if it has one.
 type Written = (Stream, i64, String);
@@ -274,4 +275,141 @@ fn batches_are_due_at_their_size_and_carry_labels() {
     let expect = Labels::from_pairs([("container_id", "id"), ("detected_level", "warn")]);
     assert_eq!(entry.metadata.labels(), &expect);
     assert!(!reader.read(0).unwrap());
+}
+
+/// An engine up to 20.10 whose follower begins the file anew.
+#[test]
+fn lines_that_an_engine_sends_again_are_stored_once() {
+    let at = |n: i64| (Stream::Stdout, n, format!("{n}\n"));
+    let all: Vec<Written> = (1..=6).map(at).collect();
+    let mut stored = Stored::default();
+    let mut reader = reader([None; 2]);
+    let again = [&all[..4], &all[1..]].concat();
+    reader.push(&served(&again, None, Since::EachLine));
+    assert_eq!(reader.read(0), Err(FrameError::Repeats));
+    stored.take(&mut reader, 9);
+    assert_eq!(stored.lines[0].len(), 4);
+    let since = reader.since(NOW);
+    reader.reconnect(since);
+    reader.push(&served(&all, since, Since::EachLine));
+    assert_eq!(reader.read(0), Ok(false));
+    stored.take(&mut reader, 9);
+    stored.check(&all);
+}
+
+#[test]
+fn a_clock_set_back_under_way_loses_nothing() {
+    let hour = 3_600_000_000_000;
+    let times = [10 * hour, 10 * hour + 1, 9 * hour, 9 * hour + 1, 11 * hour];
+    let all: Vec<Written> = times
+        .iter()
+        .enumerate()
+        .map(|(n, at)| (Stream::Stdout, *at, format!("{n}\n")))
+        .collect();
+    for meaning in [Since::EachLine, Since::FirstLine] {
+        let mut stored = Stored::default();
+        let mut reader_now = reader([None; 2]);
+        let mut breaks = 0;
+        let mut since = None;
+        loop {
+            reader_now.reconnect(since);
+            reader_now.push(&served(&all, since, meaning));
+            let read = reader_now.read(0);
+            stored.take(&mut reader_now, 9);
+            if read == Ok(false) {
+                break;
+            }
+            breaks += 1;
+            since = reader_now.since(NOW);
+        }
+        assert_eq!(breaks, 1);
+        stored.check(&all);
+        // A restart knows that times are out of order.
+        let mut second = reader(stored.positions);
+        let since = second.since(NOW);
+        second.reconnect(since);
+        second.push(&served(&all, since, meaning));
+        assert_eq!(second.read(0), Ok(false));
+        second.settle();
+        stored.take(&mut second, 9);
+        stored.check(&all);
+    }
+}
+
+#[test]
+fn an_entry_of_many_lines_is_read_again_until_it_is_stored() {
+    let line = |n: i64, text: &str| (Stream::Stdout, n, format!("{text}\n"));
+    let all = [
+        line(1, "a"),
+        line(2, "Exception: x"),
+        line(3, "\tat f(x)"),
+        line(4, "\tat g(x)"),
+        line(5, "b"),
+    ];
+    // Killed behind each line.
+    for cut in 1..all.len() {
+        let mut stored = Stored::default();
+        let mut first = reader_with(Joining::Traces, None, [None; 2]);
+        first.push(&served(&all[..cut], None, Since::EachLine));
+        assert_eq!(first.read(0), Ok(false));
+        stored.take(&mut first, 9);
+        let mut second = reader_with(Joining::Traces, None, stored.positions);
+        let since = second.since(NOW);
+        second.reconnect(since);
+        second.push(&served(&all, since, Since::EachLine));
+        assert_eq!(second.read(0), Ok(false));
+        second.finish();
+        stored.take(&mut second, 9);
+        let expect = ["a", "Exception: x\n\tat f(x)\n\tat g(x)", "b"];
+        assert_eq!(stored.lines[0], expect, "cut at {cut}");
+    }
+}
+
+#[test]
+fn what_a_quota_leaves_out_is_counted_and_not_read_again() {
+    let line = |n: i64| (Stream::Stdout, n, "0123456789\n".to_owned());
+    let all: Vec<Written> = (1..=8).map(line).collect();
+    let mut first = reader_with(Joining::Off, Some(30), [None; 2]);
+    first.push(&served(&all, None, Since::EachLine));
+    assert_eq!(first.read(0), Ok(false));
+    let (batch, position) = first.take().unwrap();
+    // Three lines and the notice.
+    assert_eq!(batch.entries.len(), 4);
+    assert_eq!(position.used.dropped_lines, 5);
+    let counts = first.around.counts.clone();
+    let sums = [&counts.seen, &counts.stored, &counts.dropped].map(Counter::get);
+    assert_eq!(sums, [8, 3, 5]);
+    let mut second = reader_with(Joining::Off, Some(30), [Some(position), None]);
+    let since = second.since(NOW);
+    second.reconnect(since);
+    let more: Vec<Written> = (1..=9).map(line).collect();
+    second.push(&served(&more, since, Since::EachLine));
+    assert_eq!(second.read(0), Ok(false));
+    let (batch, position) = second.take().unwrap();
+    assert_eq!((batch.entries.len(), position.used.dropped_lines), (0, 6));
+}
+
+/// The container's files instead of its stream.
+#[test]
+fn a_file_is_read_from_the_last_line_stored() {
+    let mut reader_now = reader([None; 2]);
+    reader_now.begin_file(0, [false; 2]);
+    for n in 1..=3 {
+        assert!(!reader_now.record(Stream::Stdout, n, format!("{n}\n").as_bytes()));
+    }
+    let mut stored = Stored::default();
+    stored.take(&mut reader_now, 9);
+    let mut second = reader(stored.positions);
+    second.begin_file(0, [true, false]);
+    second.mark_gap(GapKind::Damaged);
+    for n in 2..=4 {
+        second.record(Stream::Stdout, n, format!("{n}\n").as_bytes());
+    }
+    assert!(!second.is_expecting());
+    second.mark_gap(GapKind::Damaged);
+    second.record(Stream::Stderr, 5, b"5\n");
+    stored.take(&mut second, 9);
+    assert_eq!(stored.lines, [vec!["1", "2", "3", "4"], vec!["5"]]);
+    // What was damaged before the last line stored was marked then.
+    assert_eq!(stored.gaps, 1);
 }

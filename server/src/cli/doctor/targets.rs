@@ -36,6 +36,7 @@ pub(super) fn look(base: &str) -> Vec<Finding> {
                 findings.push(Finding::ok(CHECK, format!("{base} answers, and is well")));
             }
             findings.extend(judge(&answer));
+            findings.extend(logs(base));
             findings
         }
         Err(failure) => vec![Finding::warn(
@@ -95,6 +96,34 @@ fn judge(answer: &Value) -> Vec<Finding> {
     findings
 }
 
+/// Containers whose output is not read or may get lost, as stackwatch says itself.
+fn logs(base: &str) -> Vec<Finding> {
+    match get_json(base, "/api/v1/logs/streams", &[]) {
+        Ok(answer) => judge_logs(&answer),
+        // Of an older version.
+        Err(_) => Vec::new(),
+    }
+}
+
+fn judge_logs(answer: &Value) -> Vec<Finding> {
+    const CHECK: &str = "logs";
+    let none = Vec::new();
+    let streams = answer["data"]["streams"].as_array().unwrap_or(&none);
+    let mut findings = Vec::new();
+    for stream in streams {
+        let container = stream["container"].as_str().unwrap_or_default();
+        for note in stream["notes"].as_array().into_iter().flatten() {
+            let note = note.as_str().unwrap_or_default();
+            findings.push(Finding::warn(CHECK, format!("{container}: {note}"), ""));
+        }
+    }
+    findings.truncate(TARGETS_MAX);
+    if findings.is_empty() {
+        findings.push(Finding::ok(CHECK, format!("{} read", streams.len())));
+    }
+    findings
+}
+
 /// What is wrong with a target; what it says itself ends with the cure.
 fn of_target(check: &'static str, target: &Value) -> Vec<Finding> {
     let mut instance = target["labels"]["instance"]
@@ -128,6 +157,19 @@ fn of_target(check: &'static str, target: &Value) -> Vec<Finding> {
 mod tests {
     use super::super::Level;
     use super::*;
+
+    #[test]
+    fn logs_that_cannot_be_read_are_told_by_container() {
+        let answer = serde_json::json!({"data": {"streams": [
+            {"container": "web", "notes": []},
+            {"container": "db", "notes": ["its log driver none keeps nothing"]},
+        ]}});
+        let found = judge_logs(&answer);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].text, "db: its log driver none keeps nothing");
+        let all_well = judge_logs(&serde_json::json!({"data": {"streams": []}}));
+        assert_eq!(all_well[0].level, Level::Ok);
+    }
 
     #[test]
     fn troubles_are_told_with_the_words_of_the_target() {
