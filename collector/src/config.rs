@@ -11,7 +11,7 @@ use crate::files::FileConfig;
 use crate::heartbeat::HeartbeatConfig;
 use crate::host::SystemdConfig;
 use crate::kong::HttpSourceConfig;
-use crate::logs::LogsConfig;
+use crate::logs::{LogSources, LogsConfig};
 use crate::postgres::PostgresConfig;
 use crate::probe::ProbeConfig;
 use crate::redis::RedisConfig;
@@ -48,6 +48,9 @@ pub struct Config {
     /// Logs of that engine's containers; `false` turns them off, and so does `docker: false`.
     #[serde(deserialize_with = "switch")]
     pub logs: Option<LogsConfig>,
+    /// Log sources beside containers; `server` puts here what its own section says.
+    #[serde(skip)]
+    pub log_sources: LogSources,
     /// PostgreSQL servers.
     pub postgres: Vec<PostgresConfig>,
     /// Redis, Valkey and KeyDB servers, and Sentinels.
@@ -83,6 +86,7 @@ impl Default for Config {
             docker: Some(DockerConfig::default()),
             discovery: Some(DiscoveryConfig::default()),
             logs: Some(LogsConfig::default()),
+            log_sources: LogSources::default(),
             postgres: Vec::new(),
             redis: Vec::new(),
             kong: Vec::new(),
@@ -255,6 +259,7 @@ impl Config {
         if let Some(Err(found)) = self.logs.as_ref().map(LogsConfig::check) {
             problems.extend(found);
         }
+        problems.extend(self.log_sources.check());
         if let Some(host) = &self.host {
             for (key, pattern) in [
                 ("mount_points_exclude", &host.mount_points_exclude),

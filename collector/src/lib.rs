@@ -52,8 +52,11 @@ pub use files::FileConfig;
 pub use heartbeat::{HeartbeatConfig, Heartbeats};
 pub use host::SystemdConfig;
 pub use kong::HttpSourceConfig;
-use logs::Tailing;
-pub use logs::{FirstLine, LogStreamStatus, LogSums, LogsConfig, ReadFrom, Timestamps};
+pub use logs::{
+    FirstLine, LogFilesConfig, LogSources, LogStreamStatus, LogSums, LogsConfig, ReadFrom,
+    Timestamps,
+};
+use logs::{RunningSources, Tailing};
 pub use metadata::FamilyMetadata;
 pub use postgres::{CustomColumn, CustomQueries, CustomQuery, PostgresConfig};
 pub use probe::{ProbeConfig, websocket_accept};
@@ -107,6 +110,8 @@ pub async fn run(
     outputs: Outputs,
     status: Status,
 ) {
+    let (lines, known) = (outputs.logs.clone(), Arc::clone(&positions));
+    let mut sources = RunningSources::new(Arc::clone(&scrubber), known, lines, status.clone());
     let mut tailing = Tailing::new(scrubber, positions, outputs.logs, status.clone());
     let discovered = Arc::new(Notify::new());
     let mut supervisor = Supervisor::new(
@@ -119,6 +124,7 @@ pub async fn run(
     let mut current = Arc::clone(&config.borrow_and_update());
     supervisor.apply(&current);
     tailing.apply(&current);
+    sources.apply(&current);
     let mut revive = tokio::time::interval(REVIVE_INTERVAL);
     revive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -128,6 +134,7 @@ pub async fn run(
                 current = Arc::clone(&config.borrow_and_update());
                 supervisor.apply(&current);
                 tailing.apply(&current);
+                sources.apply(&current);
             }
             () = discovered.notified() => {
                 // What changes seldom changes alone.
@@ -140,6 +147,7 @@ pub async fn run(
                     supervisor.apply(&current);
                 }
                 tailing.revive();
+                sources.apply(&current);
             }
         }
     }

@@ -23,6 +23,8 @@ pub(crate) struct Telemetry {
     pub(crate) discovery_failures: Counter,
     /// Of log tailing.
     pub(crate) logs: crate::logs::Telemetry,
+    /// Of log sources beside containers.
+    pub(crate) log_sources: crate::logs::SourceTelemetry,
 }
 
 impl Telemetry {
@@ -30,6 +32,7 @@ impl Telemetry {
     pub(crate) fn new(registry: &mut Registry) -> Telemetry {
         let t = Telemetry {
             logs: crate::logs::Telemetry::new(registry),
+            log_sources: crate::logs::SourceTelemetry::new(registry),
             ..Telemetry::default()
         };
         registry.register(

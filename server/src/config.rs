@@ -245,8 +245,7 @@ struct ServerSection {
 #[serde(deny_unknown_fields, default)]
 struct LogsSection {
     docker: Option<Switch<collector::LogsConfig>>,
-    #[serde(rename = "files")]
-    _files: Filled,
+    files: Vec<collector::LogFilesConfig>,
     scrub: Option<Spanned<ScrubSection>>,
 }
 
@@ -282,6 +281,7 @@ impl File {
         if let Some(docker) = &self.logs.docker {
             collector.logs = docker.on().cloned();
         }
+        collector.log_sources = self.logs.sources();
         for problem in collector.check().err().unwrap_or_default() {
             let position = places::find(text, &problem.path, problem.item);
             findings.add(position, problem.text);
@@ -390,6 +390,12 @@ impl ServerSection {
 }
 
 impl LogsSection {
+    fn sources(&self) -> collector::LogSources {
+        collector::LogSources {
+            files: self.files.clone(),
+        }
+    }
+
     fn scrub(&self, findings: &mut Findings<'_>) -> scrub::Config {
         let Some(section) = &self.scrub else {
             return scrub::Config::default();

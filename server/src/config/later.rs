@@ -14,7 +14,6 @@ use super::yaml;
 struct Later {
     server: Option<LaterServer>,
     collect: Option<LaterCollect>,
-    logs: Option<LaterLogs>,
     remote_write: Option<Spanned<Filled>>,
 }
 
@@ -32,12 +31,6 @@ struct LaterCollect {
     logs: Option<Spanned<Filled>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct LaterLogs {
-    files: Option<Spanned<Filled>>,
-}
-
 /// # Errors
 /// One finding per section that is filled in.
 pub(super) fn refuse(file: &str, text: &str) -> Result<(), ConfigError> {
@@ -47,12 +40,10 @@ pub(super) fn refuse(file: &str, text: &str) -> Result<(), ConfigError> {
     };
     let server = later.server.unwrap_or_default();
     let collect = later.collect.unwrap_or_default();
-    let logs = later.logs.unwrap_or_default();
     let found: Vec<Diagnostic> = [
         ("server.tls", server.tls),
         ("server.auth", server.auth),
         ("collect.logs", collect.logs),
-        ("logs.files", logs.files),
         ("remote_write", later.remote_write),
     ]
     .into_iter()

@@ -215,9 +215,18 @@ fn container_logs_are_switched_under_logs() {
 #[test]
 fn what_a_later_version_understands_is_refused_by_name() {
     refused(
-        "logs:\n  files: [ x.log ]\nremote_write: [ { url: y } ]\n",
-        "stackwatch.yml:2:10: logs.files is not supported yet in this version; remove it\n\
-         stackwatch.yml:3:15: remote_write is not supported yet in this version; remove it",
+        "rules: {}\nremote_write: [ { url: y } ]\n",
+        "stackwatch.yml:2:15: remote_write is not supported yet in this version; remove it",
+    );
+}
+
+#[test]
+fn log_sources_are_under_logs() {
+    let config = load("logs: { files: [ /var/log/*.log ] }\n").unwrap();
+    assert_eq!(config.collector.log_sources.files[0].job, "files");
+    refused(
+        "logs:\n  files:\n  - /var/log/a.log\n  - path: b.log\n",
+        "stackwatch.yml:4:5: logs.files: \"b.log\" is not an absolute path",
     );
 }
 

@@ -1,0 +1,143 @@
+//! Log sources beside Docker's containers: text files.
+
+use std::sync::Arc;
+
+use scrub::{LogBatch, Scrubber};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::files::{self, LogFilesConfig};
+use super::lines::Lines;
+use super::sent::Sent;
+use crate::config::ConfigError;
+use crate::host::hostname;
+use crate::{Config, Positions, Status};
+
+/// What is read beside containers. Nothing unless it is written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogSources {
+    /// Text files.
+    pub files: Vec<LogFilesConfig>,
+}
+
+impl LogSources {
+    /// Each problem found.
+    pub(crate) fn check(&self) -> Vec<ConfigError> {
+        let item = |key: &'static str, at: usize, text: String| ConfigError {
+            item: Some(at),
+            ..ConfigError::key(&["logs", key], format!("logs.{key}: {text}"))
+        };
+        let files = self.files.iter().enumerate();
+        files
+            .filter_map(|(at, config)| Some(item("files", at, config.check().err()?)))
+            .collect()
+    }
+}
+
+/// What a source hands its lines on with.
+#[derive(Clone)]
+pub(super) struct Context {
+    /// The `host` label.
+    pub(super) host: String,
+    pub(super) scrubber: Arc<Scrubber>,
+    pub(super) positions: Arc<dyn Positions>,
+    pub(super) sent: Sent,
+    /// When full, reading waits.
+    pub(super) out: mpsc::Sender<LogBatch>,
+    pub(super) status: Status,
+}
+
+impl Context {
+    /// What makes entries of lines of that source.
+    pub(super) fn lines(&self, source: &'static str) -> Lines {
+        let telemetry = self.status.telemetry().log_sources.of(source);
+        Lines::new(Arc::clone(&self.scrubber), telemetry)
+    }
+}
+
+/// Runs the sources that the configuration in force wants.
+pub(crate) struct RunningSources {
+    context: Context,
+    files: Slot<Vec<LogFilesConfig>>,
+}
+
+/// A source, restarted only by what concerns it.
+struct Slot<T> {
+    name: &'static str,
+    running: Option<((T, String), Task)>,
+}
+
+/// A task that ends when dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T: PartialEq> Slot<T> {
+    fn new(name: &'static str) -> Self {
+        Slot {
+            name,
+            running: None,
+        }
+    }
+
+    /// Has the source run as `wanted`; a panic ended it when it is not running then.
+    fn apply<F>(&mut self, wanted: Option<T>, context: &Context, start: impl FnOnce(&T) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let wanted = wanted.map(|config| (config, context.host.clone()));
+        let running = self
+            .running
+            .as_ref()
+            .filter(|(_, task)| !task.0.is_finished());
+        if running.map(|(running, _)| running) == wanted.as_ref() {
+            return;
+        }
+        // Whoever follows continues where this one was; so it must have ended.
+        self.running = None;
+        match wanted {
+            Some(wanted) => {
+                let task = Task(tokio::spawn(start(&wanted.0)));
+                self.running = Some((wanted, task));
+            }
+            None => context.status.remove_source(self.name),
+        }
+    }
+}
+
+impl RunningSources {
+    /// Nothing runs before [`RunningSources::apply`].
+    pub(crate) fn new(
+        scrubber: Arc<Scrubber>,
+        positions: Arc<dyn Positions>,
+        out: mpsc::Sender<LogBatch>,
+        status: Status,
+    ) -> Self {
+        RunningSources {
+            context: Context {
+                host: String::new(),
+                scrubber,
+                positions,
+                sent: Sent::default(),
+                out,
+                status,
+            },
+            files: Slot::new(files::NAME),
+        }
+    }
+
+    /// Starts, restarts or stops what does not run as `config` wants.
+    pub(crate) fn apply(&mut self, config: &Config) {
+        let instance = config.instance.clone();
+        self.context.host = instance.unwrap_or_else(|| hostname(&config.roots));
+        let sources = &config.log_sources;
+        let context = &self.context;
+        let wanted = Some(sources.files.clone()).filter(|files| !files.is_empty());
+        let start = |files: &Vec<LogFilesConfig>| files::run(context.clone(), files.clone());
+        self.files.apply(wanted, context, start);
+    }
+}
