@@ -135,6 +135,12 @@ impl Regex {
         })
     }
 
+    /// How many matches there are, none overlapping another.
+    #[must_use]
+    pub fn count(&self, text: &str) -> usize {
+        self.engine.find_iter(text).count()
+    }
+
     /// Names of the groups, `None` for unnamed ones, group 0 first.
     #[must_use]
     pub fn group_names(&self) -> Vec<Option<String>> {

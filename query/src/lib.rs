@@ -1,6 +1,7 @@
-//! PromQL: text to expression, expression and data to values.
+//! PromQL and LogQL: text to expression, expression and data to values.
 //!
-//! Pure: data comes through [`model::SeriesReader`], time is an argument, nothing is global.
+//! Pure: data comes through [`model::SeriesReader`] and [`model::LogReader`], time is an argument,
+//! nothing is global. LogQL lives in [`logql`]; everything else is PromQL's.
 //!
 //! ```
 //! let expr = query::parse("sum by (job) (rate(http_requests_total[5m])) > 1").unwrap();
@@ -9,6 +10,8 @@
 //! ```
 
 pub mod promql;
+
+pub mod logql;
 
 pub mod eval;
 

@@ -9,7 +9,7 @@ use crate::builtins::query_escape;
 use crate::function::{arity, text};
 use crate::{Functions, Time, Value, prometheus};
 
-mod base64;
+pub(crate) mod base64;
 mod json;
 
 /// What the functions need from outside.

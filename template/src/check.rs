@@ -165,3 +165,44 @@ fn expr_calls(expr: &Expr, functions: &Functions<'_>) -> Result<(), Found> {
         _ => Ok(()),
     }
 }
+
+/// Adds the names of fields of the data; whether the data is taken as a whole somewhere. Inside
+/// `range` and `with` the dot is another value, whose fields are added too: too many do no harm.
+pub(crate) fn fields(list: &ListNode, out: &mut Vec<String>) -> bool {
+    let mut whole = false;
+    for node in &list.nodes {
+        whole |= match node {
+            Node::List(l) => fields(l, out),
+            Node::Action(a) => pipe_fields(&a.pipe, out),
+            Node::If(b) | Node::With(b) | Node::Range(b) => {
+                let other = b.else_body.as_ref().is_some_and(|o| fields(o, out));
+                pipe_fields(&b.pipe, out) | fields(&b.body, out) | other
+            }
+            Node::Template(t) => t.pipe.as_ref().is_some_and(|p| pipe_fields(p, out)),
+            Node::Text(_) | Node::Define(_) | Node::Break(_) | Node::Continue(_) => false,
+        };
+    }
+    whole
+}
+
+fn pipe_fields(pipe: &PipeNode, out: &mut Vec<String>) -> bool {
+    let exprs = pipe.commands.iter().flat_map(|c| &c.args);
+    exprs.fold(false, |whole, expr| whole | expr_fields(expr, out))
+}
+
+fn expr_fields(expr: &Expr, out: &mut Vec<String>) -> bool {
+    match expr {
+        Expr::Dot(_) => true,
+        Expr::Field(_, path) => {
+            out.extend(path.first().map(ToString::to_string));
+            false
+        }
+        Expr::Variable(_, name, path) if name == "$" => {
+            out.extend(path.first().map(ToString::to_string));
+            path.is_empty()
+        }
+        Expr::Pipe(_, pipe) => pipe_fields(pipe, out),
+        Expr::Chain(_, inner, _) => expr_fields(inner, out),
+        _ => false,
+    }
+}

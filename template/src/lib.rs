@@ -12,6 +12,7 @@ mod escape;
 mod execute;
 pub mod function;
 pub mod kv;
+pub mod loki;
 mod print;
 mod printf;
 pub mod prometheus;

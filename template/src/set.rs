@@ -141,6 +141,17 @@ impl TemplateSet {
         Ok(())
     }
 
+    /// The fields of the data that the template `name` reads by their names, sorted; `None` when
+    /// it takes the data as a whole somewhere, or is unknown.
+    #[must_use]
+    pub fn fields(&self, name: &str) -> Option<Vec<String>> {
+        let mut fields = Vec::new();
+        let whole = check::fields(&self.tree(name)?.body, &mut fields);
+        fields.sort_unstable();
+        fields.dedup();
+        (!whole).then_some(fields)
+    }
+
     /// Expands the template `name` over `data`.
     ///
     /// # Errors

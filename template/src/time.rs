@@ -8,6 +8,7 @@ use model::Timestamp;
 use crate::Value;
 
 mod layout;
+mod parse;
 
 /// An instant in a time zone.
 #[derive(Clone, Debug)]
@@ -36,6 +37,28 @@ impl Time {
             at,
             zone: TimeZone::UTC,
         }
+    }
+
+    /// From nanoseconds since the epoch, in UTC.
+    #[must_use]
+    pub fn from_nanos(nanos: i64) -> Time {
+        Time {
+            // Every i64 of nanoseconds is a year from 1677 to 2262.
+            at: jiff::Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default(),
+            zone: TimeZone::UTC,
+        }
+    }
+
+    /// Reads a text by a Go layout. A time without a zone of its own is in the IANA zone `zone`,
+    /// in UTC when there is no such zone. `None` when the text does not fit the layout.
+    #[must_use]
+    pub fn parse(layout: &str, text: &str, zone: &str) -> Option<Time> {
+        let zone = match zone {
+            "" | "UTC" | "Local" => TimeZone::UTC,
+            name => TimeZone::get(name).unwrap_or(TimeZone::UTC),
+        };
+        let at = parse::parse(layout, text, &zone)?;
+        Some(Time { at, zone })
     }
 
     /// Go's zero time, `0001-01-01 00:00:00 +0000 UTC`.

@@ -18,7 +18,7 @@ pub(super) const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = [
+pub(super) const WEEKDAYS: [&str; 7] = [
     "Monday",
     "Tuesday",
     "Wednesday",
@@ -79,13 +79,7 @@ pub(super) fn format(at: &Zoned, layout: &str) -> String {
             rest = &rest[len..];
             continue;
         }
-        let piece = PIECES.iter().find(|p| {
-            // Go reads "Jan" only when no lower-case letter follows, so that "Janet" stays.
-            rest.starts_with(**p)
-                && !(matches!(**p, "Jan" | "Mon")
-                    && rest[p.len()..].starts_with(|c: char| c.is_ascii_lowercase()))
-        });
-        match piece {
+        match piece_at(rest) {
             Some(piece) => {
                 write_piece(&mut out, at, piece);
                 rest = &rest[piece.len()..];
@@ -99,8 +93,21 @@ pub(super) fn format(at: &Zoned, layout: &str) -> String {
     out
 }
 
+/// The reference piece that `rest` begins with.
+pub(super) fn piece_at(rest: &str) -> Option<&'static str> {
+    PIECES
+        .iter()
+        .find(|p| {
+            // Go reads "Jan" only when no lower-case letter follows, so that "Janet" stays.
+            rest.starts_with(**p)
+                && !(matches!(**p, "Jan" | "Mon")
+                    && rest[p.len()..].starts_with(|c: char| c.is_ascii_lowercase()))
+        })
+        .copied()
+}
+
 /// Length of `.000` or `,999`: a run of one digit that no other digit follows.
-fn fraction_len(rest: &str) -> Option<usize> {
+pub(super) fn fraction_len(rest: &str) -> Option<usize> {
     let bytes = rest.as_bytes();
     let digit = *bytes.get(1)?;
     if !matches!(bytes[0], b'.' | b',') || !matches!(digit, b'0' | b'9') {

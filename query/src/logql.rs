@@ -1,0 +1,29 @@
+//! LogQL: text to expression, expression and log lines to streams or values.
+//!
+//! Pure: lines come through [`model::LogReader`], time is an argument, nothing is global.
+//! What the language means is decided by Loki's documentation and source (pkg/logql).
+//!
+//! ```
+//! let expr = query::logql::parse(r#"sum by (app) (rate({job="web"} |= "error" [5m]))"#).unwrap();
+//! assert_eq!(expr.to_string(), r#"sum by (app)(rate({job="web"} |= "error"[5m]))"#);
+//! assert_eq!(
+//!     query::logql::parse("rate(5)").unwrap_err().to_string(),
+//!     "parse error at line 1, col 7: syntax error: unexpected ), expecting ,",
+//! );
+//! ```
+
+pub mod ast;
+pub mod error;
+mod hints;
+mod labels;
+mod lexer;
+pub mod parser;
+mod pipeline;
+mod pretty;
+mod printer;
+mod units;
+
+pub use ast::Expr;
+pub use error::ParseError;
+pub use parser::{parse, parse_selector};
+pub use pretty::pretty;
