@@ -14,6 +14,7 @@
 
 pub mod ast;
 pub mod error;
+pub mod eval;
 mod hints;
 mod labels;
 mod lexer;
@@ -25,5 +26,6 @@ mod units;
 
 pub use ast::Expr;
 pub use error::ParseError;
+pub use eval::{EvalError, Evaluation, Limits, LogQuery, Value};
 pub use parser::{parse, parse_selector};
 pub use pretty::pretty;

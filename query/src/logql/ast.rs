@@ -484,7 +484,7 @@ impl CompareOp {
     }
 
     /// Whether `left OP right`.
-    pub(crate) fn holds<T: PartialOrd>(self, left: T, right: T) -> bool {
+    pub(crate) fn holds<T: PartialOrd + Copy>(self, left: T, right: T) -> bool {
         match self {
             CompareOp::Equal => left == right,
             CompareOp::NotEqual => left != right,

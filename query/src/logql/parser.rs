@@ -24,6 +24,8 @@ pub const TEXT_BYTES_MAX: usize = 128 << 10;
 /// recursively; a level takes less than a kilobyte of stack.
 pub const DEPTH_MAX: usize = 100;
 
+pub(crate) use construct::on_numbers;
+
 const NO_SELECTION: &str = "queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will";
 
 /// Reads a query.

@@ -105,14 +105,6 @@ impl Pipeline {
         names
     }
 
-    /// Texts that a line must have, as it was stored, to get through.
-    pub(crate) fn literals(&self) -> Vec<&str> {
-        match self.steps.first() {
-            Some(Step::Line(filters)) => filters.literals(),
-            _ => Vec::new(),
-        }
-    }
-
     /// Runs the stages; `None` when one drops the line.
     pub(crate) fn run<'l>(
         &self,

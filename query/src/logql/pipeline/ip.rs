@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 /// Addresses to look for.
 #[derive(Clone, Debug)]
-pub(super) enum Addresses {
+pub(crate) enum Addresses {
     One(IpAddr),
     Range(IpAddr, IpAddr),
     Prefix(IpAddr, u32),

@@ -111,7 +111,7 @@ fn is_any(matcher: &Matcher) -> bool {
     matcher.op() == model::MatchOp::Regex && matcher.value() == ".*"
 }
 
-fn compare<T: PartialOrd>(
+fn compare<T: PartialOrd + Copy>(
     labels: &mut LineLabels,
     name: &str,
     op: CompareOp,

@@ -46,19 +46,6 @@ impl LineFilters {
             .iter()
             .all(|c| c.any.iter().any(|s| s.found_in(line)) != c.negative)
     }
-
-    /// Texts that every line that passes has.
-    pub(super) fn literals(&self) -> Vec<&str> {
-        let mut literals = Vec::new();
-        for condition in self.0.iter().filter(|c| !c.negative) {
-            match condition.any.as_slice() {
-                [Search::Text(text)] => literals.push(text.as_str()),
-                [Search::Pattern(pattern)] => literals.extend(pattern.literals()),
-                _ => {}
-            }
-        }
-        literals
-    }
 }
 
 impl Search {

@@ -79,14 +79,6 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// The literals of the pattern.
-    pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|p| match p {
-            Part::Literal(text) => Some(text.as_str()),
-            Part::Capture(_) => None,
-        })
-    }
-
     /// Whether the line is made so; captures are not empty.
     pub(super) fn matches(&self, line: &str) -> bool {
         let Some(last) = self.0.last() else {

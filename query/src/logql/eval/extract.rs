@@ -1,0 +1,213 @@
+//! Samples from lines: a number and the series it belongs to.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use model::{Labels, LogEntry, Timestamp};
+
+use super::EvalError;
+use super::source::{Seen, Source};
+use crate::logql::ast::{Conversion, Grouping, LogRange, RangeOp};
+use crate::logql::error::ParseError;
+use crate::logql::hints::Hints;
+use crate::logql::labels::{ERROR_LABEL, LineLabels, PRESERVE_ERROR_LABEL};
+use crate::logql::pipeline::{Filter, Pipeline, units_of_texts};
+use crate::logql::units;
+
+const ERROR: &str = "SampleExtraction";
+
+/// Bytes a series takes besides its labels.
+pub(super) const SERIES_BYTES: usize = 128;
+
+/// Makes samples of lines.
+pub(super) struct Extractor {
+    pipeline: Pipeline,
+    labels: LineLabels,
+    seen: Seen,
+    grouping: Option<Grouping>,
+    /// The label that holds the number, how it is read, and what must hold afterwards.
+    unwrap: Option<(String, Option<Conversion>, Vec<Filter>)>,
+    counts_bytes: bool,
+    series: SeriesTable,
+}
+
+/// Series by their labels.
+#[derive(Default)]
+pub(super) struct SeriesTable {
+    pub(super) labels: Vec<Labels>,
+    by_hash: HashTable<(u64, u32)>,
+}
+
+impl SeriesTable {
+    /// The number of the series with these labels, sorted by name.
+    fn of_pairs(&mut self, pairs: &[(&str, &str)]) -> u32 {
+        let hash = hash_of(pairs.iter().copied());
+        let labels = &self.labels;
+        let same = |(h, i): &(u64, u32)| {
+            *h == hash && labels[*i as usize].iter().eq(pairs.iter().copied())
+        };
+        if let Some((_, i)) = self.by_hash.find(hash, same) {
+            return *i;
+        }
+        self.add(hash, Labels::from_sorted(pairs.iter().copied()))
+    }
+
+    /// The number of the series with these labels.
+    pub(super) fn of(&mut self, wanted: &Labels) -> u32 {
+        let hash = hash_of(wanted.iter());
+        let labels = &self.labels;
+        let same = |(h, i): &(u64, u32)| *h == hash && labels[*i as usize] == *wanted;
+        if let Some((_, i)) = self.by_hash.find(hash, same) {
+            return *i;
+        }
+        self.add(hash, wanted.clone())
+    }
+
+    fn add(&mut self, hash: u64, labels: Labels) -> u32 {
+        let number = self.labels.len() as u32;
+        self.labels.push(labels);
+        self.by_hash
+            .insert_unique(hash, (hash, number), |(hash, _)| *hash);
+        number
+    }
+}
+
+fn hash_of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    for pair in pairs {
+        pair.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+impl Extractor {
+    /// For a function over a window, its series grouped so.
+    pub(super) fn new(
+        op: RangeOp,
+        range: &LogRange,
+        grouping: Option<&Grouping>,
+        now: Timestamp,
+    ) -> Result<Self, EvalError> {
+        let pipeline = Pipeline::new(&range.selector.stages, now)?;
+        let mut grouping = grouping.cloned();
+        let mut names = pipeline.required_names();
+        let mut unwrap = None;
+        if op == RangeOp::Absent {
+            // Whether there is a line does not depend on its labels.
+            grouping = Some(Grouping::default());
+        }
+        let mut label = "";
+        if let Some(u) = &range.unwrap {
+            let filters = u
+                .post_filters
+                .iter()
+                .map(|f| Filter::new(f).map_err(|why| ParseError::stage(f, &why)))
+                .collect::<Result<Vec<_>, _>>()?;
+            filters.iter().for_each(|f| f.names(&mut names));
+            // The number is no label of the series, unless the query groups by it.
+            match &mut grouping {
+                Some(g) if g.without => g.labels.push(u.label.clone()),
+                Some(_) => {}
+                None => {
+                    grouping = Some(Grouping {
+                        without: true,
+                        labels: vec![u.label.clone()],
+                    });
+                }
+            }
+            label = &u.label;
+            unwrap = Some((u.label.clone(), u.conversion, filters));
+        }
+        let hints = Hints::of(&names, grouping.as_ref(), label);
+        Ok(Extractor {
+            pipeline,
+            labels: LineLabels::new(hints),
+            seen: Seen::default(),
+            grouping,
+            unwrap,
+            counts_bytes: matches!(op, RangeOp::Bytes | RangeOp::BytesRate),
+            series: SeriesTable::default(),
+        })
+    }
+
+    /// The sample of a line; `None` when it has none.
+    pub(super) fn sample(
+        &mut self,
+        source: &Source<'_>,
+        stream: &Labels,
+        entry: &LogEntry,
+    ) -> Option<(u32, f64)> {
+        self.labels.begin(stream, &entry.metadata);
+        let line = self
+            .pipeline
+            .run(entry.at_ns, &entry.line, &mut self.labels)?;
+        let value = match &self.unwrap {
+            None if self.counts_bytes => line.len() as f64,
+            None => 1.0,
+            Some((name, conversion, filters)) => {
+                // A line without the label has no sample.
+                let text = self.labels.get(name).filter(|text| !text.is_empty())?;
+                let read = match conversion {
+                    None => units::parse_float(text),
+                    Some(Conversion::Bytes) => units_of_texts::bytes(text),
+                    Some(_) => units_of_texts::seconds(text),
+                };
+                let value = match read {
+                    Ok(value) => value,
+                    Err(why) => {
+                        self.labels.set_error(ERROR, &why);
+                        0.0
+                    }
+                };
+                if !filters.iter().all(|f| f.keeps(&mut self.labels)) {
+                    return None;
+                }
+                value
+            }
+        };
+        if !self.seen.is_new(stream, entry) {
+            return None;
+        }
+        source.count_kept();
+        let before = self.series.labels.len();
+        let series = if self.grouping.is_none() && self.labels.is_unchanged() {
+            self.series.of(self.labels.base())
+        } else {
+            let mut pairs = Vec::new();
+            self.labels.grouped(self.grouping.as_ref(), &mut pairs);
+            self.series.of_pairs(&pairs)
+        };
+        if self.series.labels.len() > before {
+            let labels = &self.series.labels[series as usize];
+            source.hold(SERIES_BYTES + labels.heap_bytes());
+        }
+        Some((series, value))
+    }
+
+    /// The series found.
+    pub(super) fn into_series(self) -> Vec<Labels> {
+        self.series.labels
+    }
+
+    /// The series found by now.
+    pub(super) fn series(&self) -> &[Labels] {
+        &self.series.labels
+    }
+}
+
+/// The error of a series whose lines could not be parsed, unless the query asks for errors.
+pub(super) fn check_error(labels: &Labels) -> Result<(), EvalError> {
+    let Some(error) = labels.get(ERROR_LABEL) else {
+        return Ok(());
+    };
+    if labels.get(PRESERVE_ERROR_LABEL) == Some("true") {
+        return Ok(());
+    }
+    Err(EvalError::Failed(format!(
+        "pipeline error: '{error}' for series: '{labels}'.\n\
+         Use a label filter to intentionally skip this error. (e.g | __error__!=\"{error}\").\n\
+         To skip all potential errors you can match empty errors.(e.g __error__=\"\")\n\
+         The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )\n"
+    )))
+}

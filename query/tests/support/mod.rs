@@ -1,0 +1,4 @@
+//! What tests of LogQL share.
+
+pub(crate) mod script;
+pub(crate) mod store;
