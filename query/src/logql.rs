@@ -29,3 +29,6 @@ pub use error::ParseError;
 pub use eval::{EvalError, Evaluation, Limits, LogQuery, Value};
 pub use parser::{parse, parse_selector};
 pub use pretty::pretty;
+
+#[cfg(test)]
+mod tests;

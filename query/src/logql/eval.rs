@@ -152,6 +152,8 @@ pub struct Evaluation {
     pub stats: Stats,
     /// What the result lacks, distinct.
     pub warnings: Vec<String>,
+    /// It lacks something because [`Limits::held_bytes_max`] was reached.
+    pub is_full: bool,
 }
 
 /// Which lines are wanted.

@@ -1,10 +1,10 @@
-//! Loki's HTTP API, as far as Grafana's log panels and our own command line use it: stream
-//! selectors with line filters. Metric queries come with LogQL proper.
+//! Loki's HTTP API: LogQL over stored lines, and what Grafana asks besides.
 
+mod answer;
+mod format;
 mod labels;
 mod push;
 mod query;
-mod selector;
 mod tail;
 mod time;
 
@@ -15,6 +15,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 
 use super::Api;
+use super::prometheus::envelope::Failure;
 use super::workshop::WorkError;
 
 pub(super) use self::tail::TAILS_MAX;
@@ -23,6 +24,7 @@ pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
+        .route("/format_query", get(format::format).post(format::format))
         .route("/labels", get(labels::names).post(labels::names))
         .route("/label/{name}/values", get(labels::values))
         .route("/series", get(labels::series).post(labels::series))
@@ -62,6 +64,12 @@ struct Refused(StatusCode, String);
 impl Refused {
     fn bad(message: impl Into<String>) -> Self {
         Refused(StatusCode::BAD_REQUEST, message.into())
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Refused(failure.status(), failure.message)
     }
 }
 

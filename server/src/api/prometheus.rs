@@ -17,14 +17,11 @@ mod targets;
 pub(super) mod tsdb;
 mod value;
 
-use std::sync::atomic::AtomicBool;
-
 use axum::Router;
 use axum::routing::{get, post};
 
 pub(super) use labels::SELECTORS_MAX;
 
-use super::pieces::Room;
 use super::workshop::Client;
 use super::{Api, otlp, remote_read, remote_write};
 
@@ -70,22 +67,6 @@ pub(super) fn routes() -> Router<Api> {
         .route("/features", get(features::features))
         .route("/notifications", get(features::notifications))
         .route("/notifications/live", get(features::notifications_live))
-}
-
-/// Bytes of a result in Loki's API: it is a number that was written into the query.
-const LOKI_ANSWER_BYTES_MAX: usize = 1 << 20;
-
-/// A result as `{"resultType":…,"result":…}`, for Loki's API, which has the same shape.
-///
-/// # Errors
-/// When it is too large to send.
-pub(super) fn result_json(value: ::query::Value) -> Result<String, envelope::Failure> {
-    let room = Room {
-        answer: LOKI_ANSWER_BYTES_MAX,
-        together: LOKI_ANSWER_BYTES_MAX,
-        cancel: &AtomicBool::new(false),
-    };
-    value::write(value, None, room).map(|(data, _)| data.text())
 }
 
 /// The `data` of an instant query now, for a page; or the sentence that says why not.

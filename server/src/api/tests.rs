@@ -14,6 +14,7 @@ use crate::config::expand::ProcessSurroundings;
 mod bounds;
 mod grafana;
 mod leaving;
+mod loki;
 mod pings;
 
 /// `up{job="a"}` is 1 and `up{job="b"}` is 0, every 15 s from 0 to 10 minutes.
@@ -344,84 +345,6 @@ async fn an_unknown_path_is_what_grafana_expects_of_a_prometheus() {
         !build.contains("features") && build.contains(r#""version":"3."#),
         "{build}"
     );
-}
-
-#[tokio::test]
-async fn log_lines_come_as_loki_sends_them() {
-    let server = Server::ready().await;
-    let web = "%7Bservice_name%3D%22web%22%7D";
-    // End exclusive, newest first; metadata splits streams unless the client can tell them apart.
-    let path = format!(
-        "/loki/api/v1/query_range?query={web}&start=100000000000&end=100000000002&limit=10"
-    );
-    server
-        .check(
-            &path,
-            200,
-            r#"{"status":"success","data":{"resultType":"streams","result":[{"stream":{"level":"error","service_name":"web"},"values":[["100000000001","line 1"]]},{"stream":{"service_name":"web"},"values":[["100000000000","line 0"]]}],"stats":{"summary":{"totalEntriesReturned":2,"totalBytesProcessed":12}}}}"#,
-        )
-        .await;
-    let answer = reqwest::Client::new()
-        .get(format!("{}{path}&direction=forward", server.base))
-        .header("X-Loki-Response-Encoding-Flags", "categorize-labels")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    assert_eq!(
-        answer,
-        r#"{"status":"success","data":{"resultType":"streams","result":[{"stream":{"service_name":"web"},"values":[["100000000000","line 0",{}],["100000000001","line 1",{"structuredMetadata":{"level":"error"}}]]}],"encodingFlags":["categorize-labels"],"stats":{"summary":{"totalEntriesReturned":2,"totalBytesProcessed":12}}}}"#
-    );
-    let filtered = format!("{path}&direction=forward&query=").replace(
-        &format!("query={web}"),
-        &format!("query={web}%20%7C%3D%20%221%22"),
-    );
-    let (_, body) = server.get(&filtered).await;
-    assert!(
-        body.contains("line 1") && !body.contains("line 0"),
-        "{body}"
-    );
-}
-
-#[tokio::test]
-async fn grafanas_test_of_a_loki_source_passes() {
-    let server = Server::ready().await;
-    server
-        .check(
-            "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000",
-            200,
-            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[4000000000,"2"]}]}}"#,
-        )
-        .await;
-    for (query, expect) in [
-        ("rate(%7Ba%3D%22b%22%7D%5B5m%5D)", "not supported yet"),
-        (
-            "%7Ba%3D%22b%22%7D",
-            "log queries are not supported as an instant query type",
-        ),
-    ] {
-        let (status, body) = server
-            .get(&format!("/loki/api/v1/query?query={query}"))
-            .await;
-        assert_eq!(status, 400);
-        assert!(body.contains(expect), "{body}");
-    }
-    server
-        .check(
-            "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&limit=5001",
-            400,
-            "max entries limit per query exceeded, limit > max_entries_limit_per_query (5001 > 5000)",
-        )
-        .await;
-    server
-        .check(
-            "/loki/api/v1/labels",
-            200,
-            r#"{"status":"success","data":["service_name"]}"#,
-        )
-        .await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ pub(super) struct Source<'a> {
     stats: Cell<Stats>,
     held_bytes: Cell<usize>,
     warnings: RefCell<Vec<String>>,
+    is_full: Cell<bool>,
 }
 
 /// Whether everything was read.
@@ -35,6 +36,7 @@ impl<'a> Source<'a> {
             stats: Cell::default(),
             held_bytes: Cell::new(0),
             warnings: RefCell::default(),
+            is_full: Cell::new(false),
         }
     }
 
@@ -57,9 +59,10 @@ impl<'a> Source<'a> {
 
     /// Notes that there was no room.
     pub(super) fn warn_full(&self) {
+        self.is_full.set(true);
         self.warn(format!(
-            "the query needs more than {} MB of memory (query.memory): the result is incomplete; select fewer streams or a shorter time",
-            self.limits.held_bytes_max >> 20
+            "the query needs more than {} KB of memory (query.bytes_max): the result is incomplete; select fewer streams or a shorter time",
+            self.limits.held_bytes_max >> 10
         ));
     }
 
@@ -151,6 +154,7 @@ impl<'a> Source<'a> {
             value,
             stats: self.stats.get(),
             warnings: self.warnings.into_inner(),
+            is_full: self.is_full.get(),
         }
     }
 }

@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use model::{Direction, Labels, LogSelection, Matcher};
 
-use super::selector::LogQuery;
 use super::{Refused, axum_json, time};
 use crate::api::params::Params;
 use crate::api::{Api, json};
@@ -52,18 +51,17 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Res
 /// Streams and entries a query would touch. Not wrapped in an envelope, as in Loki.
 pub(super) async fn stats(State(api): State<Api>, params: Params) -> Result<Response, Refused> {
     let parts = api.parts().map_err(|f| Refused::bad(f.message))?;
-    let query = LogQuery::parse(params.get("query").unwrap_or("")).map_err(Refused::bad)?;
+    let matchers = any_selector(params.get("query").unwrap_or(""))?;
     let (start_ns, end_ns) = time::range(&params, api.now()).map_err(Refused::bad)?;
     let (streams, entries, bytes) = api
         .workshop()
         .run(api.config().query.timeout.0, move |cancel| {
-            let streams =
-                parts
-                    .logs
-                    .streams(std::slice::from_ref(&query.matchers), start_ns, end_ns)?;
+            let streams = parts
+                .logs
+                .streams(std::slice::from_ref(&matchers), start_ns, end_ns)?;
             let (mut entries, mut bytes) = (0_u64, 0_u64);
             let selection = LogSelection {
-                matchers: &query.matchers,
+                matchers: &matchers,
                 start_ns,
                 end_ns,
                 direction: Direction::Backward,
@@ -110,10 +108,14 @@ fn query_set(params: &Params) -> Result<Vec<Vec<Matcher>>, Refused> {
 
 /// A plain selector; `{}` selects every stream here, as in Loki.
 fn selector(text: &str) -> Result<Vec<Matcher>, Refused> {
-    if text.trim() == "{}" {
-        return Ok(Vec::new());
-    }
-    Ok(LogQuery::parse(text).map_err(Refused::bad)?.matchers)
+    query::logql::parse_selector(text).map_err(|e| Refused::bad(e.to_string()))
+}
+
+/// The first selector of whatever query somebody is typing.
+fn any_selector(text: &str) -> Result<Vec<Matcher>, Refused> {
+    let expr = query::logql::parse(text).map_err(|e| Refused::bad(e.to_string()))?;
+    let first = expr.selectors().first().map(|s| s.matchers.clone());
+    Ok(first.unwrap_or_default())
 }
 
 fn list(items: BTreeSet<&str>) -> Response {

@@ -1,112 +1,214 @@
 //! `/query_range` and `/query`.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use model::{Direction, Labels, LogEntry, LogReader, LogSelection, Timestamp};
-use query::Limits;
+use model::{Direction, Timestamp, number};
+use query::logql::eval::Evaluation;
+use query::logql::{self, EvalError, Expr, Limits, LogQuery};
+use query::promql::quote::go_quote;
 
-use super::selector::LogQuery;
+use super::answer::{self, Shown};
 use super::{Refused, axum_json, time};
+use crate::api::Api;
 use crate::api::params::Params;
-use crate::api::prometheus::envelope::Failure;
-use crate::api::{Api, Parts, json};
+use crate::api::prometheus::envelope::{ErrorType, Failure};
+use crate::api::reading::Reading;
+use crate::api::workshop::Client;
 
 const LIMIT_DEFAULT: usize = 100;
 /// Loki's own largest page.
 const LIMIT_MAX: usize = 5000;
-/// Bytes of lines in one answer; the page ends early past it, as if `limit` were smaller.
-const LINES_BYTES_MAX: usize = 32 << 20;
+/// Points per series, as in Loki.
+const POINTS_MAX: i128 = 11_000;
+/// Points per series when no step is given.
+const POINTS_DEFAULT: i64 = 250;
+/// Series in one answer: Loki's `max_query_series`.
+const SERIES_MAX: usize = 500;
+/// Bytes of lines one query reads: some tens of seconds of work. A query that needs more ends
+/// there, with what it has and a warning.
+const READ_BYTES_MAX: u64 = 32 << 30;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// When a query is evaluated.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    At(i64),
+    Range { start: i64, end: i64, step: i64 },
+}
 
 pub(super) async fn range(
     State(api): State<Api>,
+    client: Client,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Refused> {
-    let parts = parts(&api)?;
-    let text = params.get("query").unwrap_or("");
-    let query = LogQuery::parse(text).map_err(Refused::bad)?;
-    let (start_ns, end_ns) = time::range(&params, api.now()).map_err(Refused::bad)?;
-    let page = Page {
-        query,
-        start_ns,
-        end_ns,
-        limit: limit(&params)?,
-        direction: direction(&params)?,
-        categorized: categorized(&headers),
+    let limit = limit(&params)?;
+    let (start, end) = time::range(&params, api.now()).map_err(Refused::bad)?;
+    let direction = direction(&params)?;
+    let step = match duration(&params, "step")? {
+        Some(step) => step,
+        None => ((end.saturating_sub(start) / SECOND) / POINTS_DEFAULT).max(1) * SECOND,
     };
-    let body = api
-        .workshop()
-        .run(api.config().query.timeout.0, move |cancel| {
-            page.read(&*parts.logs, &cancel)
-        })
-        .await??;
-    Ok(axum_json(body))
+    if step <= 0 {
+        return Err(Refused::bad(
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
+    }
+    let interval_ns = duration(&params, "interval")?.unwrap_or(0);
+    if interval_ns < 0 {
+        return Err(Refused::bad("interval must be >= 0"));
+    }
+    if (i128::from(end) - i128::from(start)) / i128::from(step) > POINTS_MAX {
+        return Err(Refused::bad(
+            "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
+        ));
+    }
+    let log = LogQuery {
+        start_ns: start,
+        end_ns: end,
+        limit,
+        direction,
+        interval_ns,
+        categorize: categorized(&headers),
+    };
+    let when = When::Range { start, end, step };
+    evaluate(&api, &client, &params, when, log).await
 }
 
-/// A log query has no value at one instant. What does have one here is what Grafana asks to
-/// test the connection, `vector(1)+vector(1)`: LogQL and PromQL agree on it.
-pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Response, Refused> {
-    let parts = parts(&api)?;
+pub(super) async fn instant(
+    State(api): State<Api>,
+    client: Client,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, Refused> {
+    let limit = limit(&params)?;
+    let direction = direction(&params)?;
+    let at = time::instant(&params, "time").map_err(Refused::bad)?;
+    let at = at.unwrap_or_else(|| api.now().nanos());
+    let log = LogQuery {
+        start_ns: at,
+        end_ns: at,
+        limit,
+        direction,
+        interval_ns: 0,
+        categorize: categorized(&headers),
+    };
+    evaluate(&api, &client, &params, When::At(at), log).await
+}
+
+async fn evaluate(
+    api: &Api,
+    client: &Client,
+    params: &Params,
+    when: When,
+    log: LogQuery,
+) -> Result<Response, Refused> {
     let text = params.get("query").unwrap_or("");
-    if text.trim_start().starts_with('{') {
+    let expr = logql::parse(text).map_err(|e| Refused::bad(e.to_string()))?;
+    if matches!((&expr, when), (Expr::Log(_), When::At(_))) {
         return Err(Refused::bad(
             "log queries are not supported as an instant query type, please change your query to a range query type",
         ));
     }
-    let unsupported = || Refused::bad("LogQL metric queries are not supported yet in this version");
-    let expr = query::parse(text).map_err(|_| unsupported())?;
-    if expr.selectors().next().is_some() {
-        return Err(unsupported());
-    }
-    let at = time::instant(&params, "time")
-        .map_err(Refused::bad)?
-        .map_or_else(|| api.now(), |ns| Timestamp::from_millis(ns / 1_000_000));
-    let samples_max = api.config().query.samples_max;
-    let bytes_max = api.memory().small();
-    let data = api
-        .workshop()
-        .run(api.config().query.timeout.0, move |cancel| {
-            let limits = Limits {
-                samples_max,
-                bytes_max,
-                cancel: Some(cancel),
-            };
-            let done = parts
-                .engine
-                .instant(&expr, &*parts.series, at, &limits)
-                .map_err(|e| Refused::bad(e.to_string()))?;
-            crate::api::prometheus::result_json(done.value)
-                .map_err(|failure: Failure| Refused::bad(failure.message))
-        })
-        .await??;
-    Ok(axum_json(format!(
-        "{{\"status\":\"success\",\"data\":{data}}}"
-    )))
-}
-
-pub(super) fn parts(api: &Api) -> Result<Arc<Parts>, Refused> {
-    api.parts().map_err(|f| Refused::bad(f.message))
-}
-
-pub(super) fn limit(params: &Params) -> Result<usize, Refused> {
-    let limit = match params.get("limit") {
-        None => LIMIT_DEFAULT,
-        Some(text) => text
-            .parse()
-            .map_err(|_| Refused::bad(format!("limit {text:?} is not a positive integer")))?,
+    let asked = Asked {
+        expr: Arc::new(expr),
+        when,
+        log,
+        now: api.now(),
+        bytes_max: api.config().query_bytes_max(),
     };
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Refused::bad(format!(
-            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {LIMIT_MAX})"
-        )));
+    let timeout = api.config().query.timeout.0;
+    let (body, share) = api
+        .read(client, timeout, move |reading| asked.answer(reading))
+        .await?;
+    let response = axum_json(body);
+    Ok(match share {
+        Some(share) => response.map(|body| share.held_by(body)),
+        None => response,
+    })
+}
+
+struct Asked {
+    expr: Arc<Expr>,
+    when: When,
+    log: LogQuery,
+    now: Timestamp,
+    /// The most one query may hold.
+    bytes_max: usize,
+}
+
+impl Asked {
+    fn answer(&self, reading: &Reading) -> Result<String, Failure> {
+        let begun = Instant::now();
+        let done = self.evaluation(reading).map_err(failure)?;
+        let may_get_more = reading.bytes_max < self.bytes_max;
+        let too_little = || Failure::new(ErrorType::Memory, "the query needs more memory");
+        if done.is_full && may_get_more {
+            return Err(too_little());
+        }
+        let at = match self.when {
+            When::At(at) | When::Range { start: at, .. } => at,
+        };
+        let shown = Shown {
+            categorized: self.log.categorize,
+            at: Timestamp::from_millis(at.div_euclid(1_000_000)),
+            took: begun.elapsed(),
+        };
+        let body = answer::write(&done, shown);
+        if body.len() > reading.answer_max && may_get_more {
+            return Err(too_little());
+        }
+        Ok(body)
     }
-    Ok(limit)
+
+    fn evaluation(&self, reading: &Reading) -> Result<Evaluation, EvalError> {
+        let logs = &*reading.parts.logs;
+        let limits = Limits {
+            read_bytes_max: READ_BYTES_MAX,
+            // The other half is for the answer's text.
+            held_bytes_max: reading.bytes_max / 2,
+            series_max: SERIES_MAX,
+            cancel: Some(Arc::clone(&reading.cancel)),
+        };
+        match (&*self.expr, self.when) {
+            (Expr::Metric(expr), When::At(at)) => logql::eval::instant(expr, logs, at, &limits),
+            (Expr::Metric(expr), When::Range { start, end, step }) => {
+                logql::eval::range(expr, logs, (start, end), step, &limits)
+            }
+            (Expr::Log(expr), _) => {
+                logql::eval::log_query(expr, logs, &self.log, self.now, &limits)
+            }
+        }
+    }
+}
+
+fn failure(error: EvalError) -> Failure {
+    match error {
+        EvalError::Read(read) => read.into(),
+        EvalError::Canceled => Failure::new(ErrorType::Canceled, error.to_string()),
+        EvalError::Parse(_) | EvalError::Failed(_) | EvalError::TooManySeries(_) => {
+            Failure::bad_data(error.to_string())
+        }
+    }
+}
+
+fn limit(params: &Params) -> Result<usize, Refused> {
+    let Some(text) = params.get("limit") else {
+        return Ok(LIMIT_DEFAULT);
+    };
+    let limit = crate::api::params::parse_int(text).map_err(Refused::bad)?;
+    match usize::try_from(limit) {
+        Ok(0) | Err(_) => Err(Refused::bad("limit must be a positive value")),
+        Ok(limit) if limit > LIMIT_MAX => Err(Refused::bad(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {LIMIT_MAX})"
+        ))),
+        Ok(limit) => Ok(limit),
+    }
 }
 
 fn direction(params: &Params) -> Result<Direction, Refused> {
@@ -121,112 +223,32 @@ fn direction(params: &Params) -> Result<Direction, Refused> {
     }
 }
 
+/// Seconds or a duration, in nanoseconds.
+fn duration(params: &Params, name: &str) -> Result<Option<i64>, Refused> {
+    let Some(text) = params.get(name) else {
+        return Ok(None);
+    };
+    let quoted = go_quote(text);
+    if let Ok(seconds) = text.parse::<f64>() {
+        let nanos = seconds * 1e9;
+        if !(nanos.abs() < 9.2e18) {
+            return Err(Refused::bad(format!(
+                "cannot parse {quoted} to a valid duration. It overflows int64"
+            )));
+        }
+        return Ok(Some(nanos as i64));
+    }
+    let parsed: Option<Duration> = number::parse_duration(text).ok();
+    parsed
+        .and_then(|d| i64::try_from(d.as_nanos()).ok())
+        .map(Some)
+        .ok_or_else(|| Refused::bad(format!("cannot parse {quoted} to a valid duration")))
+}
+
 /// Whether the client wants metadata as a third element instead of among the labels.
 fn categorized(headers: &HeaderMap) -> bool {
     headers
         .get("X-Loki-Response-Encoding-Flags")
         .and_then(|v| v.to_str().ok())
         .is_some_and(|v| v.split(',').any(|f| f.trim() == "categorize-labels"))
-}
-
-struct Page {
-    query: LogQuery,
-    start_ns: i64,
-    end_ns: i64,
-    limit: usize,
-    direction: Direction,
-    categorized: bool,
-}
-
-impl Page {
-    fn read(&self, logs: &dyn LogReader, cancel: &AtomicBool) -> Result<String, Refused> {
-        let mut streams: BTreeMap<Labels, Vec<LogEntry>> = BTreeMap::new();
-        // Loki shows an entry once that was received twice.
-        let mut at_this_instant: HashSet<(Labels, String)> = HashSet::new();
-        let mut instant_ns = i64::MIN;
-        let (mut entries, mut bytes) = (0, 0);
-        let selection = LogSelection {
-            matchers: &self.query.matchers,
-            start_ns: self.start_ns,
-            end_ns: self.end_ns,
-            direction: self.direction,
-        };
-        logs.read(&selection, &mut |stream, entry| {
-            if cancel.load(Ordering::Relaxed) {
-                return ControlFlow::Break(());
-            }
-            if !self.query.keeps(&entry.line) {
-                return ControlFlow::Continue(());
-            }
-            if entry.at_ns != instant_ns {
-                at_this_instant.clear();
-                instant_ns = entry.at_ns;
-            }
-            if !at_this_instant.insert((stream.clone(), entry.line.clone())) {
-                return ControlFlow::Continue(());
-            }
-            let shown_under = if self.categorized || entry.metadata.is_empty() {
-                stream.clone()
-            } else {
-                merged(stream, &entry.metadata)
-            };
-            bytes += entry.line.len();
-            entries += 1;
-            streams.entry(shown_under).or_default().push(entry.clone());
-            if entries >= self.limit || bytes >= LINES_BYTES_MAX {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        })?;
-        Ok(self.write(&streams, entries, bytes))
-    }
-
-    fn write(
-        &self,
-        streams: &BTreeMap<Labels, Vec<LogEntry>>,
-        entries: usize,
-        bytes: usize,
-    ) -> String {
-        let mut out = String::with_capacity(bytes + 64 * entries + 256);
-        out.push_str("{\"status\":\"success\",\"data\":{\"resultType\":\"streams\",\"result\":");
-        json::array(&mut out, streams, |out, (labels, entries)| {
-            out.push_str("{\"stream\":");
-            json::labels(out, labels);
-            out.push_str(",\"values\":");
-            json::array(out, entries, |out, entry| self.write_entry(out, entry));
-            out.push('}');
-        });
-        if self.categorized {
-            out.push_str(",\"encodingFlags\":[\"categorize-labels\"]");
-        }
-        out.push_str(&format!(
-            ",\"stats\":{{\"summary\":{{\"totalEntriesReturned\":{entries},\"totalBytesProcessed\":{bytes}}}}}}}}}"
-        ));
-        out
-    }
-
-    fn write_entry(&self, out: &mut String, entry: &LogEntry) {
-        out.push_str("[\"");
-        out.push_str(&entry.at_ns.to_string());
-        out.push_str("\",");
-        json::string(out, &entry.line);
-        if self.categorized {
-            out.push_str(",{");
-            if !entry.metadata.is_empty() {
-                out.push_str("\"structuredMetadata\":");
-                json::labels(out, &entry.metadata);
-            }
-            out.push('}');
-        }
-        out.push(']');
-    }
-}
-
-pub(super) fn merged(stream: &Labels, metadata: &Labels) -> Labels {
-    let mut all = stream.to_builder();
-    for (name, value) in metadata {
-        all.set(name, value);
-    }
-    all.build()
 }
