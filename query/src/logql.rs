@@ -15,6 +15,7 @@
 pub mod ast;
 pub mod error;
 pub mod eval;
+mod follow;
 mod hints;
 mod labels;
 mod lexer;
@@ -27,6 +28,7 @@ mod units;
 pub use ast::Expr;
 pub use error::ParseError;
 pub use eval::{EvalError, Evaluation, Limits, LogQuery, Value};
+pub use follow::Follower;
 pub use parser::{parse, parse_selector};
 pub use pretty::pretty;
 

@@ -356,7 +356,7 @@ impl Context {
         };
         Reader::new(
             around,
-            self.config.options(container),
+            &self.config.options(container),
             &container.id,
             &container.labels(&self.host),
             positions,

@@ -108,7 +108,11 @@ impl Entries {
             self.around.counts.dropped.inc_by(lines);
             return;
         }
-        let line = self.around.scrubber.line(&group.text);
+        let Some(line) = self.around.scrubber.keep(&group.text) else {
+            // Dropped by a rule: the scrubber counts it too.
+            self.around.counts.scrubbed.inc_by(lines);
+            return;
+        };
         let text = line.as_str();
         if is_changed(&group.text, text) {
             self.around.counts.scrubbed.inc_by(lines);

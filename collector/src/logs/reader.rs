@@ -104,7 +104,7 @@ impl Reader {
     /// `positions` what was stored last.
     pub(crate) fn new(
         around: Around,
-        options: Options,
+        options: &Options,
         container_id: &str,
         labels: &Labels,
         positions: [Option<Position>; 2],

@@ -145,7 +145,7 @@ impl Server {
             append: Box::new(|_| Ok(storage::AppendReport::default())),
             append_logs: Box::new(|_| Ok(())),
             watch_logs: Box::new(drop),
-            scrubber: Arc::new(scrub::Scrubber::new(&scrub::Config::default()).unwrap()),
+            scrubber: Arc::new(scrub::Scrubber::default()),
             storage: None,
             stats: Box::new(storage::Stats::default),
             engine: Arc::new(::query::Engine::default()),

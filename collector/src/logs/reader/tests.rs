@@ -72,7 +72,7 @@ fn reader_with(joining: Joining, quota: Option<u64>, positions: [Option<Position
         quota,
         line_times: false,
     };
-    Reader::new(around, options, "id", &labels, positions)
+    Reader::new(around, &options, "id", &labels, positions)
 }
 
 /// As if no clock was ever set back.

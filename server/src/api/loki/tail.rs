@@ -16,14 +16,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use model::{Direction, Labels, LogReader, LogSelection};
+use model::{Direction, Labels, LogEntry, LogReader, LogSelection};
+use query::logql::{self, Expr, Follower};
 use scrub::LogBatch;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, Receiver, error::TrySendError};
 use tokio::time::Instant;
 
-use super::selector::LogQuery;
-use super::{Refused, query, time};
+use super::{Refused, time};
 use crate::api::params::Params;
 use crate::api::{Api, Parts, json};
 use crate::wire::websocket::{Reader, Said, Writer};
@@ -55,7 +55,7 @@ struct Line {
 
 /// What a client wants.
 struct Wanted {
-    query: LogQuery,
+    query: Arc<Follower>,
     start_ns: i64,
     limit: usize,
     delay: Duration,
@@ -68,7 +68,7 @@ pub(super) async fn follow(
     params: Params,
 ) -> Result<Response, Refused> {
     let wanted = wanted(&api, &params)?;
-    let parts = query::parts(&api)?;
+    let parts = api.parts()?;
     let text = |name| {
         headers
             .get(name)
@@ -103,7 +103,11 @@ pub(super) async fn follow(
 
 fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
     let text = params.get("query").unwrap_or_default();
-    let query = LogQuery::parse(text).map_err(Refused::bad)?;
+    let refused = |e: logql::ParseError| Refused::bad(e.to_string());
+    let Expr::Log(expr) = logql::parse(text).map_err(refused)? else {
+        return Err(Refused::bad("only log selector is supported"));
+    };
+    let query = Arc::new(Follower::new(&expr, api.now()).map_err(refused)?);
     let (start_ns, _) = time::range(params, api.now()).map_err(Refused::bad)?;
     let delay = match params.get("delay_for") {
         None => Duration::ZERO,
@@ -118,7 +122,7 @@ fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
         query,
         start_ns,
         limit: match params.get("limit") {
-            Some(_) => query::limit(params)?,
+            Some(_) => super::query::limit(params)?,
             None => LIMIT_DEFAULT,
         },
         delay,
@@ -211,24 +215,29 @@ async fn tell<W: AsyncWrite + Unpin>(
 fn watch(wanted: &Wanted, parts: &Parts) -> (Receiver<Line>, Arc<AtomicU64>) {
     let (send, lines) = mpsc::channel(WAITING_MAX);
     let missed = Arc::new(AtomicU64::new(0));
-    let (query, count) = (wanted.query.clone(), Arc::clone(&missed));
+    let (query, count) = (Arc::clone(&wanted.query), Arc::clone(&missed));
     (parts.watch_logs)(Box::new(move |batch: &LogBatch| {
         if send.is_closed() {
             return ControlFlow::Break(());
         }
         let stream = batch.stream.labels();
-        if !query.matchers.iter().all(|m| m.matches_labels(stream)) {
+        if !query.matchers().iter().all(|m| m.matches_labels(stream)) {
             return ControlFlow::Continue(());
         }
-        for entry in batch
-            .entries
-            .iter()
-            .filter(|e| query.keeps(e.line.as_str()))
-        {
+        for entry in &batch.entries {
+            let at_ns = entry.at_ns;
+            let entry = LogEntry {
+                at_ns,
+                line: entry.line.as_str().to_owned(),
+                metadata: entry.metadata.labels().clone(),
+            };
+            let Some((stream, text)) = query.show(stream, &entry) else {
+                continue;
+            };
             let line = Line {
-                stream: query::merged(stream, entry.metadata.labels()),
-                at_ns: entry.at_ns,
-                text: entry.line.as_str().to_owned(),
+                stream,
+                at_ns,
+                text,
             };
             if let Err(TrySendError::Full(_)) = send.try_send(line) {
                 count.fetch_add(1, Ordering::Relaxed);
@@ -241,22 +250,22 @@ fn watch(wanted: &Wanted, parts: &Parts) -> (Receiver<Line>, Arc<AtomicU64>) {
 
 /// The newest lines there are, oldest first.
 async fn past(wanted: &Wanted, parts: &Arc<Parts>) -> Result<Vec<Line>, ()> {
-    let (query, parts) = (wanted.query.clone(), Arc::clone(parts));
+    let (query, parts) = (Arc::clone(&wanted.query), Arc::clone(parts));
     let (start_ns, limit) = (wanted.start_ns, wanted.limit);
     let read = move || {
         let selection = LogSelection {
-            matchers: &query.matchers,
+            matchers: query.matchers(),
             start_ns,
             end_ns: i64::MAX,
             direction: Direction::Backward,
         };
         let mut lines = Vec::new();
         let read = LogReader::read(&*parts.logs, &selection, &mut |stream, entry| {
-            if query.keeps(&entry.line) {
+            if let Some((stream, text)) = query.show(stream, entry) {
                 lines.push(Line {
-                    stream: query::merged(stream, &entry.metadata),
+                    stream,
                     at_ns: entry.at_ns,
-                    text: entry.line.clone(),
+                    text,
                 });
             }
             match lines.len() < limit {
