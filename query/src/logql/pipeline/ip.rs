@@ -1,7 +1,7 @@
 //! `ip("10.0.0.0/8")`: an address, a range or a prefix, looked for in a text.
 //! Source of the rules: loki pkg/logql/log/ip.go.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// Addresses to look for.
 #[derive(Clone, Debug)]
