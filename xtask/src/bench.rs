@@ -6,6 +6,7 @@ mod peer;
 mod player;
 mod promql;
 mod recording;
+mod scrub;
 mod storage;
 
 use anyhow::{Result, bail};
@@ -14,9 +15,10 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.split_first() {
         Some((what, rest)) if what == "collectors" => collectors::run(rest),
         Some((what, rest)) if what == "promql" => promql::run(rest),
+        Some((what, _)) if what == "scrub" => scrub::run(),
         Some((what, rest)) if what == "storage" => storage::run(rest),
         _ => bail!(
-            "bench what? collectors [MINUTES [CONTAINERS]]; promql [RUNS]; storage [--series N,N] [--hours H] [--minutes M] [--only PEER,PEER]"
+            "bench what? collectors [MINUTES [CONTAINERS]]; promql [RUNS]; scrub; storage [--series N,N] [--hours H] [--minutes M] [--only PEER,PEER]"
         ),
     }
 }
