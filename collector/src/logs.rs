@@ -12,6 +12,8 @@ mod entries;
 mod files;
 mod frame;
 mod from_file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod group;
 mod json_files;
 mod json_record;

@@ -105,7 +105,7 @@ fn fifty_containers_at_once_and_their_engine_restarted() {
 
     // Each line of both runs, in order, in spite of all.
     for number in 0..CONTAINERS {
-        let selector = format!("{{container=\"many-{number}\"}}");
+        let selector = format!("{{container=\"many-{number}\",stream=\"stdout\"}}");
         let whole = || {
             let lines = stackwatch.lines(&selector);
             let begins = lines.iter().filter(|line| *line == "line 0").count();

@@ -73,7 +73,7 @@ fn a_container_dies_and_the_page_arrives_though_stackwatch_was_killed_meanwhile(
     });
 
     // 3. Its lines can be read, without the secrets.
-    let selector = format!("{{container=\"{name}\"}}");
+    let selector = format!("{{container=\"{name}\",stream=\"stdout\"}}");
     let lines = eventually("twenty lines", limit, || {
         Some(stackwatch.lines(&selector)).filter(|l| l.len() >= 20)
     });

@@ -8,6 +8,7 @@ mod promql;
 mod recording;
 mod scrub;
 mod storage;
+mod tail;
 
 use anyhow::{Result, bail};
 
@@ -17,8 +18,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Some((what, rest)) if what == "promql" => promql::run(rest),
         Some((what, _)) if what == "scrub" => scrub::run(),
         Some((what, rest)) if what == "storage" => storage::run(rest),
+        Some((what, rest)) if what == "tail" => tail::run(rest),
         _ => bail!(
-            "bench what? collectors [MINUTES [CONTAINERS]]; promql [RUNS]; scrub; storage [--series N,N] [--hours H] [--minutes M] [--only PEER,PEER]"
+            "bench what? collectors [MINUTES [CONTAINERS]]; promql [RUNS]; scrub; storage [--series N,N] [--hours H] [--minutes M] [--only PEER,PEER]; tail [MEGABYTES [CONTAINERS]]"
         ),
     }
 }

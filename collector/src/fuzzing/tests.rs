@@ -16,6 +16,7 @@ const READERS: [Reader; 6] = [
     ("dbus", super::dbus),
     ("dns", super::dns),
     ("exposition", super::exposition),
+    ("logs", super::logs),
     ("redis", super::redis),
     ("statsd", super::statsd),
 ];

@@ -140,10 +140,10 @@ impl Entries {
         });
     }
 
-    /// An entry of ours in the container's stream.
+    /// An entry of ours, just before the container's of `at_ns`.
     fn own(&mut self, at_ns: i64, text: &str, remarks: Remarks) -> ScrubbedEntry {
         ScrubbedEntry {
-            at_ns,
+            at_ns: at_ns.saturating_sub(1),
             line: self.around.scrubber.line(text.as_bytes()),
             metadata: self.metadata(remarks),
         }

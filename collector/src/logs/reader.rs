@@ -84,7 +84,7 @@ struct Output {
     /// The oldest timestamp of what `entries` and `last` stand for.
     unstored_since_ns: Option<i64>,
     /// What the next batch ends with, stored or left out by the quota.
-    last: Option<Anchor>,
+    last: Option<Group>,
     /// Timestamp of the last line that was new.
     newest_ns: Option<i64>,
 }
@@ -325,7 +325,7 @@ impl Reader {
     pub(crate) fn age(&mut self) {
         for stream in Stream::ALL {
             if let Some(group) = self.streams[stream as usize].joiner.age() {
-                self.write(stream, &group);
+                self.write(stream, group);
             }
         }
     }
@@ -364,7 +364,7 @@ impl Reader {
         self.settle();
         for stream in Stream::ALL {
             if let Some(group) = self.streams[stream as usize].joiner.finish() {
-                self.write(stream, &group);
+                self.write(stream, group);
             }
         }
     }
@@ -380,7 +380,7 @@ impl Reader {
         self.sequence += 1;
         let unread_from_ns = self.unread_from(at);
         let output = &mut self.streams[at];
-        let anchor = output.last.take()?;
+        let anchor = output.last.take()?.anchor();
         let position = Position {
             anchor,
             sequence: self.sequence,
@@ -475,25 +475,25 @@ impl Reader {
         output.newest_ns = Some(line.at_ns);
         if let Some(kind) = gap {
             if let Some(group) = output.joiner.finish() {
-                self.write(stream, &group);
+                self.write(stream, group);
             }
             let marker = self.writer.gap(kind, line.at_ns);
             self.streams[stream as usize].entries.push(marker);
         }
         if let Some(group) = self.streams[stream as usize].joiner.push(line) {
-            self.write(stream, &group);
+            self.write(stream, group);
         }
     }
 
-    fn write(&mut self, stream: Stream, group: &Group) {
+    fn write(&mut self, stream: Stream, group: Group) {
         let output = &mut self.streams[stream as usize];
         let before = output.entries.len();
-        self.writer.write(group, &mut output.entries);
+        self.writer.write(&group, &mut output.entries);
         let written = output.entries[before..].iter();
         output.bytes += ENTRY_BYTES + written.map(|e| e.line.len()).sum::<usize>();
         let since = output.unstored_since_ns.get_or_insert(group.at_ns);
         *since = group.at_ns.min(*since);
-        output.last = Some(group.anchor());
+        output.last = Some(group);
     }
 }
 
