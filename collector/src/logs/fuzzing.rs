@@ -51,7 +51,7 @@ fn read(bytes: &[u8], piece: usize) -> Vec<(Stream, Line)> {
                 Ok(Some(chunk)) => {
                     assemblers[chunk.stream as usize].push(&chunk.bytes, 7, |line| {
                         lines.push((chunk.stream, line));
-                    })
+                    });
                 }
                 Ok(None) => break,
                 Err(_) => return lines,
