@@ -3,6 +3,7 @@
 pub use crate::exposition::fuzzing::exposition;
 pub use crate::host::systemd::fuzzing::dbus;
 pub use crate::logs::fuzzing::logs;
+pub use crate::logs::syslog::fuzzing::syslog;
 pub use crate::probe::fuzzing::{certificate, dns};
 pub use crate::redis::fuzzing::redis;
 pub use crate::statsd::fuzzing::statsd;

@@ -54,7 +54,7 @@ pub use host::SystemdConfig;
 pub use kong::HttpSourceConfig;
 pub use logs::{
     FirstLine, LogFilesConfig, LogSources, LogStreamStatus, LogSums, LogsConfig, ReadFrom,
-    Timestamps,
+    SyslogConfig, Timestamps,
 };
 use logs::{RunningSources, Tailing};
 pub use metadata::FamilyMetadata;

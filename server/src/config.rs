@@ -246,6 +246,7 @@ struct ServerSection {
 struct LogsSection {
     docker: Option<Switch<collector::LogsConfig>>,
     files: Vec<collector::LogFilesConfig>,
+    syslog: Vec<collector::SyslogConfig>,
     scrub: Option<Spanned<ScrubSection>>,
 }
 
@@ -393,6 +394,7 @@ impl LogsSection {
     fn sources(&self) -> collector::LogSources {
         collector::LogSources {
             files: self.files.clone(),
+            syslog: self.syslog.clone(),
         }
     }
 

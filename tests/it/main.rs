@@ -35,6 +35,7 @@ mod restart;
 mod rollups;
 mod scrape_to_notification;
 mod statsd;
+mod syslog;
 mod systemd;
 mod tsdb_tools;
 mod wire;

@@ -64,6 +64,7 @@ fn page(stackwatch: &Stackwatch, selector: &str, start: i64) -> Vec<Entry> {
             });
         }
     }
-    entries.sort_by_key(|entry| entry.at_ns);
+    // A marker stands before the line whose time it has.
+    entries.sort_by_key(|entry| (entry.at_ns, !entry.labels["gap"].is_string()));
     entries
 }

@@ -11,7 +11,7 @@ const BYTES_MAX: usize = 4096;
 
 type Reader = (&'static str, fn(&[u8]));
 
-const READERS: [Reader; 6] = [
+const READERS: [Reader; 7] = [
     ("certificate", super::certificate),
     ("dbus", super::dbus),
     ("dns", super::dns),
@@ -19,6 +19,7 @@ const READERS: [Reader; 6] = [
     ("logs", super::logs),
     ("redis", super::redis),
     ("statsd", super::statsd),
+    ("syslog", super::syslog),
 ];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Log sources beside Docker's containers: text files.
+//! Log sources beside Docker's containers: text files, syslog.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::files::{self, LogFilesConfig};
 use super::lines::Lines;
 use super::sent::Sent;
+use super::syslog::{self, SyslogConfig};
 use crate::config::ConfigError;
 use crate::host::hostname;
 use crate::{Config, Positions, Status};
@@ -18,6 +19,8 @@ use crate::{Config, Positions, Status};
 pub struct LogSources {
     /// Text files.
     pub files: Vec<LogFilesConfig>,
+    /// Listeners for syslog messages.
+    pub syslog: Vec<SyslogConfig>,
 }
 
 impl LogSources {
@@ -27,10 +30,11 @@ impl LogSources {
             item: Some(at),
             ..ConfigError::key(&["logs", key], format!("logs.{key}: {text}"))
         };
-        let files = self.files.iter().enumerate();
-        files
-            .filter_map(|(at, config)| Some(item("files", at, config.check().err()?)))
-            .collect()
+        let files = self.files.iter().map(LogFilesConfig::check).enumerate();
+        let syslog = self.syslog.iter().map(SyslogConfig::check).enumerate();
+        let files = files.filter_map(|(at, found)| Some(item("files", at, found.err()?)));
+        let syslog = syslog.filter_map(|(at, found)| Some(item("syslog", at, found.err()?)));
+        files.chain(syslog).collect()
     }
 }
 
@@ -59,6 +63,7 @@ impl Context {
 pub(crate) struct RunningSources {
     context: Context,
     files: Slot<Vec<LogFilesConfig>>,
+    syslog: Slot<Vec<SyslogConfig>>,
 }
 
 /// A source, restarted only by what concerns it.
@@ -76,7 +81,7 @@ impl Drop for Task {
     }
 }
 
-impl<T: PartialEq> Slot<T> {
+impl<T: PartialEq + Send + 'static> Slot<T> {
     fn new(name: &'static str) -> Self {
         Slot {
             name,
@@ -97,12 +102,19 @@ impl<T: PartialEq> Slot<T> {
         if running.map(|(running, _)| running) == wanted.as_ref() {
             return;
         }
-        // Whoever follows continues where this one was; so it must have ended.
-        self.running = None;
+        let before = self.running.take();
         match wanted {
             Some(wanted) => {
-                let task = Task(tokio::spawn(start(&wanted.0)));
-                self.running = Some((wanted, task));
+                let next = start(&wanted.0);
+                let task = tokio::spawn(async move {
+                    // It continues where the one before was, so that one must have ended.
+                    if let Some((_, mut before)) = before {
+                        before.0.abort();
+                        let _ = (&mut before.0).await;
+                    }
+                    next.await;
+                });
+                self.running = Some((wanted, Task(task)));
             }
             None => context.status.remove_source(self.name),
         }
@@ -127,6 +139,7 @@ impl RunningSources {
                 status,
             },
             files: Slot::new(files::NAME),
+            syslog: Slot::new(syslog::NAME),
         }
     }
 
@@ -139,5 +152,8 @@ impl RunningSources {
         let wanted = Some(sources.files.clone()).filter(|files| !files.is_empty());
         let start = |files: &Vec<LogFilesConfig>| files::run(context.clone(), files.clone());
         self.files.apply(wanted, context, start);
+        let wanted = Some(sources.syslog.clone()).filter(|syslog| !syslog.is_empty());
+        let start = |syslog: &Vec<SyslogConfig>| syslog::run(context.clone(), syslog.clone());
+        self.syslog.apply(wanted, context, start);
     }
 }

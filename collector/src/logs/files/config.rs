@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use model::LabelsBuilder;
 use serde::{Deserialize, Deserializer, de};
+
+use crate::logs::labels::{check_labels, stream_labels};
 
 /// Text files whose lines are read as they are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,36 +86,8 @@ impl LogFilesConfig {
 
     /// Labels of the lines of a file of that name.
     pub(super) fn stream(&self, host: &str, filename: &str) -> model::Labels {
-        let mut labels = stream_labels(&self.job, &self.labels, host);
+        let mut labels = stream_labels(&self.job, "", host, &self.labels);
         labels.set("filename", filename);
         labels.build()
     }
-}
-
-/// Checks that these can be names of labels.
-///
-/// # Errors
-/// The first that cannot.
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
-    for name in labels.keys() {
-        let plain = |c: char| c == '_' || c.is_ascii_alphanumeric();
-        let begins = name.chars().next().is_some_and(|c| !c.is_ascii_digit());
-        if !begins || !name.chars().all(plain) {
-            return Err(format!("{name:?} is not the name of a label"));
-        }
-    }
-    Ok(())
-}
-
-/// What the streams of all sources have.
-fn stream_labels(job: &str, further: &BTreeMap<String, String>, host: &str) -> LabelsBuilder {
-    let mut labels = LabelsBuilder::default();
-    labels
-        .set("job", job)
-        .set("service_name", job)
-        .set("host", host);
-    for (name, value) in further {
-        labels.set(name, value);
-    }
-    labels
 }
