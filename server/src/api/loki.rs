@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 
 use super::Api;
-use super::prometheus::envelope::Failure;
+use super::prometheus::envelope::{ErrorType, Failure};
 use super::workshop::WorkError;
 
 pub(super) use self::tail::TAILS_MAX;
@@ -69,7 +69,12 @@ impl Refused {
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
-        Refused(failure.status(), failure.message)
+        let status = match failure.kind {
+            ErrorType::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            ErrorType::Execution | ErrorType::Memory => StatusCode::BAD_REQUEST,
+            _ => failure.status(),
+        };
+        Refused(status, failure.message)
     }
 }
 

@@ -18,7 +18,7 @@ const FOLLOW_OVERLAP_NS: i64 = 10_000_000_000;
 
 #[derive(Args)]
 pub(super) struct LogsArgs {
-    /// Stream selector with line filters: '{container="web"} |= "error"'; a bare word is the name
+    /// LogQL query for lines: '{container="web"} |= "error"'; a bare word is the name
     /// of a service or container. Labels: service_name, container, compose_project, stream, host
     selector: String,
     /// How far back

@@ -1,6 +1,7 @@
 //! Reading lines within a budget.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
@@ -163,29 +164,65 @@ impl<'a> Source<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     at_ns: Option<i64>,
-    hashes: Vec<u64>,
+    /// Hashes of the lines of that instant; nearly always there is one.
+    few: Vec<u64>,
+    /// Those beyond [`FEW`].
+    many: HashSet<u64, FixedState>,
 }
+
+/// So many hashes are looked through one after the other.
+const FEW: usize = 16;
 
 impl Seen {
     /// Whether the line is a new one.
     pub(super) fn is_new(&mut self, stream: &Labels, entry: &LogEntry) -> bool {
         if self.at_ns != Some(entry.at_ns) {
             self.at_ns = Some(entry.at_ns);
-            self.hashes.clear();
+            self.few.clear();
+            if !self.many.is_empty() {
+                self.many = HashSet::default();
+            }
         }
         let mut hasher = FixedState::default().build_hasher();
         stream.hash(&mut hasher);
         entry.line.hash(&mut hasher);
         let hash = hasher.finish();
-        if self.hashes.contains(&hash) {
+        if self.few.contains(&hash) {
             return false;
         }
-        self.hashes.push(hash);
-        true
+        if self.few.len() < FEW {
+            self.few.push(hash);
+            return true;
+        }
+        self.many.insert(hash)
     }
 }
 
 /// The instant templates take for now.
 pub(super) fn now_of(at_ns: i64) -> Timestamp {
     Timestamp::from_millis(at_ns.div_euclid(1_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_one_instant_are_told_apart_however_many() {
+        let mut seen = Seen::default();
+        let stream = Labels::from_pairs([("app", "x")]);
+        let entry = |at_ns, line: usize| LogEntry {
+            at_ns,
+            line: line.to_string(),
+            metadata: Labels::empty(),
+        };
+        for at_ns in 0..2 {
+            for line in 0..50 {
+                assert!(seen.is_new(&stream, &entry(at_ns, line)));
+            }
+            for line in 0..50 {
+                assert!(!seen.is_new(&stream, &entry(at_ns, line)));
+            }
+        }
+    }
 }

@@ -231,7 +231,7 @@ fn duration(params: &Params, name: &str) -> Result<Option<i64>, Refused> {
     let quoted = go_quote(text);
     if let Ok(seconds) = text.parse::<f64>() {
         let nanos = seconds * 1e9;
-        if nanos.is_nan() || nanos.abs() >= 9.2e18 {
+        if !nanos.is_finite() || nanos.abs() >= 9.2e18 {
             return Err(Refused::bad(format!(
                 "cannot parse {quoted} to a valid duration. It overflows int64"
             )));
