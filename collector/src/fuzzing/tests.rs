@@ -11,7 +11,7 @@ const BYTES_MAX: usize = 4096;
 
 type Reader = (&'static str, fn(&[u8]));
 
-const READERS: [Reader; 7] = [
+const READERS: [Reader; 8] = [
     ("certificate", super::certificate),
     ("dbus", super::dbus),
     ("dns", super::dns),
