@@ -113,7 +113,8 @@ fn every_kind_of_container() {
             &engine,
             &name,
             &["--rm"],
-            "for i in 0 1 2 3 4 5 6 7 8 9; do echo line $i; done",
+            // One that is gone at once is read only if the engine is asked while it still has it.
+            "for i in 0 1 2 3 4 5 6 7 8 9; do echo line $i; done; sleep 0.5",
         );
     }
 
