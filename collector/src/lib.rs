@@ -53,7 +53,7 @@ pub use heartbeat::{HeartbeatConfig, Heartbeats};
 pub use host::SystemdConfig;
 pub use kong::HttpSourceConfig;
 pub use logs::{
-    FirstLine, LogFilesConfig, LogSources, LogStreamStatus, LogSums, LogsConfig, ReadFrom,
+    FirstLine, JournalConfig, LogFilesConfig, LogSources, LogStreamStatus, LogSums, LogsConfig, ReadFrom,
     SyslogConfig, Timestamps,
 };
 use logs::{RunningSources, Tailing};

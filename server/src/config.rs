@@ -247,6 +247,7 @@ struct LogsSection {
     docker: Option<Switch<collector::LogsConfig>>,
     files: Vec<collector::LogFilesConfig>,
     syslog: Vec<collector::SyslogConfig>,
+    journal: Option<Switch<collector::JournalConfig>>,
     scrub: Option<Spanned<ScrubSection>>,
 }
 
@@ -395,6 +396,7 @@ impl LogsSection {
         collector::LogSources {
             files: self.files.clone(),
             syslog: self.syslog.clone(),
+            journal: self.journal.as_ref().and_then(Switch::on).cloned(),
         }
     }
 

@@ -20,6 +20,7 @@ mod discovery;
 mod disk_full;
 mod engine;
 mod host;
+mod journal;
 mod log_files;
 mod log_receivers;
 mod log_tail;

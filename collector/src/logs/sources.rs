@@ -1,4 +1,4 @@
-//! Log sources beside Docker's containers: text files, syslog.
+//! Log sources beside Docker's containers: text files, syslog, the journal.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::files::{self, LogFilesConfig};
+use super::journal::{self, JournalConfig};
 use super::lines::Lines;
 use super::sent::Sent;
 use super::syslog::{self, SyslogConfig};
@@ -21,6 +22,8 @@ pub struct LogSources {
     pub files: Vec<LogFilesConfig>,
     /// Listeners for syslog messages.
     pub syslog: Vec<SyslogConfig>,
+    /// systemd's journal.
+    pub journal: Option<JournalConfig>,
 }
 
 impl LogSources {
@@ -34,7 +37,13 @@ impl LogSources {
         let syslog = self.syslog.iter().map(SyslogConfig::check).enumerate();
         let files = files.filter_map(|(at, found)| Some(item("files", at, found.err()?)));
         let syslog = syslog.filter_map(|(at, found)| Some(item("syslog", at, found.err()?)));
-        files.chain(syslog).collect()
+        let journal = self
+            .journal
+            .as_ref()
+            .and_then(|config| config.check().err());
+        let journal =
+            journal.map(|e| ConfigError::key(&["logs", "journal"], format!("logs.journal: {e}")));
+        files.chain(syslog).chain(journal).collect()
     }
 }
 
@@ -64,6 +73,7 @@ pub(crate) struct RunningSources {
     context: Context,
     files: Slot<Vec<LogFilesConfig>>,
     syslog: Slot<Vec<SyslogConfig>>,
+    journal: Slot<JournalConfig>,
 }
 
 /// A source, restarted only by what concerns it.
@@ -140,6 +150,7 @@ impl RunningSources {
             },
             files: Slot::new(files::NAME),
             syslog: Slot::new(syslog::NAME),
+            journal: Slot::new(journal::NAME),
         }
     }
 
@@ -155,5 +166,7 @@ impl RunningSources {
         let wanted = Some(sources.syslog.clone()).filter(|syslog| !syslog.is_empty());
         let start = |syslog: &Vec<SyslogConfig>| syslog::run(context.clone(), syslog.clone());
         self.syslog.apply(wanted, context, start);
+        let start = |journal: &JournalConfig| journal::run(context.clone(), journal.clone());
+        self.journal.apply(sources.journal.clone(), context, start);
     }
 }
