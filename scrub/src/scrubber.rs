@@ -299,8 +299,9 @@ impl Scrubber {
                 return;
             }
             if turned(self.actions[finder]) == Action::Count {
-                let again = |known: &Find| known.finder == finder && known.range.end > range.start;
-                if !counted.iter().any(again) {
+                // An anchor inside of what was counted last is the same find.
+                let last = counted.iter().rev().find(|known| known.finder == finder);
+                if last.is_none_or(|last| last.range.end <= range.start) {
                     counted.push(Find { range, finder });
                 }
                 return;

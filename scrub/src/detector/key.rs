@@ -39,21 +39,19 @@ pub(super) fn locate(text: &[u8], trigger: Range<usize>, number: usize) -> Optio
         }
     };
     let rest = &text[trigger.end..];
-    let mut length = rest
-        .iter()
-        .take_while(|byte| form.symbols.holds(**byte))
-        .count();
+    // First what is cheap: a long line may be full of prefixes.
+    let begins = starts_token(text, start) || is_bot(text, start, form);
+    let checked = form.kind == Kind::GitHub && has_checksum(rest);
+    if !(begins || checked) {
+        return None;
+    }
+    let symbols = rest.iter().take_while(|byte| form.symbols.holds(**byte));
+    let mut length = symbols.count();
     // A full stop that ends the sentence is no part.
     while length > 0 && rest[length - 1] == b'.' {
         length -= 1;
     }
-    if length < form.min {
-        return None;
-    }
-    let key = &rest[..length];
-    let checked = form.kind == Kind::GitHub && has_checksum(key);
-    let begins = starts_token(text, start) || is_bot(text, start, form);
-    if !(begins || checked) || different(key) < DIFFERENT_MIN {
+    if length < form.min || different(&rest[..length]) < DIFFERENT_MIN {
         return None;
     }
     let more = rest[length..]
@@ -95,6 +93,9 @@ fn has_checksum(key: &[u8]) -> bool {
     let Some(key) = key.get(..SYMBOLS) else {
         return false;
     };
+    if !key.iter().all(u8::is_ascii_alphanumeric) {
+        return false;
+    }
     let (body, check) = key.split_at(SYMBOLS - CHECK);
     let value = check.iter().fold(0_u64, |value, symbol| {
         let digit = match symbol {
