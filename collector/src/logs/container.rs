@@ -114,10 +114,7 @@ impl Tail<'_> {
         loop {
             let before = self.reader.accepted();
             let read = match opened.take() {
-                Some(Ok(body)) => {
-                    self.begin(self.since());
-                    Ok(self.read(body).await)
-                }
+                Some(Ok(body)) => self.catch_up(body).await,
                 Some(Err(error)) => Err(error),
                 None if fruitless >= FRUITLESS_MAX && stall::is_behind(self).await => {
                     stall::read_tail(self).await
@@ -155,6 +152,23 @@ impl Tail<'_> {
             backoff = (backoff * 2).min(BACKOFF.1);
             self.context.telemetry.reconnects.inc();
         }
+    }
+
+    /// Reads what there is before it follows: an engine that follows leaves out the rest of a file
+    /// that is rotated before we have taken it. `pinned` was opened first and serves when the
+    /// container is gone by then.
+    async fn catch_up(&mut self, pinned: ByteStream) -> Result<Read, EngineError> {
+        match self.read_log(false).await {
+            Ok(Read::Closed) => return Ok(Read::Closed),
+            Ok(_) => {
+                if let Ok(read) = self.read_log(true).await {
+                    return Ok(read);
+                }
+            }
+            Err(_) => {}
+        }
+        self.begin(self.since());
+        Ok(self.read(pinned).await)
     }
 
     /// From when on to read.
