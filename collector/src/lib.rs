@@ -53,8 +53,8 @@ pub use heartbeat::{HeartbeatConfig, Heartbeats};
 pub use host::SystemdConfig;
 pub use kong::HttpSourceConfig;
 pub use logs::{
-    FirstLine, JournalConfig, LogFilesConfig, LogSources, LogStreamStatus, LogSums, LogsConfig, ReadFrom,
-    SyslogConfig, Timestamps,
+    FirstLine, JournalConfig, LogFilesConfig, LogSources, LogStreamStatus, LogSums, LogsConfig,
+    ReadFrom, SyslogConfig, Timestamps,
 };
 use logs::{RunningSources, Tailing};
 pub use metadata::FamilyMetadata;
