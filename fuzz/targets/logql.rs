@@ -30,7 +30,9 @@ impl LogReader for OneLine {
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     // A query, and after a NUL the line it runs over.
-    let (query, line) = text.split_once('\0').unwrap_or((&text, "{\"a\":\"b\"} c=5"));
+    let (query, line) = text
+        .split_once('\0')
+        .unwrap_or((text.as_ref(), "{\"a\":\"b\"} c=5"));
     let expr = match logql::parse(query) {
         Ok(expr) => expr,
         Err(error) => {
