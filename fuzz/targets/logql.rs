@@ -5,9 +5,7 @@
 use std::ops::ControlFlow;
 
 use libfuzzer_sys::fuzz_target;
-use model::{
-    Direction, Labels, LogEntry, LogReader, LogSelection, Matcher, ReadError, Timestamp,
-};
+use model::{Direction, Labels, LogEntry, LogReader, LogSelection, Matcher, ReadError, Timestamp};
 use query::logql::{self, Expr, Limits, LogQuery};
 
 struct OneLine(LogEntry);
