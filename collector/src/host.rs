@@ -208,6 +208,9 @@ impl Source for Host {
         // Last: what a file says about a series of ours does not count.
         let mut problems = Vec::new();
         let result = textfiles.map(|found| problems = self.textfiles.put(found, &mut pass));
+        if let Err(e) = &result {
+            problems.push(format!("text files are not read: {e}"));
+        }
         let took = textfiles_started.elapsed();
         self.collector_done(&mut pass, "textfile", took, result);
         let collected = pass.done();
@@ -263,7 +266,7 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
     use io::Read;
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
     let mut bytes = Vec::with_capacity(4096);
-    std::fs::File::open(path)
+    crate::regular::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
         .map_err(named)?;
     Ok(String::from_utf8(bytes)

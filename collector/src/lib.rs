@@ -27,6 +27,7 @@ mod postgres;
 pub mod probe;
 pub mod push;
 mod redis;
+mod regular;
 pub mod relabel;
 pub mod scrape;
 mod self_metrics;

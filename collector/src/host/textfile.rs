@@ -75,7 +75,8 @@ impl Textfiles {
             tokio::task::spawn_blocking(move || read(&folders, may_be_missing))
         });
         let Ok(done) = tokio::time::timeout(READ_TIMEOUT, reading).await else {
-            return Err(std::io::ErrorKind::TimedOut.into());
+            let text = format!("no answer within {} s", READ_TIMEOUT.as_secs());
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
         };
         self.reading = None;
         done.map_err(std::io::Error::other)
@@ -141,7 +142,7 @@ fn read(folders: &[PathBuf], may_be_missing: bool) -> Found {
 }
 
 fn read_file(path: &Path) -> std::io::Result<File> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = crate::regular::open(path)?;
     let modified = file.metadata()?.modified()?.duration_since(UNIX_EPOCH);
     let mut text = Vec::new();
     // One byte more tells a file that is too long from one that just fits.

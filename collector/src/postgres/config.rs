@@ -211,7 +211,7 @@ fn read(file: &Path, bytes_max: u64) -> Result<String, String> {
     use std::io::Read;
     let shown = file.display();
     let mut text = String::new();
-    std::fs::File::open(file)
+    crate::regular::open(file)
         .and_then(|f| f.take(bytes_max + 1).read_to_string(&mut text))
         .map_err(|e| format!("reading {shown}: {e}"))?;
     if text.len() as u64 > bytes_max {

@@ -185,7 +185,7 @@ async fn read(file: &Path) -> io::Result<String> {
     let read = move || {
         use std::io::Read;
         let mut text = String::new();
-        std::fs::File::open(file)?
+        crate::regular::open(&file)?
             .take(SECRET_BYTES_MAX)
             .read_to_string(&mut text)?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())

@@ -234,7 +234,7 @@ pub(crate) async fn read_secret(file: &Path) -> Result<String, FetchError> {
     let read = move || {
         use std::io::Read;
         let mut text = String::new();
-        std::fs::File::open(path)?
+        crate::regular::open(&path)?
             .take(SECRET_BYTES_MAX)
             .read_to_string(&mut text)?;
         Ok(text.trim().to_owned())

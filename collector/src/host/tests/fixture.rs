@@ -303,3 +303,24 @@ async fn text_files_are_found_where_debian_puts_them() {
     );
     assert!(notes.is_empty(), "{notes:?}");
 }
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_is_left_out_and_nothing_waits_for_it() {
+    let mut host = Fixture::new(&[("text/a.prom", "my_a 1\n"), ("proc/stat", "btime 1\n")]);
+    crate::regular::make_pipe(&host.path("text/pipe.prom"));
+    crate::regular::make_pipe(&host.path("proc/loadavg"));
+    host.config.textfile_directories = Some(vec![host.path("text")]);
+    let (got, notes) = host.collect().await;
+    check(
+        &got,
+        &[
+            ("my_a", 1.0),
+            ("node_textfile_scrape_error", 1.0),
+            (r#"node_scrape_collector_success{collector="loadavg"}"#, 0.0),
+        ],
+    );
+    assert!(
+        notes[0].ends_with("pipe.prom: is not a regular file"),
+        "{notes:?}"
+    );
+}

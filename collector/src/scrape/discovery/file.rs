@@ -130,12 +130,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<StaticConfig>, String> {
 }
 
 fn text(path: &Path) -> std::io::Result<String> {
-    // A pipe would be waited for for ever.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("is no file"));
-    }
     let mut text = String::new();
-    std::fs::File::open(path)?
+    crate::regular::open(path)?
         .take(BYTES_MAX + 1)
         .read_to_string(&mut text)?;
     if text.len() as u64 > BYTES_MAX {
@@ -212,7 +208,11 @@ mod tests {
             let problem = read(&path).unwrap_err();
             assert!(problem.contains(expect), "{text}: {problem}");
         }
-        assert!(read(dir.path()).unwrap_err().contains("is no file"));
+        assert!(
+            read(dir.path())
+                .unwrap_err()
+                .contains("is not a regular file")
+        );
     }
 
     #[test]

@@ -250,7 +250,7 @@ impl MappingFile {
     pub(crate) fn read(path: &Path) -> Result<MappingFile, String> {
         let cannot = |e: std::io::Error| format!("cannot read: {e}");
         let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(cannot)?;
+        let file = crate::regular::open(path).map_err(cannot)?;
         file.take(FILE_BYTES_MAX + 1)
             .read_to_string(&mut text)
             .map_err(cannot)?;
