@@ -285,6 +285,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_those_of_go() {
+        check(
+            "a +Infinity\nb -inf\nc 1e-400\n",
+            Format::Prometheus,
+            &["a inf", "b -inf", "c 0"],
+        );
+    }
+
+    #[test]
     fn names_and_values_may_be_any_utf8_when_quoted() {
         check(
             "{\"my.metric\",\"my.label\"=\"é\",z=\"#}\\\"\\n\\\\\"} 1",
@@ -311,6 +320,12 @@ mod tests {
             Format::Prometheus,
             "line 1: \"0x1p-3\" is not a number",
         );
+        for out_of_range in ["1e400", "-1e400", "1.8e308", "-NaN", "+nan"] {
+            for format in [Format::Prometheus, Format::OpenMetrics] {
+                let expect = format!("line 1: {out_of_range:?} is not a number");
+                refuse(&format!("a {out_of_range}\n"), format, &expect);
+            }
+        }
         refuse(
             "a 1 1.5\n",
             Format::Prometheus,

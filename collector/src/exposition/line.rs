@@ -171,10 +171,15 @@ pub(super) fn quote_end(text: &str) -> Option<usize> {
     None
 }
 
-/// As Go's ParseFloat in Prometheus: decimal, `Inf` and `NaN` in any case, no hex, no `_`.
+/// As Go's ParseFloat in Prometheus: decimal, `Inf` and `NaN` in any case, no hex, no `_`; what is
+/// out of range, or `NaN` with a sign, is no number.
 pub(super) fn parse_value(text: &str) -> Result<f64, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not a number"))
+    let wrong = || format!("{text:?} is not a number");
+    let value: f64 = text.parse().map_err(|_| wrong())?;
+    let fine = value.is_finite()
+        || value.is_infinite() && text.contains(['i', 'I'])
+        || value.is_nan() && !text.starts_with(['+', '-']);
+    fine.then_some(value).ok_or_else(wrong)
 }
 
 /// Seconds, with a fraction, to milliseconds.

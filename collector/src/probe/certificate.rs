@@ -126,18 +126,33 @@ fn time((tag, content): (u8, &[u8])) -> Option<i64> {
     let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
     let (year, rest) = match tag {
         0x17 => {
-            let year: i16 = text.get(..2)?.parse().ok()?;
+            let year: i64 = text.get(..2)?.parse().ok()?;
             (year + if year < 50 { 2000 } else { 1900 }, text.get(2..)?)
         }
         0x18 => (text.get(..4)?.parse().ok()?, text.get(4..)?),
         _ => return None,
     };
-    let part = |at: usize| rest.get(at..at + 2)?.parse::<i8>().ok();
+    let part = |at: usize| rest.get(at..at + 2)?.parse::<i64>().ok();
     let (month, day, hour) = (part(0)?, part(2)?, part(4)?);
     let (minute, second) = (part(6)?, part(8).unwrap_or(0));
-    let at = jiff::civil::DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
-    let at = jiff::tz::TimeZone::UTC.to_timestamp(at).ok()?;
-    Some(at.as_second())
+    let fine = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..60).contains(&second);
+    if !fine || !(1..=12).contains(&month) {
+        return None;
+    }
+    let next_month = days(year + month / 12, month % 12 + 1);
+    let day = (day >= 1).then(|| days(year, month) + day - 1)?;
+    (day < next_month).then_some(day * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Days from 1970 to the first of a month, to the end of the year 9999 and beyond: RFC 5280 has a
+/// certificate without end expire with it.
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
+fn days(year: i64, month: i64) -> i64 {
+    // Years begin in March, so that the leap day is the last one.
+    let year = year - i64::from(month <= 2);
+    let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+    let day = (153 * ((month + 9) % 12) + 2) / 5;
+    era * 146_097 + year * 365 + year / 4 - year / 100 + day - 719_468
 }
 
 fn alternative_names(extensions: &[u8]) -> Option<Vec<String>> {
@@ -324,6 +339,21 @@ mod tests {
         assert_eq!(time((0x17, b"260101000000Z")), Some(1_767_225_600));
         assert_eq!(time((0x17, b"500101000000Z")), Some(-631_152_000));
         assert_eq!(time((0x18, b"20500101000000Z")), Some(2_524_608_000));
+        // What RFC 5280 writes for "never".
+        assert_eq!(time((0x18, b"99991231235959Z")), Some(253_402_300_799));
+        assert_eq!(time((0x18, b"20240229120000Z")), Some(1_709_208_000));
+        assert_eq!(time((0x18, b"20000229000000Z")), Some(951_782_400));
+        for bad in [
+            "20230229000000Z",
+            "21000229000000Z",
+            "20240100000000Z",
+            "20241232000000Z",
+            "20240101240000Z",
+            "20240101006000Z",
+            "20240101-10000Z",
+        ] {
+            assert_eq!(time((0x18, bad.as_bytes())), None, "{bad}");
+        }
         assert_eq!(time((0x17, b"261301000000Z")), None);
         assert_eq!(time((0x17, b"2601")), None);
     }

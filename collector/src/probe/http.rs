@@ -76,6 +76,9 @@ pub(super) async fn probe(probe: &Probe, report: &mut Report) -> Result<(), Fail
         if redirects > REDIRECTS_MAX || !probe.config.follow_redirects.unwrap_or(true) {
             return answer::judge(probe, &request, answer, true, report).await;
         }
+        if !matches!(next.scheme(), "http" | "https") {
+            return Err(no_address());
+        }
         request.follow(next, answer.response.status());
         let started = Instant::now();
         let host = request.url.host_str().unwrap_or_default();
@@ -148,7 +151,7 @@ pub(super) async fn exchange(
 /// Where an answer sends us.
 ///
 /// # Errors
-/// When that is no address we could ask.
+/// When that is no URL.
 fn redirect(
     request: &Request,
     response: &hyper::Response<Incoming>,
@@ -157,16 +160,19 @@ fn redirect(
     let Some(location) = response.headers().get(LOCATION).filter(|_| redirects) else {
         return Ok(None);
     };
-    let refused = || Failure::Protocol("redirected to what is no http or https URL".to_owned());
-    let location = std::str::from_utf8(location.as_bytes()).map_err(|_| refused())?;
+    let location = std::str::from_utf8(location.as_bytes()).map_err(|_| no_address())?;
     if location.is_empty() {
         return Ok(None);
     }
-    let next = request.url.join(location).map_err(|_| refused())?;
-    match next.scheme() {
-        "http" | "https" => Ok(Some(next)),
-        _ => Err(refused()),
-    }
+    request
+        .url
+        .join(location)
+        .map(Some)
+        .map_err(|_| no_address())
+}
+
+fn no_address() -> Failure {
+    Failure::Protocol("redirected to what is no http or https URL".to_owned())
 }
 
 /// Reads a body to its end and counts it; keeps it when `keep`.

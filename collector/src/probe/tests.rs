@@ -155,6 +155,16 @@ async fn a_redirect_loop_ends_where_blackbox_exporter_ends_it() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_a_file_is_counted_and_not_followed() {
+    let answer = "HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n";
+    let address = answers(answer).await;
+    let (report, result) = run(&format!("url: http://{address}/")).await;
+    let error = "redirected to what is no http or https URL".to_owned();
+    assert_eq!(result, Err(error));
+    assert_eq!(report.get("probe_http_redirects"), Some(1.0));
+}
+
+#[tokio::test]
 async fn credentials_and_cookies_stay_with_the_host_they_belong_to() {
     let (heard, mut requests) = tokio::sync::mpsc::unbounded_channel();
     let stranger = {
