@@ -20,6 +20,7 @@ pub mod heartbeat;
 mod host;
 mod kong;
 mod logs;
+mod masked;
 pub mod metadata;
 mod names;
 mod nginx;

@@ -49,6 +49,9 @@ pub enum EngineError {
     /// The address is neither `unix:///path` nor `tcp://host:port`.
     #[error("docker address {0:?}: expected unix:///path or tcp://host:port")]
     Address(String),
+    /// The address has a user or a password, which an engine does not ask for.
+    #[error("docker address: a user or password before the @ is not supported; it is not sent")]
+    Credentials,
     /// No socket at that path.
     #[error(
         "docker socket {0} does not exist: start Docker, mount the socket, or set collect.docker.socket"
@@ -127,12 +130,14 @@ impl Engine {
     /// The engine at `address`: `unix:///var/run/docker.sock`, a bare absolute path, or `tcp://host:port`.
     ///
     /// # Errors
-    /// [`EngineError::Address`] for anything else.
+    /// [`EngineError::Address`] for anything else, [`EngineError::Credentials`] when it must not be shown.
     pub fn new(address: &str) -> Result<Engine, EngineError> {
         let parsed = if let Some(path) = address.strip_prefix("unix://") {
             Address::Unix(PathBuf::from(path))
         } else if address.starts_with('/') {
             Address::Unix(PathBuf::from(address))
+        } else if address.contains('@') {
+            return Err(EngineError::Credentials);
         } else {
             let rest = address
                 .strip_prefix("tcp://")
@@ -583,6 +588,15 @@ mod tests {
         ] {
             assert!(Engine::new(bad).is_err(), "{bad} was accepted");
         }
+        for secret in [
+            "tcp://u:hunter2@proxy:2375",
+            "https://u:hunter2@proxy:1",
+            "u:hunter2@x",
+        ] {
+            let refused = Engine::new(secret).unwrap_err().to_string();
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+        assert!(Engine::new("unix:///run/a@b.sock").is_ok());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use scrub::Scrubber;
 use serde::Deserialize;
 
 use super::dns::Question;
+use crate::masked::masked;
 use crate::scrape::{Authorization, BasicAuth, Secret, one_at_most};
 
 /// The `job` label unless a probe sets its own: community dashboards and rules ask for it.
@@ -261,7 +262,7 @@ impl ProbeConfig {
             Some(written) => written,
             None => url.as_str().to_owned(),
         };
-        scrubber.line(plain.as_bytes()).as_str().to_owned()
+        scrubber.line(masked(&plain).as_bytes()).as_str().to_owned()
     }
 
     /// The labels of everything the probe tells.

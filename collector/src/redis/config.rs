@@ -6,6 +6,8 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::scrape::{Secret, TlsConfig};
 
+/// Query parameters that may stand in a URL: which database, and which protocol, do not matter to us.
+const PARAMETERS: [&str; 3] = ["db", "database", "protocol"];
 /// The port of a URL that has none.
 const PORT: u16 = 6379;
 
@@ -154,8 +156,8 @@ pub(super) enum Place {
 }
 
 impl RedisUrl {
-    /// `None` for what is none of the forms.
-    fn parse(text: &str) -> Option<RedisUrl> {
+    /// The URL and its query; `None` for what is none of the forms.
+    fn parse(text: &str) -> Option<(RedisUrl, &str)> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("redis", text));
         // A path after the address names a database, which does not matter to us.
         let (authority, path) = match rest.find(['/', '?']) {
@@ -182,12 +184,13 @@ impl RedisUrl {
             "redis" | "rediss" | "valkey" | "valkeys" => tcp(host_port)?,
             _ => return None,
         };
-        Some(RedisUrl {
+        let url = RedisUrl {
             place,
             tls: scheme.ends_with("ss") || scheme == "valkeys",
             username,
             password,
-        })
+        };
+        Some((url, path.split_once('?').map_or("", |(_, query)| query)))
     }
 }
 
@@ -256,7 +259,17 @@ impl<'de> Deserialize<'de> for RedisUrl {
         let text = String::deserialize(from)?;
         // The text is not shown: a password may be in it.
         let expected = "expected redis://host:port, rediss://host:port or unix:///path";
-        RedisUrl::parse(&text).ok_or_else(|| de::Error::custom(expected))
+        let (url, query) = RedisUrl::parse(&text).ok_or_else(|| de::Error::custom(expected))?;
+        let names = query.split('&').map(|p| p.split('=').next().unwrap_or(p));
+        match names
+            .filter(|n| !n.is_empty())
+            .find(|n| !PARAMETERS.contains(n))
+        {
+            Some(name) => Err(de::Error::custom(format!(
+                "the query parameter {name:?} of the URL is not known: user, password and TLS settings have keys of their own"
+            ))),
+            None => Ok(url),
+        }
     }
 }
 
@@ -346,6 +359,21 @@ mod tests {
                 "{url}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_url_asks_for_in_its_query_is_known_or_refused() {
+        for url in [
+            "redis://h/?password=hunter2",
+            "unix:///s?db=1&username=u",
+            "redis://h?x",
+        ] {
+            let error = config(&format!("url: '{url}'")).unwrap_err();
+            let error = error.lines().next().unwrap();
+            assert!(error.contains("query parameter"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        check("redis://h/0?protocol=3&db=1", "redis://h:6379", None, None);
     }
 
     #[test]
