@@ -46,8 +46,10 @@ const REQUESTS_KNOWN: Duration = Duration::from_secs(86_400);
 /// How long what a container may use is taken for known. The engine tells of changes made through
 /// it at once; this is for those made to the files.
 const BOUNDS_TIME_MAX: Duration = Duration::from_secs(60);
-/// Containers watched; those behind are left out with a warning.
-const CONTAINERS_MAX: usize = 2000;
+/// Containers watched, and tailed; those behind are left out with a warning.
+pub(crate) const CONTAINERS_MAX: usize = 2000;
+/// Containers with Docker labels that are too long, of which the notes tell.
+const LEFT_OUT_SHOWN: usize = 10;
 
 /// Time between two questions how much containers have written.
 const SIZES_INTERVAL: Duration = Duration::from_secs(600);
@@ -333,7 +335,9 @@ impl Docker {
                 others.len()
             )
         });
+        let left_out = self.containers.values().filter_map(Container::note);
         let notes = note.into_iter().chain(self.inspections.note());
+        let notes = notes.chain(left_out.take(LEFT_OUT_SHOWN));
         target.set_notes(notes.collect());
         let roots = self.roots.clone();
         let read = move || {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 pub use config::HttpSourceConfig;
 
 use crate::exposition::{Format, Kind};
-use crate::scrape::{FetchError, Fetcher, ScrapeConfig, SeriesRules, parse_into};
+use crate::scrape::{Bodies, Body, FetchError, Fetcher, ScrapeConfig, SeriesRules, parse_into};
 use crate::source::Source;
 use crate::target::{Collected, Target};
 
@@ -30,14 +30,18 @@ pub(crate) struct Kong {
 
 /// What the node answered.
 enum Answer {
-    Metrics(Vec<u8>, Format),
-    Status(Vec<u8>),
+    Metrics(Body, Format),
+    Status(Body),
 }
 
 impl Kong {
     /// # Errors
     /// When the certificate file cannot be used.
-    pub(crate) fn new(config: &HttpSourceConfig, timeout: Duration) -> Result<Kong, String> {
+    pub(crate) fn new(
+        config: &HttpSourceConfig,
+        timeout: Duration,
+        bodies: &Bodies,
+    ) -> Result<Kong, String> {
         let base = config.url.as_str().trim_end_matches('/');
         let base = base.strip_suffix("/metrics").unwrap_or(base);
         let scrape = config.scrape_config("kong");
@@ -46,7 +50,7 @@ impl Kong {
             // Bytes, and not megabytes with two decimals.
             status_url: format!("{base}/status?unit=b"),
             timeout,
-            fetcher: Fetcher::new(&scrape)?,
+            fetcher: Fetcher::new(&scrape, bodies)?,
             scrape,
         })
     }

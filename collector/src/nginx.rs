@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::exposition::Kind;
 use crate::kong::HttpSourceConfig;
-use crate::scrape::{Fetcher, ScrapeConfig};
+use crate::scrape::{Bodies, Fetcher, ScrapeConfig};
 use crate::source::Source;
 use crate::target::{Sink, Target};
 
@@ -39,7 +39,11 @@ struct Page {
 impl Nginx {
     /// # Errors
     /// When the certificate file cannot be used.
-    pub(crate) fn new(config: &HttpSourceConfig, timeout: Duration) -> Result<Nginx, String> {
+    pub(crate) fn new(
+        config: &HttpSourceConfig,
+        timeout: Duration,
+        bodies: &Bodies,
+    ) -> Result<Nginx, String> {
         let scrape = config.scrape_config("nginx");
         Ok(Nginx {
             url: if config.url.has_no_path() {
@@ -48,7 +52,7 @@ impl Nginx {
                 config.url.as_str().to_owned()
             },
             timeout,
-            fetcher: Fetcher::new(&scrape)?,
+            fetcher: Fetcher::new(&scrape, bodies)?,
             scrape,
         })
     }

@@ -17,12 +17,14 @@ use tokio::time::Instant;
 use crate::exposition::{Format, Item, Kind, Parser, series};
 use crate::metadata::Said;
 use crate::source::Source;
-use crate::target::{Pass, Target};
+use crate::target::{Pass, Target, check_label_bytes};
 
 /// Groups kept; pushes for further ones are refused.
 const GROUPS_MAX: usize = 1000;
 /// Samples kept in all groups; a push that would exceed it is refused.
 const SAMPLES_MAX: usize = 50_000;
+/// Bytes of labels and help texts in all groups; a push that would exceed it is refused.
+const TEXT_BYTES_MAX: usize = 32 << 20;
 /// Told of each group; what a push says of them does not count.
 const OWN: [&str; 2] = ["push_time_seconds", "push_failure_time_seconds"];
 
@@ -57,6 +59,14 @@ struct Family {
     kind: Kind,
     help: String,
     samples: Vec<(Labels, f64)>,
+}
+
+impl Family {
+    /// Bytes of its labels and its help text.
+    fn text_bytes(&self) -> usize {
+        let labels = self.samples.iter().map(|(labels, _)| labels.heap_bytes());
+        self.help.len() + labels.sum::<usize>()
+    }
 }
 
 impl Pushes {
@@ -180,6 +190,7 @@ fn check(
     replace: bool,
 ) -> Result<(), PushError> {
     let mut samples: usize = families.values().map(|f| f.samples.len()).sum();
+    let mut bytes: usize = families.values().map(Family::text_bytes).sum();
     for (other, group) in groups {
         for (name, known) in &group.families {
             let pushed = families.get(name);
@@ -187,6 +198,7 @@ fn check(
                 continue;
             }
             samples += known.samples.len();
+            bytes += known.text_bytes();
             if let Some(pushed) = pushed.filter(|p| p.kind != known.kind) {
                 return Err(PushError::Metrics(format!(
                     "{name} is a {} here and a {} in the group {other}",
@@ -197,6 +209,11 @@ fn check(
     }
     if samples > SAMPLES_MAX {
         let text = format!("more than {SAMPLES_MAX} samples in all groups");
+        return Err(PushError::Full(text));
+    }
+    if bytes > TEXT_BYTES_MAX {
+        let text =
+            format!("more than {TEXT_BYTES_MAX} bytes of labels and help texts in all groups");
         return Err(PushError::Full(text));
     }
     Ok(())
@@ -239,6 +256,7 @@ fn parse(body: &[u8], group: &Labels) -> Result<BTreeMap<String, Family>, String
             labels.set(name, value);
         }
         let labels = labels.build();
+        check_label_bytes(&labels).map_err(|e| error(&e))?;
         if !seen.insert(labels.clone()) {
             return Err(error(&format!("{labels} was there already")));
         }

@@ -1,11 +1,13 @@
 //! Scraping Prometheus targets: from a job's configuration to one batch per scrape.
 
+mod bodies;
 mod config;
 pub mod discovery;
 mod fetch;
 mod job;
 mod target;
 
+pub(crate) use bodies::{Bodies, Body};
 pub use config::{
     Authorization, BasicAuth, Scheme, ScrapeConfig, ScrapeProtocol, Secret, StaticConfig, TlsConfig,
 };

@@ -18,12 +18,13 @@ use crate::files::{FileConfig, Files};
 use crate::heartbeat::HeartbeatSource;
 use crate::host::{Host, hostname};
 use crate::kong::{HttpSourceConfig, Kong};
+use crate::masked::{masked, masked_label};
 use crate::nginx::Nginx;
 use crate::postgres::{self, Postgres, PostgresConfig};
 use crate::probe::{Probe, ProbeConfig, Trust};
 use crate::push::PushSource;
 use crate::redis::{Redis, RedisConfig};
-use crate::scrape::{Discoverers, Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
+use crate::scrape::{Bodies, Discoverers, Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
 use crate::self_metrics::{Expose, SelfMetrics};
 use crate::statsd::{self, MappingFile, Statsd, StatsdConfig};
 use crate::target::Target;
@@ -44,6 +45,8 @@ pub(crate) struct Supervisor {
     discovery: Discovery,
     /// Finds targets of jobs.
     discoverers: Discoverers,
+    /// What answers to scrapes may hold together.
+    bodies: Bodies,
     /// What was said about targets that cannot be used, by job.
     broken: BTreeMap<String, Vec<String>>,
     /// Certificates this machine trusts, for all probes.
@@ -142,9 +145,11 @@ impl Supervisor {
         status: Status,
         discovered: Arc<Notify>,
     ) -> Supervisor {
+        let bodies = Bodies::default();
         Supervisor {
             discovery: Discovery::new(Arc::clone(&discovered)),
-            discoverers: Discoverers::new(status.clone(), discovered),
+            discoverers: Discoverers::new(status.clone(), discovered, bodies.clone()),
+            bodies,
             broken: BTreeMap::new(),
             expose,
             inbox,
@@ -257,12 +262,12 @@ impl Supervisor {
         for kong in &config.kong {
             let labels = target_labels("kong", &kong.instance());
             let kind = Kind::Kong(Box::new(kong.clone()));
-            own("kong", kong.url.as_str(), labels, kind);
+            own("kong", &masked(kong.url.as_str()), labels, kind);
         }
         for nginx in &config.nginx {
             let labels = target_labels("nginx", &nginx.instance());
             let kind = Kind::Nginx(Box::new(nginx.clone()));
-            own("nginx", nginx.url.as_str(), labels, kind);
+            own("nginx", &masked(nginx.url.as_str()), labels, kind);
         }
         if !config.heartbeats.is_empty() {
             let labels = target_labels("heartbeat", &instance);
@@ -353,8 +358,9 @@ impl Supervisor {
             0 => DROPPED_MAX,
             wanted => wanted.min(DROPPED_MAX),
         };
+        let dropped = found.dropped.iter().map(shown).collect();
         self.status
-            .set_dropped(&scrape.job_name, found.dropped, shown_max);
+            .set_dropped(&scrape.job_name, dropped, shown_max);
         let limit = scrape.target_limit;
         let refused = (limit > 0 && found.active.len() > limit).then(|| {
             let count = found.active.len();
@@ -363,11 +369,11 @@ impl Supervisor {
         for spec in found.active {
             let key = (
                 scrape.job_name.clone(),
-                spec.url.clone(),
+                masked(&spec.url).into_owned(),
                 spec.labels.clone(),
             );
             let desired = Desired {
-                discovered: spec.discovered.clone(),
+                discovered: shown(&spec.discovered),
                 interval: spec.interval,
                 timeout: spec.timeout,
                 kind: Kind::Scrape {
@@ -398,7 +404,7 @@ impl Supervisor {
         {
             return Some(Arc::clone(job));
         }
-        match Job::new(scrape) {
+        match Job::new(scrape, &self.bodies) {
             Ok(job) => {
                 let job = Arc::new(job);
                 self.jobs.insert(scrape.job_name.clone(), Arc::clone(&job));
@@ -445,8 +451,8 @@ impl Supervisor {
             Kind::Docker(config, roots) => Docker::new(config, roots).map(|s| launch.run_docker(s)),
             Kind::Postgres(config) => Postgres::new(config, timeout).map(|s| launch.run(s)),
             Kind::Redis(config) => Ok(launch.run(Redis::new(config, timeout))),
-            Kind::Kong(config) => Kong::new(config, timeout).map(|s| launch.run(s)),
-            Kind::Nginx(config) => Nginx::new(config, timeout).map(|s| launch.run(s)),
+            Kind::Kong(config) => Kong::new(config, timeout, &self.bodies).map(|s| launch.run(s)),
+            Kind::Nginx(config) => Nginx::new(config, timeout, &self.bodies).map(|s| launch.run(s)),
             Kind::Heartbeats => Ok(launch.run(HeartbeatSource(self.inbox.heartbeats.clone()))),
             Kind::Pushes => Ok(launch.run(PushSource(self.inbox.pushes.clone()))),
             Kind::Statsd(config, file) => {
@@ -507,6 +513,12 @@ impl Supervisor {
             }
         });
     }
+}
+
+/// A target's labels before relabelling, as they are shown.
+fn shown(discovered: &Labels) -> Labels {
+    let masked = discovered.iter().map(|(n, v)| (n, masked_label(n, v)));
+    Labels::from_pairs(masked)
 }
 
 /// Says of something found why it is not read.

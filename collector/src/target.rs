@@ -12,6 +12,25 @@ use crate::discovery::Advice;
 use crate::metadata::{Said, TargetMetadata};
 use crate::status::{TargetHealth, TargetStatus};
 
+/// Bytes of all names and values of one series, whatever told of it; as for remote write. People's
+/// have some hundreds.
+pub(crate) const LABEL_BYTES_MAX: usize = 32 << 10;
+
+/// Whether a series has at most [`LABEL_BYTES_MAX`].
+///
+/// # Errors
+/// When not; the text names its metric.
+pub(crate) fn check_label_bytes(labels: &Labels) -> Result<(), String> {
+    let bytes: usize = labels.iter().map(|(n, v)| n.len() + v.len()).sum();
+    if bytes <= LABEL_BYTES_MAX {
+        return Ok(());
+    }
+    let metric = labels.metric_name();
+    Err(format!(
+        "label bytes exceeded (metric: {metric:.50}, bytes of all labels: {bytes}, limit: {LABEL_BYTES_MAX})"
+    ))
+}
+
 /// One target from its first collection to its removal.
 pub(crate) struct Target {
     pub(crate) pool: String,
@@ -62,6 +81,10 @@ pub(crate) struct Pass<'t> {
     pub(crate) added: usize,
     /// Series that came twice.
     pub(crate) duplicates: usize,
+    /// Label bytes of series that the cache did not know.
+    pub(crate) new_label_bytes: usize,
+    /// Samples of ours left out for the length of their labels, and the metric of the first.
+    too_long: Option<(usize, String)>,
 }
 
 /// The figures of a pass.
@@ -100,6 +123,10 @@ impl Update<'_> {
 
 impl Sink for Update<'_> {
     fn put(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        // What is left out here is told of at the next pass.
+        if !fits(self.target_labels, name, labels) {
+            return;
+        }
         write_key(&mut self.key, name, labels);
         let make = || join(self.target_labels, name, labels);
         self.samples.push(Sample {
@@ -118,6 +145,12 @@ impl Sink for Pass<'_> {
             self.metadata.note_own(name, self.status.descriptions());
         }
     }
+}
+
+/// Whether a series of ours has at most [`LABEL_BYTES_MAX`].
+fn fits(target_labels: &Labels, name: &str, labels: &[(&str, &str)]) -> bool {
+    let own: usize = labels.iter().map(|(n, v)| n.len() + v.len()).sum();
+    METRIC_NAME.len() + name.len() + own + target_labels.heap_bytes() <= LABEL_BYTES_MAX
 }
 
 fn write_key(key: &mut String, name: &str, labels: &[(&str, &str)]) {
@@ -234,6 +267,8 @@ impl Target {
             kept: 0,
             added: 0,
             duplicates: 0,
+            new_label_bytes: 0,
+            too_long: None,
         }
     }
 
@@ -394,6 +429,10 @@ impl<'t> Pass<'t> {
 
     /// As [`Sink::put`], of a family that [`Pass::describe`] tells about.
     pub(crate) fn put_described(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        if !fits(self.target_labels, name, labels) {
+            self.too_long.get_or_insert_with(|| (0, name.to_owned())).0 += 1;
+            return;
+        }
         let mut key = std::mem::take(&mut self.key);
         write_key(&mut key, name, labels);
         let target_labels = self.target_labels;
@@ -412,7 +451,13 @@ impl<'t> Pass<'t> {
         make: impl FnOnce() -> Result<Option<Labels>, E>,
     ) -> Result<(), E> {
         self.scraped += 1;
-        let labels = match self.cache.find(key, own_time.is_none() || tracked, make)? {
+        let new_label_bytes = &mut self.new_label_bytes;
+        let count = |made: &Option<Labels>| {
+            *new_label_bytes += made.as_ref().map_or(0, Labels::heap_bytes);
+        };
+        let counted = || make().inspect(count);
+        let tracked = own_time.is_none() || tracked;
+        let labels = match self.cache.find(key, tracked, counted)? {
             Lookup::Dropped => return Ok(()),
             Lookup::Series { labels, added } => {
                 self.added += usize::from(added);
@@ -444,7 +489,9 @@ impl<'t> Pass<'t> {
             added: self.added,
             duplicates: self.duplicates,
             problem: None,
-            remark: None,
+            remark: self.too_long.map(|(count, first)| {
+                format!("left out, with more than {LABEL_BYTES_MAX} bytes of labels: {count} series, the first of {first:.50}")
+            }),
         }
     }
 }
@@ -496,5 +543,23 @@ mod tests {
         assert_eq!(collect(None).len(), 6);
         assert_eq!(collect(Some("refused"))[1], 0.0);
         assert!(!status.is_complete());
+    }
+
+    #[test]
+    fn a_series_of_ours_with_endless_labels_is_left_out_and_said() {
+        let timing = (Duration::from_secs(15), Duration::from_secs(10));
+        let none = Labels::empty;
+        let mut target = Target::new("p", "u", none(), none(), timing, Status::default());
+        let long = "x".repeat(50_000);
+        let mut pass = target.pass(Timestamp::from_millis(1));
+        pass.put("a", &[("l", &long)], 1.0);
+        pass.put("b", &[], 1.0);
+        let collected = pass.done();
+        assert_eq!(collected.samples.len(), 1);
+        let expect = "left out, with more than 32768 bytes of labels: 1 series, the first of a";
+        assert_eq!(collected.remark.as_deref(), Some(expect));
+        let mut update = target.update(Timestamp::from_millis(2));
+        update.put("a", &[("l", &long)], 1.0);
+        assert!(update.done().samples.is_empty());
     }
 }

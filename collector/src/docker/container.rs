@@ -10,12 +10,18 @@ use super::cgroup::{Bounds, Places, Usage};
 use super::machine::put_space;
 use super::service::Service;
 
+/// Bytes of all Docker labels of a container that its series carry; with more they would exceed what a
+/// series may have, and all be left out.
+const LABEL_BYTES_MAX: usize = crate::target::LABEL_BYTES_MAX / 2;
+
 /// A container from its creation to its removal.
 #[derive(Debug)]
 pub(super) struct Container {
     /// 64 hex digits.
     pub(super) id: String,
     labels: Vec<(String, String)>,
+    /// Docker labels left out: they are too long.
+    left_out: Vec<String>,
     /// What it is one of, when Compose made it.
     pub(super) service: Option<Service>,
     /// `sha256:…`.
@@ -71,6 +77,7 @@ impl Container {
         let mut container = Container {
             id: detail.id.clone(),
             labels: Vec::new(),
+            left_out: Vec::new(),
             service: None,
             image_id: String::new(),
             created: None,
@@ -94,7 +101,7 @@ impl Container {
 
     /// Takes over what the engine says now.
     pub(super) fn update(&mut self, detail: ContainerDetail, chosen: &[String]) {
-        self.labels = labels(&detail, chosen);
+        (self.labels, self.left_out) = labels(&detail, chosen);
         self.service = Service::of(&detail);
         self.image_id.clone_from(&detail.image);
         self.created = seconds(&detail.created);
@@ -235,16 +242,30 @@ impl Container {
         }
     }
 
+    /// What is left out of its labels.
+    pub(super) fn note(&self) -> Option<String> {
+        let first = self.left_out.first()?;
+        let name = self.labels.iter().find(|(name, _)| name == "name");
+        Some(format!(
+            "the container {:.100} has no series label for its Docker label {first:.100}: one may have \
+             {LABEL_BYTES_MAX} bytes of them",
+            name.map_or("", |(_, name)| name)
+        ))
+    }
+
     fn labels(&self) -> Vec<(&str, &str)> {
         let each = self.labels.iter();
         each.map(|(n, v)| (n.as_str(), v.as_str())).collect()
     }
 }
 
-/// Its labels: whose it is, and those of its Docker labels that were `chosen`.
-fn labels(detail: &ContainerDetail, chosen: &[String]) -> Vec<(String, String)> {
+/// Its labels: whose it is, and those of its Docker labels that were `chosen`; beside them the names
+/// of those for which there is no room.
+fn labels(detail: &ContainerDetail, chosen: &[String]) -> (Vec<(String, String)>, Vec<String>) {
     let of = &detail.config.labels;
     let mut labels: Vec<(String, String)> = Vec::new();
+    let mut left_out = Vec::new();
+    let mut left = LABEL_BYTES_MAX;
     for name in COMPOSE
         .iter()
         .copied()
@@ -253,6 +274,11 @@ fn labels(detail: &ContainerDetail, chosen: &[String]) -> Vec<(String, String)> 
         let value = of.get(name).cloned().unwrap_or_default();
         // Every container of Compose carries it; only `True`, of `docker compose run`, tells anything.
         let says = !name.ends_with(".oneoff") || value == "True";
+        if value.len() > left {
+            left_out.push(name.to_owned());
+            continue;
+        }
+        left -= value.len();
         let name = label_name(name);
         if says && labels.iter().all(|(known, _)| *known != name) {
             labels.push((name, value));
@@ -264,7 +290,7 @@ fn labels(detail: &ContainerDetail, chosen: &[String]) -> Vec<(String, String)> 
         ("name", detail.plain_name().to_owned()),
     ];
     labels.extend(own.map(|(name, value)| (name.to_owned(), value)));
-    labels
+    (labels, left_out)
 }
 
 const COMPOSE: [&str; 3] = [
@@ -441,12 +467,29 @@ mod tests {
     }
 
     #[test]
+    fn a_docker_label_without_end_is_left_out_and_named() {
+        let long = "x".repeat(50_000);
+        let detail: ContainerDetail = serde_json::from_str(&format!(
+            r#"{{"Id":"ab","Name":"/web","Config":{{"Image":"i","Labels":{{"com.docker.compose.project":"{long}","com.docker.compose.service":"s"}}}}}}"#
+        ))
+        .unwrap();
+        let container = Container::new(detail, &[]);
+        let names: Vec<&str> = container.labels().iter().map(|(n, _)| *n).collect();
+        assert!(!names.contains(&"container_label_com_docker_compose_project"));
+        assert!(names.contains(&"container_label_com_docker_compose_service"));
+        let note = container.note().unwrap();
+        let expect =
+            "the container web has no series label for its Docker label com.docker.compose.project";
+        assert!(note.starts_with(expect), "{note}");
+    }
+
+    #[test]
     fn only_a_one_off_container_is_labelled_so() {
         let check = |value: &str, expect: &str| {
             let detail = serde_json::from_str(&format!(
                 r#"{{"Id":"ab","Name":"/web","Config":{{"Labels":{{"com.docker.compose.oneoff":"{value}"}}}},"State":{RUNNING}}}"#
             ));
-            let found = labels(&detail.unwrap(), &[]);
+            let (found, _) = labels(&detail.unwrap(), &[]);
             let oneoff = found.iter().find(|(n, _)| n.ends_with("_oneoff"));
             assert_eq!(oneoff.map_or("", |(_, v)| v), expect, "{value}");
         };

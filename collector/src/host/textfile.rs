@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::config::Roots;
 use crate::exposition::{Format, Item, Parser, series};
 use crate::scrape::{ScrapeConfig, SeriesRules, parse_into};
-use crate::target::{Pass, Sink};
+use crate::target::{Pass, Sink, check_label_bytes};
 
 /// Where Debian's package and most instructions put the files.
 const USUAL: [&str; 2] = [
@@ -171,7 +171,9 @@ fn check(text: &[u8], left: usize) -> Result<usize, String> {
         let Item::Sample(sample) = item.map_err(|e| e.to_string())? else {
             continue;
         };
-        series::parse(sample.series).map_err(|e| parser.error(e).to_string())?;
+        let labels = series::parse(sample.series);
+        let fine = labels.and_then(|l| check_label_bytes(&l.build()));
+        fine.map_err(|e| parser.error(e).to_string())?;
         if sample.timestamp_ms.is_some() {
             return Err(parser.error("timestamps are not supported").to_string());
         }

@@ -36,7 +36,7 @@ async fn collect(address: &str, path: &str) -> (BTreeSet<String>, String, String
     let yaml = format!("url: 'http://{address}{path}'");
     let config: HttpSourceConfig = serde_saphyr::from_str(&yaml).unwrap();
     let second = Duration::from_secs(5);
-    let mut kong = Kong::new(&config, second).unwrap();
+    let mut kong = Kong::new(&config, second, &Bodies::default()).unwrap();
     let status = Status::default();
     let labels = target_labels("kong", "k");
     let url = config.url.as_str();

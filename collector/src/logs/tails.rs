@@ -13,6 +13,7 @@ use super::container::{self, End};
 use super::frame::Stream;
 use super::reader::{container_of, source};
 use super::{Container, Context};
+use crate::docker::CONTAINERS_MAX;
 use crate::engine::{ContainerSummary, Event};
 
 /// How long after a container's removal its position is dropped: by then the store has what
@@ -28,6 +29,8 @@ pub(super) struct Tails {
     containers: HashMap<String, Tail>,
     /// Whether stored positions were compared with the engine's containers.
     positions_checked: bool,
+    /// Whether it was said that there are more containers than are tailed.
+    full: bool,
 }
 
 struct Tail {
@@ -56,6 +59,7 @@ impl Tails {
             tasks: JoinSet::new(),
             containers: HashMap::new(),
             positions_checked: false,
+            full: false,
         }
     }
 
@@ -202,6 +206,16 @@ impl Tails {
     }
 
     fn spawn(&mut self, container: Container, running: bool) {
+        if self.tasks.len() >= CONTAINERS_MAX {
+            // Reconciling tries again.
+            if !std::mem::replace(&mut self.full, true) {
+                tracing::warn!(
+                    limit = CONTAINERS_MAX,
+                    "too many containers, logs of the rest are left out"
+                );
+            }
+            return;
+        }
         let context = Arc::clone(&self.context);
         let tailed = container.clone();
         let (sender, receiver) = watch::channel(running);

@@ -127,3 +127,20 @@ fn groups_and_samples_are_bounded() {
     let error = push(&pushes, "job/j1", &many, true).unwrap_err();
     assert_eq!(error, "more than 50000 samples in all groups");
 }
+
+#[test]
+fn labels_without_end_are_refused_one_by_one_and_all_together() {
+    let pushes = Pushes::default();
+    let long = "x".repeat(40_000);
+    let refused = push(&pushes, "job/a", &format!("y{{b=\"{long}\"}} 1\n"), true).unwrap_err();
+    assert!(
+        refused.contains("label bytes exceeded (metric: y"),
+        "{refused}"
+    );
+    let group: String = (0..128)
+        .map(|n| format!("y{{b=\"{n}{}\"}} 1\n", "x".repeat(30_000)))
+        .collect();
+    let taken = (0..20).take_while(|n| push(&pushes, &format!("job/{n}"), &group, true).is_ok());
+    // 8 of 3.8 MB each.
+    assert_eq!(taken.count(), 8);
+}

@@ -9,6 +9,13 @@ use serde::{Deserialize, Deserializer, de};
 use super::discovery::{DockerSdConfig, FileSdConfig, HttpSdConfig};
 use crate::relabel::{Relabel, RelabelConfig};
 
+/// Labels of one target group; each of its targets, and each of their series, has them all.
+const GROUP_LABELS_MAX: usize = 200;
+/// Shortest time between two scrapes of a target: with less a single one would keep us busy.
+pub(super) const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// What is said of a shorter one.
+pub(super) const INTERVAL_TOO_SHORT: &str = "the scrape interval must be at least 100ms";
+
 /// How to scrape the targets of one job.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,6 +175,7 @@ pub struct StaticConfig {
     /// `host` or `host:port` each.
     pub targets: Vec<String>,
     /// Labels of all of them.
+    #[serde(deserialize_with = "group_labels")]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -300,6 +308,9 @@ impl ScrapeConfig {
         if interval.is_zero() || timeout.is_zero() {
             return Err("scrape_interval and scrape_timeout must be positive".to_owned());
         }
+        if interval < INTERVAL_MIN {
+            return Err(INTERVAL_TOO_SHORT.to_owned());
+        }
         if timeout > interval {
             return Err("scrape timeout greater than scrape interval".to_owned());
         }
@@ -319,12 +330,28 @@ impl ScrapeConfig {
             return Err("tls_config: cert_file and key_file belong together".to_owned());
         }
         for target in self.static_configs.iter().flat_map(|s| &s.targets) {
-            if target.contains('/') {
+            super::target::check_credentials(target)?;
+            // As in Prometheus: relabelling may make an address of it.
+            if target.contains('/') && self.relabel_configs.is_empty() {
                 return Err(format!("{target:?} is not a valid hostname"));
             }
         }
         self.check_discovery()
     }
+}
+
+/// Reads the labels of a group. As in Prometheus, a name that is none makes the whole list of groups
+/// invalid; any text but the empty one is a name.
+fn group_labels<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let labels = BTreeMap::<String, String>::deserialize(from)?;
+    if labels.contains_key("") {
+        return Err(de::Error::custom("\"\" is not a valid label name"));
+    }
+    if labels.len() > GROUP_LABELS_MAX {
+        let text = format!("more than {GROUP_LABELS_MAX} labels of a target group");
+        return Err(de::Error::custom(text));
+    }
+    Ok(labels)
 }
 
 fn default_path() -> String {
@@ -404,6 +431,56 @@ metric_relabel_configs: [{ regex: x, action: labeldrop }]
         assert!(!format!("{parsed:?}").contains("\"p\""));
         let check = parsed.check(Duration::from_secs(15), Duration::from_secs(10));
         assert_eq!(check, Ok(()));
+    }
+
+    #[test]
+    fn an_address_is_no_url_unless_relabelling_makes_one_of_it() {
+        let check = |yaml: &str| {
+            let job: ScrapeConfig =
+                serde_saphyr::from_str(&format!("job_name: a\n{yaml}")).unwrap();
+            job.check(Duration::from_secs(15), Duration::from_secs(10))
+        };
+        let url = "static_configs: [{ targets: ['http://h/x'] }]";
+        let problem = "\"http://h/x\" is not a valid hostname".to_owned();
+        assert_eq!(check(url), Err(problem));
+        let relabelled =
+            format!("{url}\nrelabel_configs: [{{ target_label: __address__, replacement: b }}]");
+        assert_eq!(check(&relabelled), Ok(()));
+        let password = check("static_configs: [{ targets: ['u:hunter2@h'] }]").unwrap_err();
+        assert!(
+            password.contains("basic_auth") && !password.contains("hunter2"),
+            "{password}"
+        );
+    }
+
+    #[test]
+    fn labels_of_a_group_have_names_and_are_not_too_many() {
+        let read =
+            |yaml: &str| serde_saphyr::from_str::<StaticConfig>(yaml).map_err(|e| e.to_string());
+        let problem = read("{targets: [h], labels: {'': y}}").unwrap_err();
+        assert!(
+            problem.contains("\"\" is not a valid label name"),
+            "{problem}"
+        );
+        let many = |n: usize| {
+            let labels: Vec<String> = (0..n).map(|i| format!("l{i}: v")).collect();
+            format!("{{targets: [h], labels: {{{}}}}}", labels.join(", "))
+        };
+        assert!(read(&many(GROUP_LABELS_MAX)).is_ok());
+        assert!(
+            read(&many(5000))
+                .unwrap_err()
+                .contains("more than 200 labels")
+        );
+        assert!(read("{targets: [h], labels: {'Ä.b': y}}").is_ok());
+    }
+
+    #[test]
+    fn an_interval_too_short_to_keep_is_refused() {
+        let mut job = ScrapeConfig::new("a");
+        job.scrape_interval = Some(Duration::from_millis(1));
+        let check = job.check(Duration::from_secs(15), Duration::from_secs(10));
+        assert_eq!(check, Err(INTERVAL_TOO_SHORT.to_owned()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 pub use config::{DockerFilter, DockerSdConfig, FileSdConfig, HttpSdConfig};
 
-use super::{ScrapeConfig, StaticConfig};
+use super::{Bodies, ScrapeConfig, StaticConfig};
 use crate::Status;
 
 /// Targets one entry may find; further ones are left out and said. Each is a task and at least
@@ -42,6 +42,7 @@ pub(crate) struct Discoverers {
     shared: Arc<Shared>,
     running: BTreeMap<Key, Running>,
     status: Status,
+    bodies: Bodies,
 }
 
 struct Running {
@@ -71,7 +72,7 @@ impl Shared {
 
 impl Discoverers {
     /// `changed` is told whenever other targets were found than before.
-    pub(crate) fn new(status: Status, changed: Arc<Notify>) -> Discoverers {
+    pub(crate) fn new(status: Status, changed: Arc<Notify>, bodies: Bodies) -> Discoverers {
         Discoverers {
             shared: Arc::new(Shared {
                 changed,
@@ -79,6 +80,7 @@ impl Discoverers {
             }),
             running: BTreeMap::new(),
             status,
+            bodies,
         }
     }
 
@@ -125,7 +127,9 @@ impl Discoverers {
         };
         let task = match mechanism.clone() {
             Mechanism::File(config) => tokio::spawn(file::run(config, publisher)),
-            Mechanism::Http(config) => tokio::spawn(http::run(*config, publisher)),
+            Mechanism::Http(config) => {
+                tokio::spawn(http::run(*config, self.bodies.clone(), publisher))
+            }
             Mechanism::Docker(config) => tokio::spawn(docker::run(config, publisher)),
         };
         Running {

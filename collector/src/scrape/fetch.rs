@@ -6,11 +6,12 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::redirect;
 
+use super::bodies::{Bodies, Body};
 use super::config::{ScrapeConfig, ScrapeProtocol};
 use crate::exposition::Format;
 
-/// The largest body read when the job sets no limit: a hundred times node_exporter's,
-/// and what a broken target may cost us in memory for a moment.
+/// The largest body read when the job sets no limit, decompressed: a hundred times
+/// node_exporter's. All together are bounded by [`Bodies`].
 const BODY_BYTES_MAX: u64 = 64 << 20;
 /// Redirects followed.
 const REDIRECTS_MAX: usize = 10;
@@ -65,12 +66,13 @@ pub(crate) struct Fetcher {
     client: reqwest::Client,
     accept: HeaderValue,
     body_bytes_max: u64,
+    bodies: Bodies,
 }
 
 impl Fetcher {
     /// # Errors
     /// When the certificate file cannot be used.
-    pub(crate) fn new(config: &ScrapeConfig) -> Result<Fetcher, String> {
+    pub(crate) fn new(config: &ScrapeConfig, bodies: &Bodies) -> Result<Fetcher, String> {
         let client = client(config)?;
         let protocols = config.scrape_protocols.as_deref().unwrap_or(&PROTOCOLS);
         Ok(Fetcher {
@@ -80,6 +82,7 @@ impl Fetcher {
                 0 => BODY_BYTES_MAX,
                 limit => limit,
             },
+            bodies: bodies.clone(),
         })
     }
 
@@ -87,10 +90,10 @@ impl Fetcher {
     ///
     /// # Errors
     /// When the certificate file cannot be used.
-    pub(crate) fn for_json(config: &ScrapeConfig) -> Result<Fetcher, String> {
+    pub(crate) fn for_json(config: &ScrapeConfig, bodies: &Bodies) -> Result<Fetcher, String> {
         Ok(Fetcher {
             accept: HeaderValue::from_static("application/json"),
-            ..Fetcher::new(config)?
+            ..Fetcher::new(config, bodies)?
         })
     }
 
@@ -100,7 +103,7 @@ impl Fetcher {
         config: &ScrapeConfig,
         url: &str,
         timeout: Duration,
-    ) -> Result<(Vec<u8>, Format), FetchError> {
+    ) -> Result<(Body, Format), FetchError> {
         let seconds = timeout.as_secs_f64().to_string();
         let get = self.get_untimed(config, url, (TIMEOUT_HEADER, seconds), |content_type| {
             format(content_type, config.fallback_scrape_protocol).map_err(FetchError::ContentType)
@@ -117,7 +120,7 @@ impl Fetcher {
         url: &str,
         header: (HeaderName, String),
         timeout: Duration,
-    ) -> Result<(Vec<u8>, Option<String>), FetchError> {
+    ) -> Result<(Body, Option<String>), FetchError> {
         let get = self.get_untimed(config, url, header, |kind| Ok(kind.map(str::to_owned)));
         tokio::time::timeout(timeout, get)
             .await
@@ -131,7 +134,7 @@ impl Fetcher {
         url: &str,
         (name, value): (HeaderName, String),
         judge: impl FnOnce(Option<&str>) -> Result<T, FetchError>,
-    ) -> Result<(Vec<u8>, T), FetchError> {
+    ) -> Result<(Body, T), FetchError> {
         // The address, which may hold a token, is shown beside the error anyway.
         let http = |e: reqwest::Error| FetchError::Http(chain(&e.without_url()));
         let mut request = self
@@ -149,12 +152,12 @@ impl Fetcher {
             .get(CONTENT_TYPE)
             .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         let judged = judge(content_type.as_deref())?;
-        let mut body = Vec::new();
+        let mut body = self.bodies.body();
         while let Some(piece) = response.chunk().await.map_err(http)? {
             if (body.len() + piece.len()) as u64 > self.body_bytes_max {
                 return Err(FetchError::BodySize(self.body_bytes_max));
             }
-            body.extend_from_slice(&piece);
+            body.extend(&piece).await;
         }
         Ok((body, judged))
     }

@@ -7,7 +7,7 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::time::Instant;
 
 use super::fetch::Fetcher;
-use super::{ScrapeConfig, ScrapeTarget, SeriesRules};
+use super::{Bodies, ScrapeConfig, ScrapeTarget, SeriesRules};
 use crate::exposition::{Format, Item, Kind, ParseError, Parser, series};
 use crate::metadata::Said;
 use crate::relabel::Relabel;
@@ -17,6 +17,11 @@ use crate::target::{Pass, Target};
 /// Samples of one scrape unless the job sets a limit: more than a server of this size has room
 /// for (the store's head holds some 130,000 series), so only a broken target reaches it.
 const SAMPLES_MAX: usize = 100_000;
+/// Lines with a sample in one scrape for each that is kept: those that relabelling drops are
+/// remembered too.
+const SCRAPED_PER_SAMPLE: usize = 10;
+/// Bytes of labels of new series in one scrape for each sample it may have. Real ones have 50 to 300.
+const LABEL_BYTES_PER_SAMPLE: usize = 512;
 /// A larger exposition is parsed aside, so that others are scraped meanwhile.
 const PARSED_ASIDE_BYTES: usize = 256 << 10;
 
@@ -31,12 +36,12 @@ pub(crate) struct Job {
 impl Job {
     /// # Errors
     /// What [`ScrapeConfig::check`] would have found, or an unusable certificate file.
-    pub(crate) fn new(config: &ScrapeConfig) -> Result<Job, String> {
+    pub(crate) fn new(config: &ScrapeConfig, bodies: &Bodies) -> Result<Job, String> {
         let list = |rules| Relabel::list(rules).map_err(|e| e.to_string());
         Ok(Job {
             relabel: list(&config.relabel_configs)?,
             metric_relabel: list(&config.metric_relabel_configs)?,
-            fetcher: Fetcher::new(config)?,
+            fetcher: Fetcher::new(config, bodies)?,
             config: config.clone(),
         })
     }
@@ -76,6 +81,8 @@ impl Source for Scraper {
                 return target.finish(at, started.elapsed(), Err(&e.to_string()));
             }
         };
+        // The body keeps its claim until its samples are parsed. What waits behind that for the store
+        // is SAMPLES_MAX samples of 24 bytes at most; their labels are the cache's.
         let mut pass = target.pass(at);
         let rules = SeriesRules {
             config: &job.config,
@@ -122,6 +129,13 @@ pub(crate) fn parse_into(
         0 => SAMPLES_MAX,
         limit => limit,
     };
+    // A limit below the usual one is about what is kept, not about what it may cost to get there.
+    let scraped_max = samples_max
+        .max(SAMPLES_MAX)
+        .saturating_mul(SCRAPED_PER_SAMPLE);
+    let label_bytes_max = samples_max
+        .max(SAMPLES_MAX)
+        .saturating_mul(LABEL_BYTES_PER_SAMPLE);
     let mut parser = Parser::new(body, format)?;
     let (mut family, mut kind) = ("", Kind::Unknown);
     let mut said = Said::default();
@@ -178,6 +192,14 @@ pub(crate) fn parse_into(
         .map_err(|message: String| parser.error(message))?;
         if pass.kept > samples_max {
             return Err(parser.error(format!("sample limit exceeded ({samples_max})")));
+        }
+        if pass.scraped > scraped_max {
+            let text = format!("more than {scraped_max} samples, those dropped included");
+            return Err(parser.error(text));
+        }
+        if pass.new_label_bytes > label_bytes_max {
+            let text = format!("the labels of all series have more than {label_bytes_max} bytes");
+            return Err(parser.error(text));
         }
     }
     describe(pass, said);

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use model::labels::METRIC_NAME;
 use model::{Labels, LabelsBuilder};
 
+use super::config::{INTERVAL_MIN, INTERVAL_TOO_SHORT};
 use super::{ScrapeConfig, StaticConfig};
+use crate::masked::masked;
 use crate::relabel::{self, Relabel};
+use crate::target::{LABEL_BYTES_MAX, check_label_bytes};
 
 /// A target to scrape.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +43,10 @@ pub(crate) fn targets(
     let mut out = Targets::default();
     for group in config.static_configs.iter().chain(groups) {
         for address in &group.targets {
+            if let Err(problem) = check_credentials(address) {
+                out.broken.push(problem);
+                continue;
+            }
             let mut labels = LabelsBuilder::default();
             labels
                 .set("__address__", address.as_str())
@@ -79,6 +86,23 @@ pub(crate) fn targets(
     out
 }
 
+/// Whether an address has neither user nor password, which would be a part of `instance` and be shown
+/// everywhere. It may be a URL, for what relabelling makes of it.
+///
+/// # Errors
+/// When it has; the text shows neither.
+pub(super) fn check_credentials(address: &str) -> Result<(), String> {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((_, host)) => Err(format!(
+            "the address of the target {host:?} has a user or a password before the @, which would \
+             become labels: write them under basic_auth of the job"
+        )),
+        None => Ok(()),
+    }
+}
+
 fn target(
     config: &ScrapeConfig,
     mut labels: LabelsBuilder,
@@ -89,8 +113,9 @@ fn target(
     if address.is_empty() {
         return Err("no address".to_owned());
     }
+    check_credentials(&address)?;
     if address.contains('/') {
-        return Err(format!("{address:?} is not a valid hostname"));
+        return Err(format!("{:?} is not a valid hostname", masked(&address)));
     }
     let duration = |name: &str| {
         let text = get(name);
@@ -102,6 +127,9 @@ fn target(
     );
     if interval.is_zero() || timeout.is_zero() || timeout > interval {
         return Err("scrape timeout must be positive and at most the scrape interval".to_owned());
+    }
+    if interval < INTERVAL_MIN {
+        return Err(INTERVAL_TOO_SHORT.to_owned());
     }
     let (scheme, path) = (get("__scheme__"), get("__metrics_path__"));
     let mut params: BTreeMap<String, Vec<String>> = config.params.clone();
@@ -116,8 +144,10 @@ fn target(
         true
     });
     let url = format!("{scheme}://{address}{path}");
-    let mut url =
-        reqwest::Url::parse(&url).map_err(|e| format!("{url:?} is not a valid URL: {e}"))?;
+    let mut url = reqwest::Url::parse(&url)
+        .map_err(|e| format!("{:?} is not a valid URL: {e}", masked(&url)))?;
+    // A path that does not begin with a slash goes on with the address.
+    check_credentials(url.as_str())?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("unknown scheme {scheme:?}"));
     }
@@ -131,8 +161,17 @@ fn target(
         labels.set("instance", address);
     }
     labels.retain(|name, _| !name.starts_with("__"));
+    let labels = labels.build();
+    let bytes: usize = labels.iter().map(|(n, v)| n.len() + v.len()).sum();
+    if bytes > LABEL_BYTES_MAX / 2 {
+        // The other half is for the labels of its series.
+        let limit = LABEL_BYTES_MAX / 2;
+        return Err(format!(
+            "a target has {bytes} bytes of labels, {limit} at most are taken"
+        ));
+    }
     Ok(ScrapeTarget {
-        labels: labels.build(),
+        labels,
         discovered,
         url: url.into(),
         interval,
@@ -209,7 +248,7 @@ impl SeriesRules<'_> {
                 ));
             }
         }
-        Ok(())
+        check_label_bytes(labels)
     }
 }
 
@@ -246,6 +285,42 @@ static_configs: [{ targets: ['h:1', 'h:1'], labels: { env: prod } }]",
             all.active[0].labels.to_string(),
             r#"{env="prod", instance="h:1", job="a"}"#
         );
+    }
+
+    #[test]
+    fn an_address_with_a_password_is_refused_without_showing_it() {
+        for (yaml, host) in [
+            ("static_configs: [{ targets: ['u:hunter2@h:1'] }]", "h:1"),
+            (
+                "static_configs: [{ targets: ['http://u:hunter2@h/x'] }]",
+                "h",
+            ),
+            (
+                "metrics_path: 'x:hunter2@evil/m'\nstatic_configs: [{ targets: ['h'] }]",
+                "evil",
+            ),
+            (
+                "static_configs: [{ targets: ['h:1'] }]\nrelabel_configs: [{ target_label: __address__, replacement: 'u:hunter2@r:1' }]",
+                "r:1",
+            ),
+        ] {
+            let all = build(&format!("job_name: a\n{yaml}"));
+            assert!(all.active.is_empty() && all.dropped.is_empty(), "{yaml}");
+            let problem = &all.broken[0];
+            assert!(
+                problem.contains(&format!("target {host:?} has")),
+                "{problem}"
+            );
+            assert!(problem.contains("basic_auth") && !problem.contains("hunter2"));
+        }
+        let fine = build(
+            "job_name: a
+static_configs: [{ targets: ['https://example.org/@scope'] }]
+relabel_configs:
+  - { source_labels: [__address__], target_label: __param_target }
+  - { target_label: __address__, replacement: 'blackbox:9115' }",
+        );
+        assert_eq!(fine.active.len(), 1);
     }
 
     #[test]
@@ -300,6 +375,21 @@ relabel_configs:
         assert_eq!(all.dropped.len(), 1);
     }
 
+    #[test]
+    fn targets_that_would_cost_too_much_are_left_out_and_said() {
+        let problem = |labels: &str| {
+            let all = build(&format!(
+                "job_name: a\nstatic_configs: [{{ targets: [h], labels: {{ {labels} }} }}]"
+            ));
+            assert!(all.active.is_empty(), "{labels}");
+            all.broken.concat()
+        };
+        let interval = "__scrape_interval__: 1ms, __scrape_timeout__: 1ms";
+        assert_eq!(problem(interval), INTERVAL_TOO_SHORT);
+        let long = problem(&format!("a: {}", "x".repeat(20_000)));
+        assert!(long.contains("16384 at most"), "{long}");
+    }
+
     #[track_caller]
     fn resolve(yaml: &str, raw: &str, expect: Result<&str, &str>) {
         let config = job(&format!("job_name: j\n{yaml}"));
@@ -336,6 +426,17 @@ relabel_configs:
         let length =
             "label_value_length_limit exceeded (metric: a, label name: b, length: 5, limit: 4)";
         resolve("label_value_length_limit: 4", "a{b=\"ccccc\"}", Err(length));
+    }
+
+    #[test]
+    fn labels_without_end_fail_the_scrape_unless_they_are_dropped() {
+        let raw = format!("a{{b=\"{}\"}}", "x".repeat(1_000_000));
+        let error = "label bytes exceeded (metric: a, bytes of all labels: 1000023, limit: 32768)";
+        resolve("", &raw, Err(error));
+        let strict = "label_value_length_limit exceeded (metric: a, label name: b, length: 1000000, limit: 9)";
+        resolve("label_value_length_limit: 9", &raw, Err(strict));
+        let rules = "metric_relabel_configs: [{regex: b, action: labeldrop}]";
+        resolve(rules, &raw, Ok(r#"a{instance="i", job="j"}"#));
     }
 
     #[test]

@@ -56,7 +56,7 @@ async fn rig(yaml: &str, answers: Vec<Vec<u8>>) -> Rig {
         "job_name: j\nstatic_configs: [{{ targets: ['{address}'], labels: {{ instance: i }} }}]\n{yaml}"
     );
     let config: ScrapeConfig = serde_saphyr::from_str(&yaml).unwrap();
-    let job = Arc::new(Job::new(&config).unwrap());
+    let job = Arc::new(Job::new(&config, &Bodies::default()).unwrap());
     let spec = targets(&config, &[], &job.relabel, TIMING).active.remove(0);
     let status = Status::default();
     let target = Target::new(
@@ -249,6 +249,20 @@ async fn limits_fail_the_whole_scrape() {
     let mut short = rig("body_size_limit: 5B", vec![text("a 1\nb 1\n")]).await;
     assert_eq!(short.scrape().await, report(0, 0, 0, 0));
     assert_eq!(short.error(), "body size limit exceeded (5 bytes)");
+}
+
+#[tokio::test]
+async fn a_small_body_does_not_become_endless_labels() {
+    let rules = format!(
+        "relabel_configs: [{{ target_label: t, replacement: {} }}]",
+        "x".repeat(15_000)
+    );
+    let body: String = (0..4000).map(|n| format!("a{{i=\"{n}\"}} 1\n")).collect();
+    let mut rig = rig(&rules, vec![text(&body)]).await;
+    assert_eq!(rig.scrape().await.len(), 4);
+    let error = rig.error();
+    let expect = "the labels of all series have more than 51200000 bytes";
+    assert!(error.ends_with(expect), "{error}");
 }
 
 #[tokio::test]

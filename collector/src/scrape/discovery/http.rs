@@ -7,7 +7,8 @@ use reqwest::header::HeaderName;
 use super::Publisher;
 use super::config::HttpSdConfig;
 use super::file::from_json;
-use crate::scrape::{Fetcher, StaticConfig};
+use crate::masked::masked;
+use crate::scrape::{Bodies, Fetcher, StaticConfig};
 
 /// The longest that an answer may take, whatever the interval.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
@@ -18,9 +19,9 @@ const INTERVAL_HEADER: HeaderName =
     HeaderName::from_static("x-prometheus-refresh-interval-seconds");
 
 /// Asks until dropped.
-pub(super) async fn run(config: HttpSdConfig, publisher: Publisher) {
+pub(super) async fn run(config: HttpSdConfig, bodies: Bodies, publisher: Publisher) {
     let client = config.client();
-    let fetcher = Fetcher::for_json(&client);
+    let fetcher = Fetcher::for_json(&client, &bodies);
     let mut tick = tokio::time::interval(config.refresh_interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -41,8 +42,8 @@ pub(super) async fn run(config: HttpSdConfig, publisher: Publisher) {
                 let kind = kind.unwrap_or_default();
                 return Err(format!("unsupported content type {kind:?}"));
             }
-            let text = String::from_utf8(body).map_err(|_| "the answer is no UTF-8")?;
-            groups(&text, &config.url.0)
+            let text = std::str::from_utf8(&body).map_err(|_| "the answer is no UTF-8")?;
+            groups(text, &config.url.0)
         });
         match groups {
             Ok(groups) => publisher.found(groups, None),
@@ -54,8 +55,11 @@ pub(super) async fn run(config: HttpSdConfig, publisher: Publisher) {
 fn groups(text: &str, url: &str) -> Result<Vec<StaticConfig>, String> {
     let mut groups = from_json(text)?;
     let shown = without_credentials(url);
+    let shown = masked(&shown);
     for group in &mut groups {
-        group.labels.insert(URL.to_owned(), shown.clone());
+        group
+            .labels
+            .insert(URL.to_owned(), shown.clone().into_owned());
     }
     Ok(groups)
 }
