@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt as _;
 
-    const PIECE: [u8; 64 << 10] = [b'#'; 64 << 10];
+    static PIECE: [u8; 64 << 10] = [b'#'; 64 << 10];
 
     /// Adds pieces until `bytes_max` or until it would wait.
     fn grow(body: &mut Body, bytes_max: usize) -> usize {
