@@ -1,6 +1,13 @@
 //! Native histograms as sample values. The shape is Prometheus' `FloatHistogram`
 //! (model/histogram/float_histogram.go); arithmetic on them belongs to `query`.
 
+mod valid;
+
+pub use valid::{
+    Invalid, SCHEMA_MAX, SCHEMA_MIN, WholeCounts, coarsened, coarser, runs, validated,
+    with_whole_counts,
+};
+
 /// Schema number of histograms whose bucket bounds are listed in `custom_values`.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
 

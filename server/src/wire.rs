@@ -8,9 +8,10 @@ pub(crate) mod exposition;
 pub(crate) mod histogram;
 pub(crate) mod loki_push;
 pub(crate) mod otlp;
-pub(crate) mod protobuf;
 pub(crate) mod remote_read;
 pub(crate) mod remote_write;
 pub(crate) mod snappy;
 pub(crate) mod websocket;
 pub(crate) mod xor_chunk;
+
+pub(crate) use ::protobuf;

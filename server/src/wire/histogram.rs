@@ -1,45 +1,12 @@
 //! Native histograms as remote write and remote read send them.
-//! Source: prometheus/prompb/types.proto (`Histogram`); what is valid: model/histogram,
-//! `Histogram.Validate` and `FloatHistogram.Validate`.
+//! Source: prometheus/prompb/types.proto (`Histogram`).
 
-use model::histogram::CUSTOM_BUCKETS_SCHEMA;
+use model::histogram::{Invalid, WholeCounts, validated, with_whole_counts};
 use model::{CounterResetHint, Histogram, Span};
 
 use super::protobuf::{
     Fields, Malformed, NUMBERS_MAX, Value, push_bounded, unzigzag, write, zigzag,
 };
-
-/// Why a histogram is not taken. It is well-formed protobuf, but means nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Invalid {
-    #[error(
-        "histogram has an invalid schema, which must be between -4 and {SCHEMA_SENT_MAX} for exponential buckets, or -53 for custom buckets"
-    )]
-    Schema,
-    #[error("histogram spans specify a different number of buckets than provided")]
-    SpansMismatch,
-    #[error("histogram has a span whose offset is negative")]
-    SpanNegativeOffset,
-    #[error("histogram has a bucket whose observation count is negative")]
-    NegativeBucket,
-    #[error(
-        "histogram's observation count should equal the number of observations found in the buckets"
-    )]
-    CountMismatch,
-    #[error("histogram custom bounds must be finite and strictly increasing")]
-    CustomBounds,
-    #[error("custom buckets: must have zero bucket of 0 and no negative buckets")]
-    CustomZeroOrNegative,
-    #[error("histogram has a zero threshold or zero count that is negative or not a number")]
-    Zero,
-}
-
-/// Finest exponential buckets we keep.
-const SCHEMA_MAX: i32 = 8;
-/// Finest ones that a sender may have; the finer ones are added up, as Prometheus does.
-const SCHEMA_SENT_MAX: i32 = 52;
-/// Empty buckets written out rather than starting another run.
-const GAP_MAX: i64 = 2;
 
 /// A histogram and its time in milliseconds.
 pub(crate) type Decoded = (i64, Result<Histogram, Invalid>);
@@ -59,7 +26,6 @@ pub(crate) fn decode(message: &[u8]) -> Result<Decoded, Malformed> {
             1 => {
                 whole = true;
                 whole_count = value.varint()?;
-                h.count = whole_count as f64;
             }
             2 => {
                 whole = false;
@@ -92,26 +58,19 @@ pub(crate) fn decode(message: &[u8]) -> Result<Decoded, Malformed> {
             _ => {}
         }
     }
-    if !whole {
-        return Ok((at, validated(h)));
-    }
-    let absolute = || {
-        let (positive, in_positive) = accumulate(&positive_deltas)?;
-        let (negative, in_negative) = accumulate(&negative_deltas)?;
-        h.positive_buckets = positive;
-        h.negative_buckets = negative;
-        let in_buckets = u128::from(whole_zero) + in_positive + in_negative;
-        // Observations of NaN are counted and are in no bucket.
-        let fits = match h.sum.is_nan() {
-            true => in_buckets <= u128::from(whole_count),
-            false => in_buckets == u128::from(whole_count),
-        };
-        match fits {
-            true => validated(h),
-            false => Err(Invalid::CountMismatch),
-        }
+    let decoded = match whole {
+        false => validated(h),
+        true => with_whole_counts(
+            h,
+            &WholeCounts {
+                count: whole_count,
+                zero: whole_zero,
+                positive: &positive_deltas,
+                negative: &negative_deltas,
+            },
+        ),
     };
-    Ok((at, absolute()))
+    Ok((at, decoded))
 }
 
 fn span(value: Value<'_>) -> Result<Span, Malformed> {
@@ -128,127 +87,6 @@ fn span(value: Value<'_>) -> Result<Span, Malformed> {
         }
     }
     Ok(span)
-}
-
-/// Absolute counts from differences, and their sum.
-fn accumulate(deltas: &[i64]) -> Result<(Vec<f64>, u128), Invalid> {
-    let mut counts = Vec::with_capacity(deltas.len());
-    let (mut count, mut sum) = (0_i64, 0_u128);
-    for delta in deltas {
-        count = count.checked_add(*delta).ok_or(Invalid::NegativeBucket)?;
-        sum += u128::try_from(count).map_err(|_| Invalid::NegativeBucket)?;
-        counts.push(count as f64);
-    }
-    Ok((counts, sum))
-}
-
-/// The histogram, if it means something, no finer than we keep.
-pub(crate) fn validated(mut h: Histogram) -> Result<Histogram, Invalid> {
-    let custom = h.schema == CUSTOM_BUCKETS_SCHEMA;
-    if custom {
-        let ascending = h.custom_values.windows(2).all(|w| w[0] < w[1]);
-        if !ascending || h.custom_values.iter().any(|v| !v.is_finite()) {
-            return Err(Invalid::CustomBounds);
-        }
-        let none_below = h.negative_spans.is_empty() && h.negative_buckets.is_empty();
-        if h.zero_count != 0.0 || h.zero_threshold != 0.0 || !none_below {
-            return Err(Invalid::CustomZeroOrNegative);
-        }
-    } else if !(-4..=SCHEMA_SENT_MAX).contains(&h.schema) {
-        return Err(Invalid::Schema);
-    } else if !h.custom_values.is_empty() {
-        return Err(Invalid::CustomBounds);
-    }
-    // A marker of staleness has zeroes here.
-    if h.zero_count < 0.0 || h.zero_threshold < 0.0 || h.zero_threshold.is_nan() {
-        return Err(Invalid::Zero);
-    }
-    for (spans, buckets) in [
-        (&h.positive_spans, &h.positive_buckets),
-        (&h.negative_spans, &h.negative_buckets),
-    ] {
-        if spans.iter().skip(1).any(|s| s.offset < 0) {
-            return Err(Invalid::SpanNegativeOffset);
-        }
-        let named: u64 = spans.iter().map(|s| u64::from(s.length)).sum();
-        if named != buckets.len() as u64 {
-            return Err(Invalid::SpansMismatch);
-        }
-        // Bucket indices stay within an `i32`, so that nobody who adds them up overflows.
-        let last = spans.iter().fold(0_i64, |at, s| {
-            at.saturating_add(i64::from(s.offset) + i64::from(s.length))
-        });
-        if i32::try_from(last).is_err() || custom && last > h.custom_values.len() as i64 + 1 {
-            return Err(Invalid::SpansMismatch);
-        }
-        if custom && spans.first().is_some_and(|s| s.offset < 0) {
-            return Err(Invalid::SpanNegativeOffset);
-        }
-        if buckets.iter().any(|c| *c < 0.0) {
-            return Err(Invalid::NegativeBucket);
-        }
-    }
-    if h.count < 0.0 {
-        return Err(Invalid::NegativeBucket);
-    }
-    if h.schema > SCHEMA_MAX {
-        let halvings = h.schema - SCHEMA_MAX;
-        for (spans, buckets) in [
-            (&mut h.positive_spans, &mut h.positive_buckets),
-            (&mut h.negative_spans, &mut h.negative_buckets),
-        ] {
-            let coarse = indices(spans)
-                .zip(&*buckets)
-                .map(|(i, count)| (coarser(i, halvings), *count));
-            (*spans, *buckets) = runs(coarse);
-        }
-        h.schema = SCHEMA_MAX;
-    }
-    Ok(h)
-}
-
-/// The index of each bucket.
-fn indices(spans: &[Span]) -> impl Iterator<Item = i64> {
-    let runs = spans.iter().scan(0_i64, |next, span| {
-        let first = *next + i64::from(span.offset);
-        *next = first + i64::from(span.length);
-        Some(first..*next)
-    });
-    runs.flatten()
-}
-
-/// The bucket that `index` falls into after so many halvings of the number of buckets.
-pub(crate) fn coarser(index: i64, halvings: i32) -> i64 {
-    // Sixty-three halvings leave nothing but the sign, and so does every further one.
-    ((index - 1) >> halvings.min(63)) + 1
-}
-
-/// Runs of buckets from indices in ascending order and counts. Those of the same index are
-/// added up; empty ones are left out where a new run costs less.
-pub(crate) fn runs(indexed: impl Iterator<Item = (i64, f64)>) -> (Vec<Span>, Vec<f64>) {
-    let (mut spans, mut counts): (Vec<Span>, Vec<f64>) = (Vec::new(), Vec::new());
-    // Index behind the last bucket written.
-    let mut next = 0_i64;
-    for (index, count) in indexed.filter(|(_, count)| *count != 0.0) {
-        let gap = index - next;
-        match (spans.last_mut(), counts.last_mut()) {
-            (Some(_), Some(last)) if gap == -1 => *last += count,
-            (Some(run), Some(_)) if gap <= GAP_MAX => {
-                counts.extend(std::iter::repeat_n(0.0, gap as usize));
-                counts.push(count);
-                run.length += gap as u32 + 1;
-                next = index + 1;
-            }
-            _ => {
-                // Offsets and lengths of a message fit; what does not is refused afterwards.
-                let offset = i32::try_from(gap).unwrap_or(i32::MAX);
-                spans.push(Span { offset, length: 1 });
-                counts.push(count);
-                next = index + 1;
-            }
-        }
-    }
-    (spans, counts)
 }
 
 /// Appends the message's fields; counts are sent as floats, which every reader takes.

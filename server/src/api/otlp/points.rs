@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::histogram::{self, validated};
 use model::labels::METRIC_NAME;
 use model::number::format_fixed;
 use model::{Histogram, HistogramSample, Labels, STALE_NAN, Sample, Span, Timestamp};
@@ -11,7 +12,6 @@ use model::{Histogram, HistogramSample, Labels, STALE_NAN, Sample, Span, Timesta
 use super::Refusal;
 use crate::api::metric_metadata::MetadataTable;
 use crate::api::receive::{Receiver, Stop};
-use crate::wire::histogram::{self, validated};
 use crate::wire::otlp::{
     Attributes, Buckets, Kind, Metric, Point, Temporality, metrics, names, resource_attributes,
     resources, scopes,

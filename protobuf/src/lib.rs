@@ -1,9 +1,12 @@
 //! Protobuf's wire format: fields one after the other, each with number and wire type.
 //! Source: protobuf.dev/programming-guides/encoding.
+//!
+//! Reading borrows from the message and allocates only what the caller gives it to fill; nesting
+//! is the caller's, who asks for the fields of a field.
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
+pub enum Malformed {
     /// A length or a number goes past the end.
     #[error("proto: unexpected end of message")]
     End,
@@ -26,29 +29,42 @@ pub(crate) enum Malformed {
 }
 
 /// Numbers of one repeated field: buckets of a histogram, references to symbols.
-pub(crate) const NUMBERS_MAX: usize = 1 << 16;
+pub const NUMBERS_MAX: usize = 1 << 16;
 
 /// One value as it travels.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
+pub enum Value<'a> {
+    /// A variable-length number.
     Varint(u64),
+    /// Eight bytes.
     Fixed64(u64),
+    /// Bytes after their length.
     Bytes(&'a [u8]),
+    /// Four bytes.
     Fixed32(u32),
 }
 
 /// The fields of a message, in the order in which they come.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields<'a>(&'a [u8]);
+pub struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(crate) fn of(message: &'a [u8]) -> Self {
+    /// Those of `message`.
+    #[must_use]
+    pub fn of(message: &'a [u8]) -> Self {
         Fields(message)
     }
 
     /// The next field's number and value; `None` at the end.
+    ///
+    /// # Errors
+    /// When the bytes are no field; what follows them cannot be found.
     #[inline]
-    pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a caller stops at the first error with `?`"
+    )]
+    pub fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Malformed> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -60,17 +76,21 @@ impl<'a> Fields<'a> {
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
-            2 => {
-                let length = self.varint()?;
-                let length = usize::try_from(length).map_err(|_| Malformed::End)?;
-                let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed::End)?;
-                self.0 = rest;
-                Value::Bytes(bytes)
-            }
+            2 => Value::Bytes(self.delimited()?),
             5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
             _ => return Err(Malformed::Tag),
         };
         Ok(Some((number, value)))
+    }
+
+    /// A length and so many bytes.
+    #[inline]
+    fn delimited(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.varint()?;
+        let length = usize::try_from(length).map_err(|_| Malformed::End)?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed::End)?;
+        self.0 = rest;
+        Ok(bytes)
     }
 
     /// The next bare number of a packed field; `None` at the end.
@@ -116,15 +136,45 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Messages one after the other, each preceded by its length.
+#[derive(Clone, Debug)]
+pub struct Delimited<'a>(Fields<'a>);
+
+impl<'a> Delimited<'a> {
+    /// Those that `bytes` are made of.
+    #[must_use]
+    pub fn of(bytes: &'a [u8]) -> Self {
+        Delimited(Fields(bytes))
+    }
+}
+
+impl<'a> Iterator for Delimited<'a> {
+    type Item = Result<&'a [u8], Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.0.is_empty() {
+            return None;
+        }
+        let message = self.0.delimited();
+        if message.is_err() {
+            // Nothing after it can be found.
+            self.0 = Fields(&[]);
+        }
+        Some(message)
+    }
+}
+
 /// The messages in field `number` of a message.
 #[derive(Clone, Debug)]
-pub(crate) struct Messages<'a> {
+pub struct Messages<'a> {
     fields: Fields<'a>,
     number: u32,
 }
 
 impl<'a> Messages<'a> {
-    pub(crate) fn of(message: &'a [u8], number: u32) -> Self {
+    /// Those in field `number` of `message`.
+    #[must_use]
+    pub fn of(message: &'a [u8], number: u32) -> Self {
         Messages {
             fields: Fields::of(message),
             number,
@@ -153,8 +203,11 @@ impl<'a> Iterator for Messages<'a> {
 
 impl<'a> Value<'a> {
     /// `int64`, `uint64`, `uint32`, `bool` or an enum.
+    ///
+    /// # Errors
+    /// [`Malformed::WireType`].
     #[inline]
-    pub(crate) fn varint(self) -> Result<u64, Malformed> {
+    pub fn varint(self) -> Result<u64, Malformed> {
         match self {
             Value::Varint(v) => Ok(v),
             _ => Err(Malformed::WireType),
@@ -162,19 +215,28 @@ impl<'a> Value<'a> {
     }
 
     /// `int64`.
+    ///
+    /// # Errors
+    /// [`Malformed::WireType`].
     #[inline]
-    pub(crate) fn int64(self) -> Result<i64, Malformed> {
+    pub fn int64(self) -> Result<i64, Malformed> {
         self.varint().map(|v| v as i64)
     }
 
     /// `sint32`; like every decoder it keeps the low bits of a number that is too large.
-    pub(crate) fn sint32(self) -> Result<i32, Malformed> {
+    ///
+    /// # Errors
+    /// [`Malformed::WireType`].
+    pub fn sint32(self) -> Result<i32, Malformed> {
         self.varint().map(|v| unzigzag(v & 0xffff_ffff) as i32)
     }
 
     /// `double`.
+    ///
+    /// # Errors
+    /// [`Malformed::WireType`].
     #[inline]
-    pub(crate) fn double(self) -> Result<f64, Malformed> {
+    pub fn double(self) -> Result<f64, Malformed> {
         match self {
             Value::Fixed64(bits) => Ok(f64::from_bits(bits)),
             _ => Err(Malformed::WireType),
@@ -182,8 +244,11 @@ impl<'a> Value<'a> {
     }
 
     /// `bytes`, `string` or a message.
+    ///
+    /// # Errors
+    /// [`Malformed::WireType`].
     #[inline]
-    pub(crate) fn bytes(self) -> Result<&'a [u8], Malformed> {
+    pub fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
             Value::Bytes(bytes) => Ok(bytes),
             _ => Err(Malformed::WireType),
@@ -191,12 +256,18 @@ impl<'a> Value<'a> {
     }
 
     /// `string`.
-    pub(crate) fn text(self) -> Result<&'a str, Malformed> {
+    ///
+    /// # Errors
+    /// [`Malformed::WireType`], [`Malformed::Utf8`].
+    pub fn text(self) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Malformed::Utf8)
     }
 
     /// `repeated` of a varint kind, packed or one at a time.
-    pub(crate) fn varints_into<T>(
+    ///
+    /// # Errors
+    /// [`Malformed::WireType`], [`Malformed::TooMany`] beyond [`NUMBERS_MAX`], or a number that is cut off.
+    pub fn varints_into<T>(
         self,
         into: &mut Vec<T>,
         from: impl Fn(u64) -> T,
@@ -215,7 +286,10 @@ impl<'a> Value<'a> {
     }
 
     /// `repeated` of a 64-bit kind (`double`, `fixed64`), packed or one at a time, as bits.
-    pub(crate) fn fixed64s_into<T>(
+    ///
+    /// # Errors
+    /// [`Malformed::WireType`], [`Malformed::TooMany`] beyond [`NUMBERS_MAX`], or a number that is cut off.
+    pub fn fixed64s_into<T>(
         self,
         into: &mut Vec<T>,
         from: impl Fn(u64) -> T,
@@ -239,8 +313,11 @@ impl<'a> Value<'a> {
 }
 
 /// Appends to a repeated field that may have so many elements.
+///
+/// # Errors
+/// [`Malformed::TooMany`].
 #[inline]
-pub(crate) fn push_bounded<T>(into: &mut Vec<T>, element: T, max: usize) -> Result<(), Malformed> {
+pub fn push_bounded<T>(into: &mut Vec<T>, element: T, max: usize) -> Result<(), Malformed> {
     if into.len() >= max {
         return Err(Malformed::TooMany);
     }
@@ -249,23 +326,25 @@ pub(crate) fn push_bounded<T>(into: &mut Vec<T>, element: T, max: usize) -> Resu
 }
 
 /// The signed number that zigzag encoding made `v` of.
-pub(crate) fn unzigzag(v: u64) -> i64 {
+#[must_use]
+pub fn unzigzag(v: u64) -> i64 {
     (v >> 1) as i64 ^ -((v & 1) as i64)
 }
 
 /// Zigzag encoding: small numbers of either sign become small.
-pub(crate) fn zigzag(v: i64) -> u64 {
+#[must_use]
+pub fn zigzag(v: i64) -> u64 {
     ((v << 1) ^ (v >> 63)) as u64
 }
 
 /// Writes messages. Fields that hold their default are left out by the caller's choice.
-pub(crate) mod write {
+pub mod write {
     const VARINT: u64 = 0;
     const FIXED64: u64 = 1;
     const BYTES: u64 = 2;
 
     /// Appends a bare variable-length number.
-    pub(crate) fn raw_varint(out: &mut Vec<u8>, mut v: u64) {
+    pub fn raw_varint(out: &mut Vec<u8>, mut v: u64) {
         while v >= 0x80 {
             out.push(v as u8 | 0x80);
             v >>= 7;
@@ -278,19 +357,19 @@ pub(crate) mod write {
     }
 
     /// `uint64`, `int64` (as its bits), `bool` or an enum.
-    pub(crate) fn varint(out: &mut Vec<u8>, number: u32, v: u64) {
+    pub fn varint(out: &mut Vec<u8>, number: u32, v: u64) {
         tag(out, number, VARINT);
         raw_varint(out, v);
     }
 
     /// `double`.
-    pub(crate) fn double(out: &mut Vec<u8>, number: u32, v: f64) {
+    pub fn double(out: &mut Vec<u8>, number: u32, v: f64) {
         tag(out, number, FIXED64);
         out.extend_from_slice(&v.to_bits().to_le_bytes());
     }
 
     /// `bytes`, `string` or an encoded message.
-    pub(crate) fn bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    pub fn bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
         tag(out, number, BYTES);
         raw_varint(out, bytes.len() as u64);
         out.extend_from_slice(bytes);
@@ -298,7 +377,7 @@ pub(crate) mod write {
 
     /// A message that `body` writes. Its length is put in front afterwards, so nested messages
     /// cost a move of their bytes instead of a buffer each.
-    pub(crate) fn message(out: &mut Vec<u8>, number: u32, body: impl FnOnce(&mut Vec<u8>)) {
+    pub fn message(out: &mut Vec<u8>, number: u32, body: impl FnOnce(&mut Vec<u8>)) {
         tag(out, number, BYTES);
         let start = out.len();
         body(out);
@@ -310,7 +389,7 @@ pub(crate) mod write {
     }
 
     /// `repeated double`, packed.
-    pub(crate) fn doubles(out: &mut Vec<u8>, number: u32, values: &[f64]) {
+    pub fn doubles(out: &mut Vec<u8>, number: u32, values: &[f64]) {
         if values.is_empty() {
             return;
         }
@@ -353,6 +432,19 @@ mod tests {
         ] {
             assert_eq!(Fields::of(bytes).next(), Err(expect), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn messages_behind_their_lengths_are_told_apart() {
+        let all = |bytes| Delimited::of(bytes).collect::<Vec<_>>();
+        assert_eq!(
+            all(&[2, b'a', b'b', 0, 1, b'c']),
+            [Ok(&b"ab"[..]), Ok(b""), Ok(b"c")]
+        );
+        assert_eq!(
+            all(&[0, 3, b'a', b'b']),
+            [Ok(&b""[..]), Err(Malformed::End)]
+        );
     }
 
     proptest! {
