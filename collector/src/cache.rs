@@ -30,6 +30,17 @@ struct Slot {
     previous: u64,
     /// Whether it gets a staleness marker: not when its source says when it was true.
     tracked: bool,
+    /// Whether it was a native histogram last.
+    histogram: bool,
+}
+
+/// A series that came, before its labels are known.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    /// Whether it gets a staleness marker when it vanishes.
+    pub(crate) tracked: bool,
+    /// Whether it is a native histogram, whose marker is one too.
+    pub(crate) histogram: bool,
 }
 
 /// What a key stands for in this pass.
@@ -63,12 +74,12 @@ impl SeriesCache {
     pub(crate) fn find<E>(
         &mut self,
         key: &str,
-        tracked: bool,
+        seen: Seen,
         make: impl FnOnce() -> Result<Option<Labels>, E>,
     ) -> Result<Lookup, E> {
         let slot = match self.by_key.get_mut(key) {
-            Some((slot, seen)) => {
-                *seen = self.pass;
+            Some((slot, last)) => {
+                *last = self.pass;
                 *slot
             }
             None => {
@@ -80,12 +91,13 @@ impl SeriesCache {
         let Some(slot) = slot.and_then(|s| self.slots.get_mut(s as usize)) else {
             return Ok(Lookup::Dropped);
         };
-        slot.tracked = tracked;
+        slot.tracked = seen.tracked;
         if slot.last == self.pass {
             return Ok(Lookup::Duplicate(slot.labels.clone()));
         }
         let added = self.alive == 0 || slot.last != self.alive;
         (slot.previous, slot.last) = (slot.last, self.pass);
+        slot.histogram = seen.histogram;
         Ok(Lookup::Series {
             labels: slot.labels.clone(),
             added,
@@ -104,15 +116,17 @@ impl SeriesCache {
         };
         let slot = &mut self.slots[slot as usize];
         slot.last = self.alive;
+        slot.histogram = false;
         slot.labels.clone()
     }
 
-    /// Ends a pass that succeeded; `vanished` hears of each series the last one had and this one not.
-    pub(crate) fn commit(&mut self, mut vanished: impl FnMut(&Labels)) {
+    /// Ends a pass that succeeded; `vanished` hears of each series the last one had and this one not,
+    /// and whether it was a native histogram.
+    pub(crate) fn commit(&mut self, mut vanished: impl FnMut(&Labels, bool)) {
         if self.alive != 0 {
             for slot in &self.slots {
                 if slot.last == self.alive && slot.tracked {
-                    vanished(&slot.labels);
+                    vanished(&slot.labels, slot.histogram);
                 }
             }
         }
@@ -122,13 +136,13 @@ impl SeriesCache {
     }
 
     /// Ends a pass that failed: every series of the last successful one vanishes.
-    pub(crate) fn fail(&mut self, mut vanished: impl FnMut(&Labels)) {
+    pub(crate) fn fail(&mut self, mut vanished: impl FnMut(&Labels, bool)) {
         if self.alive != 0 {
             for slot in &self.slots {
                 let was_alive = slot.last == self.alive
                     || (slot.last == self.pass && slot.previous == self.alive);
                 if was_alive && slot.tracked {
-                    vanished(&slot.labels);
+                    vanished(&slot.labels, slot.histogram);
                 }
             }
         }
@@ -154,6 +168,7 @@ impl SeriesCache {
                     last: 0,
                     previous: 0,
                     tracked: true,
+                    histogram: false,
                 });
                 *entry.insert(next)
             }
@@ -198,6 +213,11 @@ impl SeriesCache {
 mod tests {
     use super::*;
 
+    const FLOAT: Seen = Seen {
+        tracked: true,
+        histogram: false,
+    };
+
     /// One pass: `keys` are metric names; gives those added and those vanished.
     fn pass(cache: &mut SeriesCache, keys: &[&str], ok: bool) -> (Vec<String>, Vec<String>) {
         let (mut new, mut gone) = (Vec::new(), Vec::new());
@@ -206,12 +226,12 @@ mod tests {
             if let Ok(Lookup::Series {
                 labels,
                 added: true,
-            }) = cache.find(key, true, make)
+            }) = cache.find(key, FLOAT, make)
             {
                 new.push(labels.to_string());
             }
         }
-        let note = |l: &Labels| gone.push(l.to_string());
+        let note = |l: &Labels, _| gone.push(l.to_string());
         if ok {
             cache.commit(note);
         } else {
@@ -285,11 +305,11 @@ mod tests {
         let mut cache = SeriesCache::new();
         let make = || Ok::<_, ()>(Some(Labels::from_pairs([("__name__", "a")])));
         assert!(matches!(
-            cache.find("a", true, make),
+            cache.find("a", FLOAT, make),
             Ok(Lookup::Series { .. })
         ));
         assert!(matches!(
-            cache.find("a{}", true, make),
+            cache.find("a{}", FLOAT, make),
             Ok(Lookup::Duplicate(_))
         ));
     }

@@ -1,13 +1,14 @@
-//! The text formats in which targets expose their metrics: Prometheus text 0.0.4 and 1.0.0
-//! (quoted UTF-8 names) and OpenMetrics 1.0. Pure: bytes in, borrowed items out.
+//! The formats in which targets expose their metrics: Prometheus text 0.0.4 and 1.0.0 (quoted
+//! UTF-8 names), OpenMetrics 1.0, and [`protobuf`]. Pure: bytes in, borrowed items out.
 //!
-//! A [`Parser`] finds the raw text of each series without looking into its labels, so that a
+//! A [`Parser`] of text finds the raw text of each series without looking into its labels, so that a
 //! scrape that knows the series from last time need not parse them; [`series`] does that once.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod line;
 pub mod lint;
+pub mod protobuf;
 pub mod series;
 pub mod strict;
 
@@ -20,6 +21,15 @@ pub enum Format {
     Prometheus,
     /// `application/openmetrics-text`.
     OpenMetrics,
+}
+
+/// How a target writes its metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Line by line.
+    Text(Format),
+    /// `application/vnd.google.protobuf`, families behind their lengths.
+    Protobuf,
 }
 
 /// The type of a metric family.

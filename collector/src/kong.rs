@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 pub use config::HttpSourceConfig;
 
-use crate::exposition::{Format, Kind};
+use crate::exposition::{Encoding, Format, Kind};
 use crate::scrape::{Bodies, Body, FetchError, Fetcher, ScrapeConfig, SeriesRules, parse_into};
 use crate::source::Source;
 use crate::target::{Collected, Target};
@@ -58,7 +58,10 @@ impl Kong {
     async fn ask(&self) -> Result<Answer, FetchError> {
         let fetch = |url| self.fetcher.fetch(&self.scrape, url, self.timeout);
         match fetch(&self.metrics_url).await {
-            Ok((body, format)) => Ok(Answer::Metrics(body, format)),
+            Ok((body, Encoding::Text(format))) => Ok(Answer::Metrics(body, format)),
+            Ok((_, Encoding::Protobuf)) => Err(FetchError::ContentType(
+                "the answer is in protobuf, which was not asked for".to_owned(),
+            )),
             // No plugin, no such path.
             Err(FetchError::Status(status)) if status == reqwest::StatusCode::NOT_FOUND => {
                 let (body, _) = fetch(&self.status_url).await?;

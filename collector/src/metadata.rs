@@ -2,6 +2,7 @@
 //!
 //! Targets of one job say the same, so each text is kept once for all of them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -130,27 +131,37 @@ impl TargetMetadata {
     }
 }
 
-/// A family as an exposition describes it, still escaped.
+/// A family as an exposition describes it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Said<'a> {
     pub(crate) name: &'a str,
     pub(crate) kind: Kind,
+    /// Escaped as in text, unless `plain_help`.
     pub(crate) help: &'a str,
+    /// Whether the help is as it is meant.
+    pub(crate) plain_help: bool,
     pub(crate) unit: &'a str,
 }
 
 impl Said<'_> {
     fn same_as(&self, known: &FamilyMetadata) -> bool {
         self.kind == known.kind
-            && (self.help == known.help || cut(&unescape(self.help)) == known.help)
+            && (self.help == known.help || cut(&self.help()) == known.help)
             && cut(self.unit) == known.unit
+    }
+
+    fn help(&self) -> Cow<'_, str> {
+        match self.plain_help {
+            true => Cow::Borrowed(self.help),
+            false => Cow::Owned(unescape(self.help)),
+        }
     }
 
     fn kept(&self) -> FamilyMetadata {
         FamilyMetadata {
             name: self.name.to_owned(),
             kind: self.kind,
-            help: cut(&unescape(self.help)).to_owned(),
+            help: cut(&self.help()).to_owned(),
             unit: cut(self.unit).to_owned(),
         }
     }
@@ -196,6 +207,7 @@ mod tests {
             name,
             kind: Kind::Counter,
             help,
+            plain_help: false,
             unit: "",
         }
     }

@@ -510,6 +510,7 @@ impl Out for Pass<'_> {
             name,
             kind,
             help,
+            plain_help: false,
             unit: "",
         });
     }

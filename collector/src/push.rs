@@ -134,6 +134,7 @@ impl Pushes {
                 name,
                 kind: Kind::Gauge,
                 help,
+                plain_help: false,
                 unit: "",
             });
         }
@@ -148,6 +149,7 @@ impl Pushes {
                     name,
                     kind: family.kind,
                     help: &family.help,
+                    plain_help: false,
                     unit: "",
                 });
                 for (labels, value) in &family.samples {

@@ -5,6 +5,7 @@ mod config;
 pub mod discovery;
 mod fetch;
 mod job;
+mod protobuf;
 mod target;
 
 pub(crate) use bodies::{Bodies, Body};

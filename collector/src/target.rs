@@ -1,13 +1,14 @@
 //! What every target has in common, scraped or our own: a series cache, `up` and the other
 //! report series, staleness markers, its place in the status.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::labels::METRIC_NAME;
-use model::{Labels, STALE_NAN, Sample, SampleBatch, Timestamp};
+use model::{Histogram, HistogramSample, Labels, STALE_NAN, Sample, SampleBatch, Timestamp};
 
 use crate::Status;
-use crate::cache::{Lookup, SeriesCache};
+use crate::cache::{Lookup, Seen, SeriesCache};
 use crate::discovery::Advice;
 use crate::metadata::{Said, TargetMetadata};
 use crate::status::{TargetHealth, TargetStatus};
@@ -73,6 +74,7 @@ pub(crate) struct Pass<'t> {
     at: Timestamp,
     key: String,
     pub(crate) samples: Vec<Sample>,
+    histograms: Vec<HistogramSample>,
     /// Samples offered.
     pub(crate) scraped: usize,
     /// Those not dropped by relabelling.
@@ -90,6 +92,7 @@ pub(crate) struct Pass<'t> {
 /// The figures of a pass.
 pub(crate) struct Collected {
     pub(crate) samples: Vec<Sample>,
+    histograms: Vec<HistogramSample>,
     scraped: usize,
     kept: usize,
     added: usize,
@@ -263,6 +266,7 @@ impl Target {
             at,
             key: String::new(),
             samples: Vec::with_capacity(self.expected + REPORT.len()),
+            histograms: Vec::new(),
             scraped: 0,
             kept: 0,
             added: 0,
@@ -301,7 +305,7 @@ impl Target {
             }
             match &error {
                 Some(error) if !found.answered => {
-                    self.cache.fail(&mut |_: &Labels| {});
+                    self.cache.fail(|_, _| {});
                     self.status.record_scrape(
                         &self.pool,
                         &self.labels,
@@ -325,15 +329,19 @@ impl Target {
             Ok(collected) => collected.remark.clone(),
             Err(_) => None,
         };
-        let (mut samples, figures) = match result {
+        let (mut batch, figures) = match result {
             Ok(c) => {
                 self.expected = c.samples.len();
                 telemetry.duplicate_samples.inc_by(c.duplicates as u64);
-                (c.samples, [c.scraped, c.kept, c.added])
+                let batch = SampleBatch {
+                    samples: c.samples,
+                    histograms: c.histograms,
+                };
+                (batch, [c.scraped, c.kept, c.added])
             }
-            Err(_) => (Vec::new(), [0; 3]),
+            Err(_) => (SampleBatch::default(), [0; 3]),
         };
-        let end = |labels: &Labels| samples.push(marker(labels, at));
+        let end = |labels: &Labels, histogram| mark(&mut batch, labels, histogram, at);
         match failed {
             false => self.cache.commit(end),
             true => self.cache.fail(end),
@@ -341,7 +349,7 @@ impl Target {
         let up = if error.is_none() { 1.0 } else { 0.0 };
         let [scraped, kept, added] = figures.map(|n| n as f64);
         let values = [up, took.as_secs_f64(), scraped, kept, added];
-        samples.extend(
+        batch.samples.extend(
             self.report
                 .iter()
                 .zip(values)
@@ -363,8 +371,8 @@ impl Target {
                 None => Ok(remark.as_deref().unwrap_or_default()),
             },
         );
-        telemetry.samples.inc_by(samples.len() as u64);
-        SampleBatch::from(samples)
+        telemetry.samples.inc_by(len(&batch));
+        batch
     }
 
     /// As [`Target::finish`], of a target that is not there at all: nothing is up or down.
@@ -375,23 +383,28 @@ impl Target {
         collected: Collected,
         why: &str,
     ) -> SampleBatch {
-        let mut samples = collected.samples;
-        self.cache.commit(|labels| samples.push(marker(labels, at)));
-        self.end_report(at, &mut samples);
+        let mut batch = SampleBatch {
+            samples: collected.samples,
+            histograms: collected.histograms,
+        };
+        self.cache
+            .commit(|labels, histogram| mark(&mut batch, labels, histogram, at));
+        self.end_report(at, &mut batch.samples);
         self.status
             .record_absence(&self.pool, &self.labels, &self.url, at, took, why);
-        self.status.telemetry().samples.inc_by(samples.len() as u64);
-        SampleBatch::from(samples)
+        self.status.telemetry().samples.inc_by(len(&batch));
+        batch
     }
 
     /// Ends every series of the target.
     pub(crate) fn end(&mut self, at: Timestamp) -> SampleBatch {
-        let mut samples = Vec::new();
-        self.cache.fail(|labels| samples.push(marker(labels, at)));
-        self.end_report(at, &mut samples);
+        let mut batch = SampleBatch::default();
+        self.cache
+            .fail(|labels, histogram| mark(&mut batch, labels, histogram, at));
+        self.end_report(at, &mut batch.samples);
         self.status
             .remove_target(&self.pool, &self.labels, &self.url);
-        SampleBatch::from(samples)
+        batch
     }
 
     /// Ends the series about the target itself.
@@ -402,7 +415,27 @@ impl Target {
     }
 }
 
-/// Says that a series has ended.
+/// Samples of both kinds.
+fn len(batch: &SampleBatch) -> u64 {
+    (batch.samples.len() + batch.histograms.len()) as u64
+}
+
+/// Says that a series has ended, with a value of the kind that it had.
+fn mark(batch: &mut SampleBatch, labels: &Labels, histogram: bool, at: Timestamp) {
+    if !histogram {
+        batch.samples.push(marker(labels, at));
+        return;
+    }
+    batch.histograms.push(HistogramSample {
+        labels: labels.clone(),
+        at,
+        histogram: Arc::new(Histogram {
+            sum: STALE_NAN,
+            ..Histogram::default()
+        }),
+    });
+}
+
 fn marker(labels: &Labels, at: Timestamp) -> Sample {
     Sample {
         labels: labels.clone(),
@@ -450,15 +483,56 @@ impl<'t> Pass<'t> {
         value: f64,
         make: impl FnOnce() -> Result<Option<Labels>, E>,
     ) -> Result<(), E> {
+        if let Some(labels) = self.series(key, own_time, tracked, false, make)? {
+            self.samples.push(Sample {
+                labels,
+                at: own_time.unwrap_or(self.at),
+                value,
+            });
+        }
+        Ok(())
+    }
+
+    /// As [`Pass::add`], of a native histogram. It counts as one sample.
+    pub(crate) fn add_histogram<E>(
+        &mut self,
+        key: &str,
+        own_time: Option<Timestamp>,
+        tracked: bool,
+        histogram: Histogram,
+        make: impl FnOnce() -> Result<Option<Labels>, E>,
+    ) -> Result<(), E> {
+        if let Some(labels) = self.series(key, own_time, tracked, true, make)? {
+            self.histograms.push(HistogramSample {
+                labels,
+                at: own_time.unwrap_or(self.at),
+                histogram: Arc::new(histogram),
+            });
+        }
+        Ok(())
+    }
+
+    /// The series of a sample that is offered; `None` when it is not kept.
+    fn series<E>(
+        &mut self,
+        key: &str,
+        own_time: Option<Timestamp>,
+        tracked: bool,
+        histogram: bool,
+        make: impl FnOnce() -> Result<Option<Labels>, E>,
+    ) -> Result<Option<Labels>, E> {
         self.scraped += 1;
         let new_label_bytes = &mut self.new_label_bytes;
         let count = |made: &Option<Labels>| {
             *new_label_bytes += made.as_ref().map_or(0, Labels::heap_bytes);
         };
         let counted = || make().inspect(count);
-        let tracked = own_time.is_none() || tracked;
-        let labels = match self.cache.find(key, tracked, counted)? {
-            Lookup::Dropped => return Ok(()),
+        let seen = Seen {
+            tracked: own_time.is_none() || tracked,
+            histogram,
+        };
+        let labels = match self.cache.find(key, seen, counted)? {
+            Lookup::Dropped => return Ok(None),
             Lookup::Series { labels, added } => {
                 self.added += usize::from(added);
                 labels
@@ -468,22 +542,18 @@ impl<'t> Pass<'t> {
             Lookup::Duplicate(_) => {
                 self.kept += 1;
                 self.duplicates += 1;
-                return Ok(());
+                return Ok(None);
             }
         };
         self.kept += 1;
-        self.samples.push(Sample {
-            labels,
-            at: own_time.unwrap_or(self.at),
-            value,
-        });
-        Ok(())
+        Ok(Some(labels))
     }
 
     /// What was collected.
     pub(crate) fn done(self) -> Collected {
         Collected {
             samples: self.samples,
+            histograms: self.histograms,
             scraped: self.scraped,
             kept: self.kept,
             added: self.added,

@@ -2,6 +2,7 @@
 
 use model::Timestamp;
 
+use super::protobuf::{Families, Parts, Point, Unreadable};
 use super::{Format, Item, Kind, Parser, lint, series, strict};
 use crate::Pushes;
 
@@ -11,9 +12,20 @@ pub fn exposition(input: &[u8]) {
     let Some((which, body)) = input.split_first() else {
         return;
     };
-    let format = match which % 2 {
+    let format = match which % 3 {
         0 => Format::Prometheus,
-        _ => Format::OpenMetrics,
+        1 => Format::OpenMetrics,
+        _ => {
+            let classic = protobuf(body, Parts::default());
+            let native = Parts {
+                native: true,
+                classic_too: true,
+            };
+            if protobuf(body, native).is_ok() {
+                assert_eq!(classic, Ok(()), "a part of what can be read");
+            }
+            return;
+        }
     };
     let read = read(body, format);
     if strict::check(body, format).is_ok() {
@@ -43,4 +55,43 @@ fn read(body: &[u8], format: Format) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn protobuf(body: &[u8], parts: Parts) -> Result<(), Unreadable> {
+    for family in Families::of(body) {
+        let family = family?;
+        for metric in family.metrics() {
+            let metric = metric?;
+            for label in metric.labels() {
+                label?;
+            }
+            family.points(&metric, parts, |point| {
+                match point {
+                    Point::Float { value, .. } => assert!(!model::is_stale(value)),
+                    Point::Histogram(h) => means_something(&h),
+                }
+                Ok::<_, Unreadable>(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn means_something(h: &model::Histogram) {
+    assert!(matches!(h.schema, -53 | -4..=8) && !model::is_stale(h.sum));
+    for (spans, buckets) in [
+        (&h.positive_spans, &h.positive_buckets),
+        (&h.negative_spans, &h.negative_buckets),
+    ] {
+        let named: u64 = spans.iter().map(|s| u64::from(s.length)).sum();
+        assert_eq!(named, buckets.len() as u64);
+    }
+    if h.schema != -53 {
+        let coarse = model::histogram::coarsened(h.clone(), model::histogram::SCHEMA_MIN);
+        let occupied = |h: &model::Histogram| {
+            let counts = h.positive_buckets.iter().chain(&h.negative_buckets);
+            counts.filter(|c| **c != 0.0).count()
+        };
+        assert!(occupied(&coarse) <= occupied(h));
+    }
 }

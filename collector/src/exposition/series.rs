@@ -9,7 +9,7 @@ use super::Kind;
 
 /// Most labels of one series. Exporters have a dozen, Kubernetes' some dozens; what is gone through
 /// for each label is all the others.
-const LABELS_MAX: usize = 512;
+pub(crate) const LABELS_MAX: usize = 512;
 
 /// Reads `name{label="value", …}` or `{"quoted name", …}`. Label values keep any UTF-8.
 /// The result may lack a name; an empty value means that the label is absent.

@@ -47,6 +47,7 @@ pub(super) fn put(
             name,
             kind: super::kind(name),
             help: super::help(name),
+            plain_help: false,
             unit: "",
         });
     }

@@ -55,9 +55,27 @@ pub struct ScrapeConfig {
     /// How to read an answer whose Content-Type is missing or unknown; without it the scrape fails.
     #[serde(default)]
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
-    /// Formats asked for, the best first.
+    /// Formats asked for, the best first. Unless set, those in text, and before them protobuf with
+    /// `scrape_native_histograms`.
     #[serde(default)]
     pub scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    /// Whether native histograms are kept; otherwise their classic part is, if only count and sum.
+    #[serde(default)]
+    pub scrape_native_histograms: bool,
+    /// Whether classic buckets are kept of histograms that have a native part too.
+    #[serde(default, alias = "scrape_classic_histograms")]
+    pub always_scrape_classic_histograms: bool,
+    /// Not supported: only `false` passes [`ScrapeConfig::check`].
+    #[serde(default)]
+    pub convert_classic_histograms_to_nhcb: bool,
+    /// Most occupied buckets of a native histogram: one with more is made coarser, and fails the
+    /// scrape where that cannot be. 0: no limit but those of the exposition.
+    #[serde(default)]
+    pub native_histogram_bucket_limit: usize,
+    /// By what buckets of native histograms grow at least from one to the next; finer ones are
+    /// added up. 0: as fine as they come.
+    #[serde(default)]
+    pub native_histogram_min_bucket_factor: f64,
     /// HTTP basic authentication.
     #[serde(default)]
     pub basic_auth: Option<BasicAuth>,
@@ -151,9 +169,11 @@ impl Scheme {
     }
 }
 
-/// An exposition format, by Prometheus' name for it. The protobuf format is not spoken.
+/// An exposition format, by Prometheus' name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum ScrapeProtocol {
+    /// `application/vnd.google.protobuf`: the one with native histograms.
+    PrometheusProto,
     /// `text/plain; version=0.0.4`.
     #[serde(rename = "PrometheusText0.0.4")]
     PrometheusText0_0_4,
@@ -257,6 +277,11 @@ impl ScrapeConfig {
             follow_redirects: true,
             fallback_scrape_protocol: None,
             scrape_protocols: None,
+            scrape_native_histograms: false,
+            always_scrape_classic_histograms: false,
+            convert_classic_histograms_to_nhcb: false,
+            native_histogram_bucket_limit: 0,
+            native_histogram_min_bucket_factor: 0.0,
             basic_auth: None,
             authorization: None,
             bearer_token: None,
@@ -313,6 +338,18 @@ impl ScrapeConfig {
         }
         if timeout > interval {
             return Err("scrape timeout greater than scrape interval".to_owned());
+        }
+        if let Some(protocols) = &self.scrape_protocols {
+            if protocols.is_empty() {
+                return Err("scrape_protocols cannot be empty".to_owned());
+            }
+            let twice = |(i, protocol)| protocols[..i].contains(protocol);
+            if protocols.iter().enumerate().any(twice) {
+                return Err("duplicated protocol in scrape_protocols".to_owned());
+            }
+        }
+        if self.convert_classic_histograms_to_nhcb {
+            return Err("convert_classic_histograms_to_nhcb is not supported".to_owned());
         }
         for (key, rules) in [
             ("relabel_configs", &self.relabel_configs),
@@ -481,6 +518,39 @@ metric_relabel_configs: [{ regex: x, action: labeldrop }]
         job.scrape_interval = Some(Duration::from_millis(1));
         let check = job.check(Duration::from_secs(15), Duration::from_secs(10));
         assert_eq!(check, Err(INTERVAL_TOO_SHORT.to_owned()));
+    }
+
+    #[test]
+    fn protocols_are_named_once_and_native_histograms_have_their_keys() {
+        let parse = |yaml: &str| serde_saphyr::from_str::<ScrapeConfig>(yaml).unwrap();
+        let check = |yaml: &str| {
+            let job = parse(&format!("job_name: a\n{yaml}"));
+            job.check(Duration::from_secs(15), Duration::from_secs(10))
+        };
+        assert_eq!(check("scrape_protocols: [PrometheusProto]"), Ok(()));
+        let refused = |why: &str| Err(why.to_owned());
+        assert_eq!(
+            check("scrape_protocols: []"),
+            refused("scrape_protocols cannot be empty")
+        );
+        assert_eq!(
+            check("scrape_protocols: [PrometheusProto, PrometheusText1.0.0, PrometheusProto]"),
+            refused("duplicated protocol in scrape_protocols")
+        );
+        assert_eq!(
+            check("convert_classic_histograms_to_nhcb: true"),
+            refused("convert_classic_histograms_to_nhcb is not supported")
+        );
+        let job = parse(
+            "job_name: a
+scrape_native_histograms: true
+scrape_classic_histograms: true
+native_histogram_bucket_limit: 160
+native_histogram_min_bucket_factor: 1.1",
+        );
+        assert!(job.scrape_native_histograms && job.always_scrape_classic_histograms);
+        assert_eq!(job.native_histogram_bucket_limit, 160);
+        assert_eq!(job.native_histogram_min_bucket_factor, 1.1);
     }
 
     #[test]

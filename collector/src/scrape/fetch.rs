@@ -8,7 +8,7 @@ use reqwest::redirect;
 
 use super::bodies::{Bodies, Body};
 use super::config::{ScrapeConfig, ScrapeProtocol};
-use crate::exposition::Format;
+use crate::exposition::{Encoding, Format};
 
 /// The largest body read when the job sets no limit, decompressed: a hundred times
 /// node_exporter's. All together are bounded by [`Bodies`].
@@ -20,8 +20,10 @@ const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-prometheus-scrape-
 /// The longest password or token file read, bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
-/// Formats asked for unless the job says otherwise, the best first.
-const PROTOCOLS: [ScrapeProtocol; 4] = [
+/// Formats asked for unless the job says otherwise, the best first. Protobuf, which costs the target
+/// and us more than text, is only for those who want what no text has.
+const PROTOCOLS: [ScrapeProtocol; 5] = [
+    ScrapeProtocol::PrometheusProto,
     ScrapeProtocol::OpenMetricsText1_0_0,
     ScrapeProtocol::OpenMetricsText0_0_1,
     ScrapeProtocol::PrometheusText1_0_0,
@@ -74,7 +76,11 @@ impl Fetcher {
     /// When the certificate file cannot be used.
     pub(crate) fn new(config: &ScrapeConfig, bodies: &Bodies) -> Result<Fetcher, String> {
         let client = client(config)?;
-        let protocols = config.scrape_protocols.as_deref().unwrap_or(&PROTOCOLS);
+        let usual = match config.scrape_native_histograms {
+            true => &PROTOCOLS[..],
+            false => &PROTOCOLS[1..],
+        };
+        let protocols = config.scrape_protocols.as_deref().unwrap_or(usual);
         Ok(Fetcher {
             client,
             accept: HeaderValue::from_str(&accept(protocols)).map_err(|e| e.to_string())?,
@@ -103,7 +109,7 @@ impl Fetcher {
         config: &ScrapeConfig,
         url: &str,
         timeout: Duration,
-    ) -> Result<(Body, Format), FetchError> {
+    ) -> Result<(Body, Encoding), FetchError> {
         let seconds = timeout.as_secs_f64().to_string();
         let get = self.get_untimed(config, url, (TIMEOUT_HEADER, seconds), |content_type| {
             format(content_type, config.fallback_scrape_protocol).map_err(FetchError::ContentType)
@@ -251,24 +257,30 @@ pub(crate) async fn read_secret(file: &Path) -> Result<String, FetchError> {
 /// The Accept header, weighted as Prometheus weights it.
 fn accept(protocols: &[ScrapeProtocol]) -> String {
     let mut out = String::new();
-    for (i, protocol) in protocols.iter().enumerate() {
-        let weight = protocols.len() + 2 - i;
+    // One more than there are protocols; none is named twice.
+    let mut weight = PROTOCOLS.len() + 1;
+    for protocol in protocols {
         out.push_str(&format!("{};q=0.{weight},", protocol.media_type()));
+        weight = weight.saturating_sub(1);
     }
-    out + "*/*;q=0.2"
+    out + &format!("*/*;q=0.{weight}")
 }
 
 /// The format a Content-Type announces; as in Prometheus 3, one that says nothing useful
 /// fails the scrape unless the job names a fallback.
-fn format(content_type: Option<&str>, fallback: Option<ScrapeProtocol>) -> Result<Format, String> {
+fn format(
+    content_type: Option<&str>,
+    fallback: Option<ScrapeProtocol>,
+) -> Result<Encoding, String> {
     let media = content_type.unwrap_or("").split(';').next().unwrap_or("");
     match media.trim().to_ascii_lowercase().as_str() {
-        "text/plain" => return Ok(Format::Prometheus),
-        "application/openmetrics-text" => return Ok(Format::OpenMetrics),
+        "text/plain" => return Ok(Encoding::Text(Format::Prometheus)),
+        "application/openmetrics-text" => return Ok(Encoding::Text(Format::OpenMetrics)),
+        "application/vnd.google.protobuf" => return Ok(Encoding::Protobuf),
         _ => {}
     }
     match (fallback, content_type) {
-        (Some(protocol), _) => Ok(protocol.format()),
+        (Some(protocol), _) => Ok(protocol.encoding()),
         (None, None | Some("")) => Err(
             "scrape target sent blank Content-Type with no fallback_scrape_protocol specified for target"
                 .to_owned(),
@@ -282,6 +294,9 @@ fn format(content_type: Option<&str>, fallback: Option<ScrapeProtocol>) -> Resul
 impl ScrapeProtocol {
     fn media_type(self) -> &'static str {
         match self {
+            ScrapeProtocol::PrometheusProto => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            }
             ScrapeProtocol::OpenMetricsText1_0_0 => {
                 "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"
             }
@@ -291,13 +306,14 @@ impl ScrapeProtocol {
         }
     }
 
-    fn format(self) -> Format {
+    fn encoding(self) -> Encoding {
         match self {
+            ScrapeProtocol::PrometheusProto => Encoding::Protobuf,
             ScrapeProtocol::OpenMetricsText1_0_0 | ScrapeProtocol::OpenMetricsText0_0_1 => {
-                Format::OpenMetrics
+                Encoding::Text(Format::OpenMetrics)
             }
             ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::PrometheusText0_0_4 => {
-                Format::Prometheus
+                Encoding::Text(Format::Prometheus)
             }
         }
     }
@@ -325,8 +341,16 @@ mod tests {
     #[test]
     fn the_accept_header_is_prometheus() {
         assert_eq!(
-            accept(&PROTOCOLS),
+            accept(&PROTOCOLS[1..]),
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+        );
+        assert_eq!(
+            accept(&PROTOCOLS),
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+        );
+        assert_eq!(
+            accept(&[ScrapeProtocol::PrometheusText0_0_4]),
+            "text/plain;version=0.0.4;q=0.6,*/*;q=0.5"
         );
     }
 
@@ -335,17 +359,29 @@ mod tests {
         let fallback = Some(ScrapeProtocol::PrometheusText0_0_4);
         assert_eq!(
             format(Some("text/plain; charset=UTF-8"), None),
-            Ok(Format::Prometheus)
+            Ok(Encoding::Text(Format::Prometheus))
         );
         assert_eq!(
             format(
                 Some("application/openmetrics-text; version=1.0.0"),
                 fallback
             ),
-            Ok(Format::OpenMetrics)
+            Ok(Encoding::Text(Format::OpenMetrics))
+        );
+        assert_eq!(
+            format(
+                Some(
+                    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+                ),
+                None
+            ),
+            Ok(Encoding::Protobuf)
         );
         assert!(format(Some("text/html"), None).is_err());
         assert!(format(None, None).is_err());
-        assert_eq!(format(None, fallback), Ok(Format::Prometheus));
+        assert_eq!(
+            format(None, fallback),
+            Ok(Encoding::Text(Format::Prometheus))
+        );
     }
 }

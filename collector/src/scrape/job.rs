@@ -7,8 +7,8 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::time::Instant;
 
 use super::fetch::Fetcher;
-use super::{Bodies, ScrapeConfig, ScrapeTarget, SeriesRules};
-use crate::exposition::{Format, Item, Kind, ParseError, Parser, series};
+use super::{Bodies, ScrapeConfig, ScrapeTarget, SeriesRules, protobuf};
+use crate::exposition::{Encoding, Format, Item, Kind, ParseError, Parser, series};
 use crate::metadata::Said;
 use crate::relabel::Relabel;
 use crate::source::Source;
@@ -74,7 +74,7 @@ impl Source for Scraper {
             .await;
         let telemetry = target.status.clone();
         let failed = |reason| telemetry.telemetry().scrape_failed(reason);
-        let (body, format) = match fetched {
+        let (body, encoding) = match fetched {
             Ok(fetched) => fetched,
             Err(e) => {
                 failed(e.reason());
@@ -89,7 +89,12 @@ impl Source for Scraper {
             relabel: &job.metric_relabel,
             target: pass.target_labels(),
         };
-        let parsed = aside(body.len(), || parse_into(&mut pass, &body, format, &rules));
+        let parsed = aside(body.len(), || match encoding {
+            Encoding::Text(format) => {
+                parse_into(&mut pass, &body, format, &rules).map_err(|e| e.to_string())
+            }
+            Encoding::Protobuf => protobuf::parse_into(&mut pass, &body, &rules),
+        });
         match parsed {
             Ok(()) => {
                 let collected = pass.done();
@@ -97,7 +102,7 @@ impl Source for Scraper {
             }
             Err(e) => {
                 failed("exposition");
-                target.finish(at, started.elapsed(), Err(&e.to_string()))
+                target.finish(at, started.elapsed(), Err(&e))
             }
         }
     }
@@ -114,7 +119,48 @@ fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Parses an exposition into a pass.
+/// What one scrape may have.
+pub(super) struct Limits {
+    /// Samples that are kept.
+    samples: usize,
+    /// Samples, those that relabelling drops included.
+    scraped: usize,
+    /// Bytes of labels of new series.
+    label_bytes: usize,
+}
+
+impl Limits {
+    pub(super) fn of(config: &ScrapeConfig) -> Limits {
+        let samples = match config.sample_limit {
+            0 => SAMPLES_MAX,
+            limit => limit,
+        };
+        // A limit below the usual one is about what is kept, not about what it may cost to get there.
+        let most = samples.max(SAMPLES_MAX);
+        Limits {
+            samples,
+            scraped: most.saturating_mul(SCRAPED_PER_SAMPLE),
+            label_bytes: most.saturating_mul(LABEL_BYTES_PER_SAMPLE),
+        }
+    }
+
+    /// Which one a pass exceeds.
+    pub(super) fn exceeded(&self, pass: &Pass<'_>) -> Option<String> {
+        if pass.kept > self.samples {
+            return Some(format!("sample limit exceeded ({})", self.samples));
+        }
+        if pass.scraped > self.scraped {
+            let max = self.scraped;
+            return Some(format!("more than {max} samples, those dropped included"));
+        }
+        (pass.new_label_bytes > self.label_bytes).then(|| {
+            let max = self.label_bytes;
+            format!("the labels of all series have more than {max} bytes")
+        })
+    }
+}
+
+/// Parses an exposition in text into a pass.
 ///
 /// # Errors
 /// The first line that is malformed or exceeds a limit; the pass is then worthless.
@@ -125,17 +171,7 @@ pub(crate) fn parse_into(
     rules: &SeriesRules<'_>,
 ) -> Result<(), ParseError> {
     let config = rules.config;
-    let samples_max = match config.sample_limit {
-        0 => SAMPLES_MAX,
-        limit => limit,
-    };
-    // A limit below the usual one is about what is kept, not about what it may cost to get there.
-    let scraped_max = samples_max
-        .max(SAMPLES_MAX)
-        .saturating_mul(SCRAPED_PER_SAMPLE);
-    let label_bytes_max = samples_max
-        .max(SAMPLES_MAX)
-        .saturating_mul(LABEL_BYTES_PER_SAMPLE);
+    let limits = Limits::of(config);
     let mut parser = Parser::new(body, format)?;
     let (mut family, mut kind) = ("", Kind::Unknown);
     let mut said = Said::default();
@@ -190,16 +226,8 @@ pub(crate) fn parse_into(
             make,
         )
         .map_err(|message: String| parser.error(message))?;
-        if pass.kept > samples_max {
-            return Err(parser.error(format!("sample limit exceeded ({samples_max})")));
-        }
-        if pass.scraped > scraped_max {
-            let text = format!("more than {scraped_max} samples, those dropped included");
-            return Err(parser.error(text));
-        }
-        if pass.new_label_bytes > label_bytes_max {
-            let text = format!("the labels of all series have more than {label_bytes_max} bytes");
-            return Err(parser.error(text));
+        if let Some(why) = limits.exceeded(pass) {
+            return Err(parser.error(why));
         }
     }
     describe(pass, said);

@@ -55,6 +55,7 @@ impl Counts {
                 name,
                 kind,
                 help,
+                plain_help: false,
                 unit: "",
             });
             for (label, word, value) in values {

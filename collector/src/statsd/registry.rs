@@ -244,6 +244,7 @@ impl Registry {
                 name,
                 kind: family.kind,
                 help: &family.help,
+                plain_help: false,
                 unit: "",
             });
             for (labels, series) in &mut family.series {
