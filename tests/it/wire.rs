@@ -7,6 +7,7 @@ mod messages;
 mod otlp;
 mod peers;
 mod same_as_prometheus;
+mod scraped;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -83,7 +83,7 @@ fn scraping(exporter: &Exporter, ours: &Stackwatch) -> String {
 }
 
 /// The points of `selector` up to `t`, as text.
-fn points(address: &str, selector: &str, t: i64) -> Vec<Value> {
+pub(super) fn points(address: &str, selector: &str, t: i64) -> Vec<Value> {
     [
         raw(address, selector, t, "values"),
         raw(address, selector, t, "histograms"),
@@ -92,7 +92,7 @@ fn points(address: &str, selector: &str, t: i64) -> Vec<Value> {
 }
 
 /// Floats to the last digit; see [`same`] for histograms.
-fn same_point(a: &Value, b: &Value) -> bool {
+pub(super) fn same_point(a: &Value, b: &Value) -> bool {
     a == b || (a[1].is_object() && same(a, b))
 }
 
@@ -110,7 +110,7 @@ fn same_points(address: &str, other: &str, selectors: &[&str], points_min: usize
     }
 }
 
-const SELECTORS: [&str; 5] = [
+pub(super) const SELECTORS: [&str; 5] = [
     "wire_scrapes_total",
     "wire_level{kind=\"\"}",
     "wire_level{kind=\"none\"}",
