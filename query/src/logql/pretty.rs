@@ -165,22 +165,22 @@ mod tests {
     #[test]
     fn short_queries_stay_on_their_line() {
         check(
-            r#"sum(count_over_time({foo="bar",namespace="loki"}[5m])) by (container)"#,
-            r#"sum by (container)(count_over_time({foo="bar", namespace="loki"}[5m]))"#,
+            r#"sum(count_over_time({app="web",env="prod"}[5m])) by (host)"#,
+            r#"sum by (host)(count_over_time({app="web", env="prod"}[5m]))"#,
         );
     }
 
     #[test]
     fn long_queries_are_broken_at_stages_and_arguments() {
         check(
-            r#"topk(5, sum by (app)(count_over_time({job="loki", namespace="loki-prod", instance="localhost"} |= "error" | logfmt | duration > 10s | unwrap bytes(size) [1m])))"#
+            r#"topk(5, sum by (app)(count_over_time({service_name="checkout", host="vps-one", stream="stdout"} |= "error" | logfmt | duration > 10s | unwrap bytes(size) [1m])))"#
                 .replace("count_over_time", "sum_over_time")
                 .as_str(),
             r#"topk(
   5,
   sum by (app)(
     sum_over_time(
-      {job="loki", namespace="loki-prod", instance="localhost"} |= "error" | logfmt | duration>10s
+      {service_name="checkout", host="vps-one", stream="stdout"} |= "error" | logfmt | duration>10s
         | unwrap bytes(size) [1m]
     )
   )

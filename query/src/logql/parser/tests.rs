@@ -59,8 +59,8 @@ fn label_filters_bind_as_lokis_grammar_resolves_them() {
         r#"{a="b"} | ( x>5 or ( y==1.5s , z>=2.0kB ) )"#,
     );
     prints(
-        r#"{a="b"} | foo="bar" buzz!="blip", blop=~"boop" or fuzz==-5"#,
-        r#"{a="b"} | ( foo="bar" , ( buzz!="blip" , ( blop=~"boop" or fuzz==-5 ) ) )"#,
+        r#"{a="b"} | app="web" env!="dev", path=~"/a" or code==-5"#,
+        r#"{a="b"} | ( app="web" , ( env!="dev" , ( path=~"/a" or code==-5 ) ) )"#,
     );
     prints(
         r#"{a="b"} | (w < 1 or x <= 2) and y != 3"#,
@@ -115,43 +115,43 @@ fn wrong_queries_are_refused_in_lokis_words() {
             "parse error at line 1, col 1: syntax error: unexpected $end",
         ),
         (
-            r#"unk({ foo = "bar" }[5m])"#,
+            r#"median({app="x"}[5m])"#,
             "parse error at line 1, col 1: syntax error: unexpected IDENTIFIER",
         ),
         (
-            r#"{foo="bar}"#,
+            r#"{app="web}"#,
             "parse error at line 1, col 6: literal not terminated",
         ),
         (
-            r#"{foo="bar""#,
+            r#"{app="web""#,
             "parse error at line 1, col 11: syntax error: unexpected $end, expecting } or ,",
         ),
         (
-            r#"{foo="bar"} |~"#,
+            r#"{app="web"} |~"#,
             "parse error at line 1, col 15: syntax error: unexpected $end, expecting STRING or ip",
         ),
         (
-            r#"{foo="bar"} "foo""#,
+            r#"{app="web"} "err""#,
             "parse error at line 1, col 13: syntax error: unexpected STRING",
         ),
         (
-            r#"{foo="bar"} foo"#,
+            r#"{app="web"} err"#,
             "parse error at line 1, col 13: syntax error: unexpected IDENTIFIER",
         ),
         (
-            r#"min({ foo = "bar" }[5m])"#,
-            "parse error at line 0, col 20: syntax error: unexpected RANGE",
+            r#"max({app="web"}[1h])"#,
+            "parse error at line 0, col 16: syntax error: unexpected RANGE",
         ),
         (
-            r#"rate({ foo = "bar" }[5)"#,
-            "parse error at line 0, col 21: missing closing ']' in duration",
+            r#"rate({app="web"}[1h)"#,
+            "parse error at line 0, col 17: missing closing ']' in duration",
         ),
         (
-            r#"label_replace(rate({ foo = "bar" }[5m]),"")"#,
-            "parse error at line 1, col 43: syntax error: unexpected ), expecting ,",
+            r#"label_replace(rate({app="w"}[1m]), "to")"#,
+            "parse error at line 1, col 40: syntax error: unexpected ), expecting ,",
         ),
         (
-            r#"label_replace(rate({ foo = "bar" }[5m]),"foo","$1","bar","^^^^x43\\q")"#,
+            r#"label_replace(rate({app="w"}[1m]),"to","$1","app","a\\q")"#,
             "parse error : invalid regex in label_replace: error parsing regexp: invalid escape sequence: `\\q`",
         ),
         (
@@ -163,7 +163,7 @@ fn wrong_queries_are_refused_in_lokis_words() {
             "parse error : queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will",
         ),
         (
-            r#"absent_over_time({ foo = "bar" }[5h]) by (foo)"#,
+            r#"absent_over_time({app="web"}[1h]) by (app)"#,
             "parse error : grouping not allowed for absent_over_time aggregation",
         ),
         (
