@@ -255,6 +255,7 @@ impl Tail<'_> {
                 }
             }
             if !more {
+                self.reader.close_entries();
                 return self.flush().await.map_or(Read::Closed, |()| Read::Ended);
             }
             self.set_timers();

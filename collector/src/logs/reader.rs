@@ -362,6 +362,12 @@ impl Reader {
             }
         }
         self.settle();
+        self.close_entries();
+    }
+
+    /// Entries do not wait for further lines: a connection that ends brings none, and the next one
+    /// would bring what was not handed on again, for ever where all of them end at once.
+    pub(crate) fn close_entries(&mut self) {
         for stream in Stream::ALL {
             if let Some(group) = self.streams[stream as usize].joiner.finish() {
                 self.write(stream, group);

@@ -99,3 +99,6 @@ async fn look(tail: &Tail<'_>, lines: u64) -> Result<End, EngineError> {
     }
     Ok(end)
 }
+
+#[cfg(test)]
+mod tests;
