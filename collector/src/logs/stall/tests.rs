@@ -65,7 +65,7 @@ async fn answer(mut client: UnixStream, frames: Arc<Vec<Vec<u8>>>) {
     };
     client.write_all(&lines.concat()).await.unwrap();
     if tail.is_some() && path.contains("follow=1") {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
