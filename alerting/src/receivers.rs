@@ -35,7 +35,7 @@ pub(crate) async fn send(
     let attempt = async {
         match (&integration.kind, payload) {
             (IntegrationKind::Email(config), Payload::Email { from, to, message }) => {
-                email::send(config, from, to, message, integration.timeout).await
+                email::send(config, from, to, message).await
             }
             (IntegrationKind::Slack(config), Payload::Json { body, .. }) => {
                 slack::send(config, body, now).await

@@ -3,7 +3,6 @@
 //! A probe that fails is `probe_success 0`, never `up 0`: the prober worked. One probe costs at
 //! most its timeout and a bounded number of bytes, whatever it talks to.
 
-mod certificate;
 mod config;
 mod dial;
 mod dns;
@@ -18,15 +17,15 @@ mod tls;
 mod websocket;
 
 pub use config::{
-    HeaderMatch, IpProtocol, ProbeConfig, ProbeTls, QueryResponse, Realtime, RecordMatch, Transport,
+    HeaderMatch, IpProtocol, ProbeConfig, QueryResponse, Realtime, RecordMatch, Transport,
 };
 pub(crate) use help::help;
-pub(crate) use tls::Trust;
 pub use websocket::accept as websocket_accept;
 
 use std::path::Path;
 use std::time::Duration;
 
+use ::tls::SystemRoots;
 use model::{SampleBatch, Timestamp};
 use reqwest::Url;
 use tokio::time::Instant;
@@ -87,7 +86,7 @@ pub(crate) struct Probe {
     url: Url,
     prober: Prober,
     timeout: Duration,
-    trust: Trust,
+    system: SystemRoots,
     /// Why it failed last time, so that only changes are logged.
     failing: Option<String>,
 }
@@ -98,7 +97,7 @@ impl Probe {
     pub(crate) fn new(
         config: &ProbeConfig,
         timeout: Duration,
-        trust: Trust,
+        system: SystemRoots,
     ) -> Result<Probe, String> {
         config.check()?;
         let (url, prober) = config.parsed()?;
@@ -107,7 +106,7 @@ impl Probe {
             url,
             prober,
             timeout,
-            trust,
+            system,
             failing: None,
         })
     }

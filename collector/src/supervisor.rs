@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use model::{Labels, SampleBatch, Timestamp};
 use scrub::Scrubber;
+use tls::SystemRoots;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -21,7 +22,7 @@ use crate::kong::{HttpSourceConfig, Kong};
 use crate::masked::{masked, masked_label};
 use crate::nginx::Nginx;
 use crate::postgres::{self, Postgres, PostgresConfig};
-use crate::probe::{Probe, ProbeConfig, Trust};
+use crate::probe::{Probe, ProbeConfig};
 use crate::push::PushSource;
 use crate::redis::{Redis, RedisConfig};
 use crate::scrape::{Bodies, Discoverers, Job, ScrapeConfig, ScrapeTarget, Scraper, targets};
@@ -50,7 +51,7 @@ pub(crate) struct Supervisor {
     /// What was said about targets that cannot be used, by job.
     broken: BTreeMap<String, Vec<String>>,
     /// Certificates this machine trusts, for all probes.
-    trust: Trust,
+    system: SystemRoots,
     /// Keeps credentials out of what is shown of a probe's URL.
     scrubber: Scrubber,
     /// What StatsD's lines said.
@@ -157,7 +158,7 @@ impl Supervisor {
             status,
             running: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            trust: Trust::default(),
+            system: SystemRoots::default(),
             scrubber: Scrubber::default(),
             statsd: statsd::Received::default(),
             farewells: JoinSet::new(),
@@ -461,7 +462,7 @@ impl Supervisor {
             Kind::Unreadable(problem) => Ok(launch.run(Unreadable(problem.clone()))),
             Kind::Files(configs) => Ok(launch.run(Files::new(configs.clone(), timeout))),
             Kind::Probe(config) => {
-                Probe::new(config, timeout, self.trust.clone()).map(|s| launch.run(s))
+                Probe::new(config, timeout, self.system.clone()).map(|s| launch.run(s))
             }
             Kind::Scrape {
                 spec,

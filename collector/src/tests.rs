@@ -79,7 +79,6 @@ async fn wait_for<const N: usize>(
 
 #[tokio::test]
 async fn a_new_configuration_restarts_only_what_it_changes() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let address = target().await;
     let job = |name: &str, rest: &str| {
         format!("{{ job_name: {name}, static_configs: [{{ targets: ['{address}'] }}] {rest} }}")

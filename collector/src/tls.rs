@@ -1,140 +1,69 @@
-//! What TLS connections that are not HTTP share.
+//! `tls_config` of everything that is asked over TLS.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+use serde::Deserialize;
+use tls::{Client, Roots, SystemRoots, TlsError, Trust};
 
-/// The certificates of a PEM file.
-///
-/// # Errors
-/// It cannot be read, holds something else, or none.
-pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
-    let all: Vec<_> = CertificateDer::pem_file_iter(file)?.collect::<Result<_, _>>()?;
-    match all.is_empty() {
-        true => Err(pem::Error::NoItemsFound),
-        false => Ok(all),
+/// TLS settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// Accept any certificate.
+    pub insecure_skip_verify: bool,
+    /// Certificates trusted instead of the system's, PEM. One that the server presents itself is
+    /// trusted too.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate, PEM.
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// The name the certificate must have; the host that is asked when absent.
+    pub server_name: Option<String>,
+}
+
+impl TlsConfig {
+    /// Checks what the types cannot. Files are not read.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            return Err("tls_config: cert_file and key_file belong together".to_owned());
+        }
+        let nobody = Client::trusting(Trust::Anyone);
+        match &self.server_name {
+            Some(name) => named(nobody, name).map(|_| ()),
+            None => Ok(()),
+        }
     }
-}
 
-/// What a server presented, and what was asked for.
-pub(crate) struct Presented<'a> {
-    pub(crate) certificate: &'a CertificateDer<'a>,
-    pub(crate) intermediates: &'a [CertificateDer<'a>],
-    name: &'a ServerName<'a>,
-    ocsp_response: &'a [u8],
-    now: UnixTime,
-}
-
-impl Presented<'_> {
-    /// What `verifier` says to it.
-    pub(crate) fn to(
-        &self,
-        verifier: &dyn ServerCertVerifier,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        verifier.verify_server_cert(
-            self.certificate,
-            self.intermediates,
-            self.name,
-            self.ocsp_response,
-            self.now,
-        )
-    }
-}
-
-/// Decides about a certificate.
-pub(crate) trait Judge: std::fmt::Debug + Send + Sync {
+    /// Reads the files; `system` is trusted when no `ca_file` is.
+    ///
     /// # Errors
-    /// When the server is not to be trusted.
-    fn judge(&self, presented: &Presented<'_>) -> Result<ServerCertVerified, rustls::Error>;
-}
-
-/// Takes the certificates that a judge takes. That the server has the key is checked whatever the
-/// judge says.
-#[derive(Debug)]
-pub(crate) struct Verifier<J> {
-    pub(crate) judge: J,
-    provider: Arc<CryptoProvider>,
-}
-
-impl<J> Verifier<J> {
-    pub(crate) fn new(judge: J, provider: &Arc<CryptoProvider>) -> Verifier<J> {
-        Verifier {
-            judge,
-            provider: Arc::clone(provider),
-        }
-    }
-}
-
-impl<J: Judge> ServerCertVerifier for Verifier<J> {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.judge.judge(&Presented {
-            certificate: end_entity,
-            intermediates,
-            name: server_name,
-            ocsp_response,
-            now,
-        })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
-/// Takes more than a browser would, because the operator wrote so.
-#[derive(Debug)]
-pub(crate) enum Lenient {
-    /// Any certificate.
-    Any,
-    /// What this one takes, and what it refuses for the name alone.
-    AnyName(Arc<dyn ServerCertVerifier>),
-}
-
-impl Judge for Lenient {
-    fn judge(&self, presented: &Presented<'_>) -> Result<ServerCertVerified, rustls::Error> {
-        let Lenient::AnyName(strict) = self else {
-            return Ok(ServerCertVerified::assertion());
+    /// One of them cannot be used.
+    pub(crate) fn client(&self, system: &SystemRoots) -> Result<Client, String> {
+        let trust = match &self.ca_file {
+            _ if self.insecure_skip_verify => Trust::Anyone,
+            Some(file) => Trust::Only(Roots::read(file).map_err(|e| told("ca_file", &e))?),
+            None => Trust::System(system.clone()),
         };
-        match presented.to(&**strict) {
-            // The name is looked at last: everything else was right.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
+        let mut client = Client::trusting(trust);
+        if let Some(name) = &self.server_name {
+            client = named(client, name)?;
+        }
+        match (&self.cert_file, &self.key_file) {
+            (Some(certificate), Some(key)) => client
+                .identity(certificate, key)
+                .map_err(|e| told("cert_file, key_file", &e)),
+            _ => Ok(client),
         }
     }
+}
+
+fn named(client: Client, name: &str) -> Result<Client, String> {
+    client
+        .server_name(name)
+        .map_err(|e| told("server_name", &e))
+}
+
+fn told(key: &str, problem: &TlsError) -> String {
+    format!("tls_config.{key}: {problem}")
 }

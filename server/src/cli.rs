@@ -26,9 +26,6 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use model::Timestamp;
 use tracing_subscriber::filter::LevelFilter;
 
-#[cfg(test)]
-pub(crate) use run::install_tls;
-
 use crate::api::params::parse_time;
 use crate::app::{RunError, Settings};
 use crate::config::expand::ProcessSurroundings;

@@ -38,5 +38,6 @@ mod scrape_to_notification;
 mod statsd;
 mod syslog;
 mod systemd;
+mod trust;
 mod tsdb_tools;
 mod wire;

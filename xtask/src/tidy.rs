@@ -14,11 +14,12 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("template", &["model"]),
     ("yaml", &[]),
     ("protobuf", &[]),
-    ("collector", &["model", "scrub", "yaml", "protobuf"]),
+    ("tls", &[]),
+    ("collector", &["model", "scrub", "yaml", "protobuf", "tls"]),
     ("storage", &["model", "scrub"]),
     ("query", &["model", "template"]),
     ("rules", &["model", "query", "template", "yaml"]),
-    ("alerting", &["model", "template", "yaml"]),
+    ("alerting", &["model", "template", "yaml", "tls"]),
     (
         "stackwatch",
         &[
@@ -27,6 +28,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
             "template",
             "yaml",
             "protobuf",
+            "tls",
             "collector",
             "storage",
             "query",

@@ -93,7 +93,6 @@ struct Running {
 
 /// Starts alerting with these receivers (YAML lines below `- name: a`).
 fn start(receiver: &str, control: Arc<MemoryControlStore>) -> Running {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let yaml = format!(
         "route: {{receiver: a, group_by: [alertname], group_wait: 0s, group_interval: 50ms}}\nreceivers:\n- name: a\n{receiver}\n"
     );

@@ -1,35 +1,23 @@
 //! Mail over SMTP. The message is built once, `Date`, `Message-Id` and boundary included, and
 //! every attempt sends the same bytes; many clients show equal `Message-Id`s once.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+mod connection;
+
 use std::time::{Duration, SystemTime};
 
 use lettre::address::{Address, Envelope};
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{
-    AsyncSmtpConnection, AsyncTokioStream, Certificate, TlsParameters,
-};
-use lettre::transport::smtp::extension::ClientId;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-use crate::config::{EmailConfig, SmtpSecurity, Threading};
+use crate::config::{EmailConfig, Threading};
 use crate::notification::Notification;
 use crate::notify_log::hash_id;
 use crate::outbox::{Outcome, Payload};
 use crate::templates::{EMAIL_SUBJECT, Expansion};
 
-/// Most that a mail server may say in one attempt, in bytes; certificates are the largest part.
-const ANSWERS_BYTES_MAX: usize = 1 << 20;
 /// How long a server that has taken the message may take to say goodbye.
 const GOODBYE_TIME_MAX: Duration = Duration::from_secs(1);
-const NO_STARTTLS: &str =
-    "the server does not offer STARTTLS (set smtp_require_tls: false for a trusted relay)";
 /// Longest subject, in characters.
 const SUBJECT_CHARS_MAX: usize = 250;
 
@@ -175,9 +163,8 @@ pub(super) async fn send(
     from: &str,
     to: &[String],
     message: &str,
-    timeout: Duration,
 ) -> Outcome {
-    match attempt(config, from, to, message, timeout).await {
+    match attempt(config, from, to, message).await {
         Ok(()) => Outcome::Delivered,
         Err(outcome) => outcome,
     }
@@ -188,7 +175,6 @@ async fn attempt(
     from: &str,
     to: &[String],
     message: &str,
-    timeout: Duration,
 ) -> Result<(), Outcome> {
     if to.is_empty() {
         return Err(refused(&message));
@@ -197,7 +183,7 @@ async fn attempt(
     let to: Result<Vec<Address>, _> = to.iter().map(|a| a.parse()).collect();
     let envelope =
         Envelope::new(Some(from), to.map_err(|e| refused(&e))?).map_err(|e| refused(&e))?;
-    let mut connection = connect(config, timeout).await?;
+    let mut connection = connection::connect(config).await?;
     if !config.username.is_empty() {
         let password = match &config.password {
             Some(source) => super::http::read(source)?,
@@ -216,109 +202,6 @@ async fn attempt(
     // The message is theirs. Whether they say goodbye must not decide about sending it again.
     let _ = tokio::time::timeout(GOODBYE_TIME_MAX, connection.quit()).await;
     Ok(())
-}
-
-/// A connection that has said hello and is as secure as configured.
-async fn connect(config: &EmailConfig, timeout: Duration) -> Result<AsyncSmtpConnection, Outcome> {
-    let hello = match config.hello.as_str() {
-        "" => ClientId::default(),
-        name => ClientId::Domain(name.to_owned()),
-    };
-    let server = (config.host.as_str(), config.port);
-    let parameters = tls(config)?;
-    if config.security == SmtpSecurity::Implicit {
-        return AsyncSmtpConnection::connect_tokio1(
-            server,
-            Some(timeout),
-            &hello,
-            Some(parameters),
-            None,
-        )
-        .await
-        .map_err(|e| verdict(&e));
-    }
-    let stream = TcpStream::connect(server)
-        .await
-        .map_err(|e| retry(e.to_string()))?;
-    let stream = Bounded {
-        stream,
-        left: ANSWERS_BYTES_MAX,
-    };
-    let mut connection = AsyncSmtpConnection::connect_with_transport(Box::new(stream), &hello)
-        .await
-        .map_err(|e| verdict(&e))?;
-    let can = connection.can_starttls();
-    if config.security == SmtpSecurity::Required && !can {
-        // A relay that learns it, or a new configuration, gets what waits.
-        return Err(retry(NO_STARTTLS.to_owned()));
-    }
-    if can {
-        connection
-            .starttls(parameters, &hello)
-            .await
-            .map_err(|e| verdict(&e))?;
-    }
-    Ok(connection)
-}
-
-fn tls(config: &EmailConfig) -> Result<TlsParameters, Outcome> {
-    let mut parameters = TlsParameters::builder(config.host.clone())
-        .dangerous_accept_invalid_certs(config.tls.insecure_skip_verify);
-    if let Some(authority) = &config.tls.authority {
-        let pem = super::http::read(authority)?;
-        let certificate = Certificate::from_pem(pem.as_bytes()).map_err(|e| refused(&e))?;
-        parameters = parameters.add_root_certificate(certificate);
-    }
-    parameters.build().map_err(|e| refused(&e))
-}
-
-/// A stream that ends with an error when the other side says more than any mail server does:
-/// the client would keep a line without an end in memory.
-#[derive(Debug)]
-struct Bounded {
-    stream: TcpStream,
-    left: usize,
-}
-
-impl AsyncTokioStream for Bounded {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
-    }
-}
-
-impl AsyncRead for Bounded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let read = buf.filled().len() - before;
-        match self.left.checked_sub(read) {
-            Some(left) => self.left = left,
-            None => return Poll::Ready(Err(io::Error::other("the server's answers do not end"))),
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Bounded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 fn refused(error: &dyn std::fmt::Display) -> Outcome {
@@ -467,14 +350,7 @@ mod tests {
             panic!("no mail");
         };
         let to = ["b@example.org".to_owned()];
-        send(
-            email,
-            "sw@example.net",
-            &to,
-            "Subject: x\r\n\r\ny",
-            Duration::from_secs(20),
-        )
-        .await
+        send(email, "sw@example.net", &to, "Subject: x\r\n\r\ny").await
     }
 
     #[tokio::test]

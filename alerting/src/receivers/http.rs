@@ -7,8 +7,9 @@ use reqwest::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use reqwest::redirect;
+use tls::{Roots, SystemRoots, Trust};
 
-use crate::config::{HttpConfig, SecretSource};
+use crate::config::{HttpConfig, SecretSource, TlsConfig};
 use crate::outbox::Outcome;
 
 /// Most of an answer that is read.
@@ -113,8 +114,7 @@ pub(super) fn read(secret: &SecretSource) -> Result<String, Outcome> {
 fn client(config: &HttpConfig) -> Result<reqwest::Client, Outcome> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("stackwatch/", env!("CARGO_PKG_VERSION")))
-        .no_proxy()
-        .tls_danger_accept_invalid_certs(config.tls.insecure_skip_verify);
+        .no_proxy();
     builder = builder.redirect(match config.follow_redirects {
         true => redirect::Policy::custom(keep_method),
         false => redirect::Policy::none(),
@@ -123,13 +123,31 @@ fn client(config: &HttpConfig) -> Result<reqwest::Client, Outcome> {
         let proxy = reqwest::Proxy::all(read(proxy)?).map_err(refused)?;
         builder = builder.proxy(proxy);
     }
-    if let Some(authority) = &config.tls.authority {
-        let pem = read(authority)?;
-        let certificates =
-            reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(refused)?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder.build().map_err(refused)
+    let tls = tls(&config.tls)?.http_config();
+    let tls = tls.map_err(|e| Outcome::Refused {
+        error: e.to_string(),
+    })?;
+    builder
+        .tls_backend_preconfigured(tls)
+        .build()
+        .map_err(refused)
+}
+
+/// Trusts the authority that is configured, and this machine's.
+pub(super) fn tls(config: &TlsConfig) -> Result<tls::Client, Outcome> {
+    let system = SystemRoots::default();
+    let trust = match &config.authority {
+        _ if config.insecure_skip_verify => Trust::Anyone,
+        Some(authority) => {
+            let roots = Roots::from_pem(read(authority)?.as_bytes());
+            let roots = roots.map_err(|e| Outcome::Refused {
+                error: format!("tls_config: ca: {e}"),
+            })?;
+            Trust::Also(roots, system)
+        }
+        None => Trust::System(system),
+    };
+    Ok(tls::Client::trusting(trust))
 }
 
 /// Follows only redirects that keep the method. The others turn a post into a get without a body,
@@ -266,7 +284,6 @@ mod tests {
 
     /// Answers the first request with `answer` and a 200 to any after it; how many came.
     async fn posted(answer: &'static str) -> (Result<(), Outcome>, usize) {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());

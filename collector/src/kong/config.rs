@@ -1,9 +1,12 @@
 //! One entry of `collect.kong` or `collect.nginx`.
 
+use std::collections::BTreeMap;
+
 use reqwest::Url;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::scrape::{Authorization, BasicAuth, ScrapeConfig, ScrapeProtocol, TlsConfig};
+use crate::scrape::{Authorization, BasicAuth, HttpHeader, ScrapeConfig, ScrapeProtocol};
+use crate::tls::TlsConfig;
 
 /// A source that is asked over HTTP.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -20,6 +23,9 @@ pub struct HttpSourceConfig {
     /// The Authorization header.
     #[serde(default)]
     pub authorization: Option<Authorization>,
+    /// Further headers of each request, by name: `Kong-Admin-Token` with RBAC.
+    #[serde(default)]
+    pub http_headers: BTreeMap<String, HttpHeader>,
     /// TLS settings.
     #[serde(default)]
     pub tls_config: TlsConfig,
@@ -36,6 +42,7 @@ impl HttpSourceConfig {
             instance: None,
             basic_auth: None,
             authorization: None,
+            http_headers: BTreeMap::new(),
             tls_config: TlsConfig::default(),
             found: true,
         })
@@ -57,6 +64,7 @@ impl HttpSourceConfig {
         let mut scrape = ScrapeConfig::new(job);
         scrape.basic_auth.clone_from(&self.basic_auth);
         scrape.authorization.clone_from(&self.authorization);
+        scrape.http_headers.clone_from(&self.http_headers);
         scrape.tls_config.clone_from(&self.tls_config);
         scrape.follow_redirects = !self.found;
         // What is no exposition is asked for too.

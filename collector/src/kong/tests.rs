@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 
 /// A node that answers each path with a status and a text.
 async fn node(answers: Vec<(&'static str, u16, String)>) -> String {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {

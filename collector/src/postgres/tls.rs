@@ -6,17 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tls::{Client, Roots, SystemRoots, TlsError, Trust};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect};
 
 use super::dsn::{Dsn, SslMode};
-use crate::tls::{Lenient, Verifier, certificates};
 
 /// Makes one TLS connection.
 pub(super) struct Tls {
@@ -28,26 +24,12 @@ impl Tls {
     /// # Errors
     /// When a certificate file cannot be used.
     pub(super) fn new(dsn: &Dsn) -> Result<Tls, String> {
-        let provider = Arc::new(ring::default_provider());
-        let verifier = verifier(dsn, &provider)?;
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
-        let config = match (dsn.file("sslcert"), dsn.file("sslkey")) {
-            (Some(certificate), Some(key)) => {
-                let named = |file: &std::path::Path, e: &dyn std::fmt::Display| {
-                    format!("reading {}: {e}", file.display())
-                };
-                let chain = certificates(&certificate).map_err(|e| named(&certificate, &e))?;
-                let secret = PrivateKeyDer::from_pem_file(&key).map_err(|e| named(&key, &e))?;
-                builder
-                    .with_client_auth_cert(chain, secret)
-                    .map_err(|e| named(&certificate, &e))?
-            }
-            _ => builder.with_no_client_auth(),
-        };
+        let mut client = client(dsn)?;
+        if let (Some(certificate), Some(key)) = (dsn.file("sslcert"), dsn.file("sslkey")) {
+            client = client
+                .identity(&certificate, &key)
+                .map_err(|e| reading(&e))?;
+        }
         // A socket's directory is no name, and there is no TLS on it either.
         let host = if dsn.is_socket() {
             "localhost"
@@ -56,6 +38,7 @@ impl Tls {
         };
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| "the host is no name a certificate could have".to_owned())?;
+        let config = client.config().map_err(|e| e.to_string())?;
         Ok(Tls {
             config: Arc::new(config),
             name,
@@ -63,11 +46,8 @@ impl Tls {
     }
 }
 
-/// Who decides about the server's certificate.
-fn verifier(
-    dsn: &Dsn,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, String> {
+/// Whom `sslmode` and `sslrootcert` trust.
+fn client(dsn: &Dsn) -> Result<Client, String> {
     let roots = dsn
         .file("sslrootcert")
         .filter(|f| f.as_os_str() != "system");
@@ -77,27 +57,21 @@ fn verifier(
         mode => mode,
     };
     if matches!(mode, SslMode::Disable | SslMode::Prefer | SslMode::Require) {
-        return Ok(Arc::new(Verifier::new(Lenient::Any, provider)));
+        return Ok(Client::trusting(Trust::Anyone));
     }
-    let strict: Arc<dyn ServerCertVerifier> = match roots {
-        Some(file) => {
-            let shown = file.display();
-            let mut store = RootCertStore::empty();
-            let trusted = certificates(&file).map_err(|e| format!("reading {shown}: {e}"))?;
-            store.add_parsable_certificates(trusted);
-            WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
-                .build()
-                .map_err(|e| format!("{shown}: {e}"))?
-        }
-        None => Arc::new(
-            rustls_platform_verifier::Verifier::new(Arc::clone(provider))
-                .map_err(|e| e.to_string())?,
-        ),
+    let trust = match roots {
+        Some(file) => Trust::Only(Roots::read(&file).map_err(|e| reading(&e))?),
+        None => Trust::System(SystemRoots::default()),
     };
-    if mode == SslMode::VerifyFull {
-        return Ok(strict);
-    }
-    Ok(Arc::new(Verifier::new(Lenient::AnyName(strict), provider)))
+    let client = Client::trusting(trust);
+    Ok(match mode {
+        SslMode::VerifyFull => client,
+        _ => client.any_name(),
+    })
+}
+
+fn reading(problem: &TlsError) -> String {
+    format!("reading {problem}")
 }
 
 impl<S> TlsConnect<S> for Tls

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::dns::Question;
 use crate::masked::masked;
 use crate::scrape::{Authorization, BasicAuth, Secret, one_at_most};
+use crate::tls::TlsConfig;
 
 /// The `job` label unless a probe sets its own: community dashboards and rules ask for it.
 const DEFAULT_JOB: &str = "blackbox";
@@ -46,8 +47,8 @@ pub struct ProbeConfig {
     pub preferred_ip_protocol: Option<IpProtocol>,
     /// Whether the other kind of address will do. Yes when absent.
     pub ip_protocol_fallback: Option<bool>,
-    /// TLS settings.
-    pub tls_config: ProbeTls,
+    /// TLS settings. Files are read at each probe.
+    pub tls_config: TlsConfig,
     /// HTTP: the method; GET when absent.
     pub method: Option<String>,
     /// HTTP, WebSocket: headers of the request. `Host` is taken as the name asked for.
@@ -130,22 +131,6 @@ pub enum Transport {
     Udp,
     /// Over a connection.
     Tcp,
-}
-
-/// TLS settings of a probe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProbeTls {
-    /// Accept any certificate.
-    pub insecure_skip_verify: bool,
-    /// Certificates trusted instead of the system's, PEM. Read at each probe.
-    pub ca_file: Option<PathBuf>,
-    /// Our own certificate, PEM. Read at each probe.
-    pub cert_file: Option<PathBuf>,
-    /// Its key, PEM. Read at each probe.
-    pub key_file: Option<PathBuf>,
-    /// The name the certificate must have; the host of the URL when absent.
-    pub server_name: Option<String>,
 }
 
 /// A condition on a header of the answer.
@@ -329,9 +314,7 @@ impl ProbeConfig {
             self.bearer_token.is_some(),
             self.bearer_token_file.is_some(),
         ])?;
-        if self.tls_config.cert_file.is_some() != self.tls_config.key_file.is_some() {
-            return Err("tls_config: cert_file and key_file belong together".to_owned());
-        }
+        self.tls_config.check()?;
         if self.payload_size.unwrap_or(0) > ICMP_PAYLOAD_BYTES_MAX {
             return Err(format!(
                 "payload_size must be at most {ICMP_PAYLOAD_BYTES_MAX}"

@@ -1,6 +1,7 @@
 //! Answers of servers that are probed.
 
-use super::certificate::{Certificate, chain_expiry, earliest_expiry};
+use tls::{Certificate, chain_expiry, earliest_expiry};
+
 use super::dns::fuzzing::decode;
 
 /// What a byte of a message may become as text: twelve bytes of a record point to a name of 255,

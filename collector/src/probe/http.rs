@@ -5,7 +5,10 @@
 mod answer;
 mod request;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -15,7 +18,7 @@ use hyper::header::{HeaderMap, LOCATION, SET_COOKIE};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -43,6 +46,42 @@ const FIGURES: [&str; 7] = [
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A TLS connection that may end without a goodbye, as for Go: a body whose length was told must be
+/// whole anyway.
+struct Unceremonious<S>(S);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Unceremonious<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.0).poll_read(cx, buf));
+        Poll::Ready(match read {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            other => other,
+        })
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Unceremonious<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
 
 /// An answer whose body has not been read.
 pub(super) struct Answer {
@@ -107,11 +146,11 @@ async fn send(
         if probe.url.host_str() != Some(host) {
             config.server_name = None;
         }
-        let (connected, seen) = tls::handshake(stream, host, &config, &probe.trust).await;
+        let (connected, seen) = tls::handshake(stream, host, &config, &probe.system).await;
         if connected.is_err() {
             seen.tell(report);
         }
-        stream = Box::new(connected?);
+        stream = Box::new(Unceremonious(connected?));
         shown = Some(seen);
         report.add_phase(DURATION, "tls", started.elapsed().as_secs_f64());
     }

@@ -53,7 +53,7 @@ async fn secure(
 ) -> Result<Box<dyn Stream>, Failure> {
     let host = probe.url.host_str().unwrap_or_default();
     let (connected, seen) =
-        tls::handshake(stream, host, &probe.config.tls_config, &probe.trust).await;
+        tls::handshake(stream, host, &probe.config.tls_config, &probe.system).await;
     seen.tell(report);
     Ok(Box::new(connected?))
 }

@@ -48,7 +48,7 @@ async fn run(yaml: &str) -> (Report, Result<(), String>) {
 
 async fn run_within(yaml: &str, timeout: Duration) -> (Report, Result<(), String>) {
     let config: ProbeConfig = serde_saphyr::from_str(yaml).unwrap();
-    let probe = Probe::new(&config, timeout, Trust::default()).unwrap();
+    let probe = Probe::new(&config, timeout, SystemRoots::default()).unwrap();
     let (report, result) = probe.run().await;
     (report, result.map_err(|e| e.to_string()))
 }

@@ -1,50 +1,23 @@
 //! TLS of probes: what the server presented is told whether it verifies or not.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, ProtocolVersion, SignatureScheme};
+use tls::{Certificate, SystemRoots, Verifier, chain_expiry, earliest_expiry, hex};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Failure;
-use super::certificate::{Certificate, chain_expiry, earliest_expiry};
-use super::config::ProbeTls;
 use super::report::Report;
-use crate::tls::{Judge, Presented, Verifier};
+use crate::tls::TlsConfig;
 
 /// Go's zero time in seconds since 1970: what blackbox_exporter tells for a chain that was not verified.
 const NEVER: f64 = -62_135_596_800.0;
 /// Certificates of a chain that are read. Handshakes bound the bytes.
 const CHAIN_MAX: usize = 20;
-/// Longest file of certificates or keys read, bytes.
-const PEM_BYTES_MAX: u64 = 4 << 20;
-
-/// What this machine trusts, read once for all probes. Cloning shares.
-#[derive(Clone, Default)]
-pub(crate) struct Trust(Arc<OnceLock<Arc<dyn ServerCertVerifier>>>);
-
-impl Trust {
-    /// # Errors
-    /// When the system has no certificates; the next call looks again.
-    fn system(
-        &self,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Arc<dyn ServerCertVerifier>, String> {
-        if let Some(verifier) = self.0.get() {
-            return Ok(Arc::clone(verifier));
-        }
-        let verifier = rustls_platform_verifier::Verifier::new(Arc::clone(provider))
-            .map_err(|e| e.to_string())?;
-        let verifier: Arc<dyn ServerCertVerifier> = Arc::new(verifier);
-        Ok(Arc::clone(self.0.get_or_init(|| verifier)))
-    }
-}
 
 /// What a handshake showed.
 #[derive(Debug, Default)]
@@ -101,8 +74,8 @@ impl Seen {
 pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     host: &str,
-    config: &ProbeTls,
-    trust: &Trust,
+    config: &TlsConfig,
+    system: &SystemRoots,
 ) -> (Result<TlsStream<S>, Failure>, Seen) {
     let refused = |why: String| (Err(Failure::Tls(why)), Seen::default());
     let host = config
@@ -112,13 +85,13 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     let Ok(name) = ServerName::try_from(host.to_owned()) else {
         return refused(format!("{host:?} is no name a certificate can have"));
     };
-    let prepared = prepare(config.clone(), trust.clone()).await;
-    let (tls, verifier) = match prepared {
+    let prepared = prepare(config.clone(), system.clone()).await;
+    let (tls, recorder) = match prepared {
         Ok(prepared) => prepared,
         Err(why) => return refused(why),
     };
     let connected = TlsConnector::from(tls).connect(name, stream).await;
-    let mut seen = verifier.judge.seen();
+    let mut seen = recorder.seen();
     let connected = connected.map_err(|e| Failure::Tls(e.to_string()));
     if let Ok(stream) = &connected {
         let (_, session) = stream.get_ref();
@@ -134,92 +107,32 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Reads files on a thread that may wait for them.
 async fn prepare(
-    config: ProbeTls,
-    trust: Trust,
-) -> Result<(Arc<ClientConfig>, Arc<Verifier<Recorder>>), String> {
-    tokio::task::spawn_blocking(move || client_config(&config, &trust))
-        .await
-        .unwrap_or_else(|e| Err(e.to_string()))
+    config: TlsConfig,
+    system: SystemRoots,
+) -> Result<(Arc<ClientConfig>, Arc<Recorder>), String> {
+    tokio::task::spawn_blocking(move || {
+        let mut recorder = None;
+        let made = config.client(&system)?.config_with(|verifier| {
+            let recording = Arc::new(Recorder {
+                verifier,
+                seen: Mutex::default(),
+            });
+            recorder = Some(Arc::clone(&recording));
+            recording
+        });
+        let made = made.map_err(|e| e.to_string())?;
+        let recorder = recorder.ok_or("no verifier was made")?;
+        Ok((Arc::new(made), recorder))
+    })
+    .await
+    .unwrap_or_else(|e| Err(e.to_string()))
 }
 
-fn client_config(
-    config: &ProbeTls,
-    trust: &Trust,
-) -> Result<(Arc<ClientConfig>, Arc<Verifier<Recorder>>), String> {
-    let provider = Arc::new(ring::default_provider());
-    let policy = if config.insecure_skip_verify {
-        Policy::AcceptAll
-    } else if let Some(file) = &config.ca_file {
-        let mut roots = RootCertStore::empty();
-        let pem = read(file)?;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let added = certificate
-                .map_err(|e| e.to_string())
-                .and_then(|c| roots.add(c).map_err(|e| e.to_string()));
-            added.map_err(|e| format!("ca_file {}: {e}", file.display()))?;
-        }
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .map_err(|e| format!("ca_file {}: {e}", file.display()))?;
-        Policy::Ask(verifier)
-    } else {
-        match trust.system(&provider) {
-            Ok(verifier) => Policy::Ask(verifier),
-            // The certificate is told all the same.
-            Err(why) => Policy::RefuseAll(why),
-        }
-    };
-    let recorder = Recorder {
-        policy,
-        seen: Mutex::default(),
-    };
-    let verifier = Arc::new(Verifier::new(recorder, &provider));
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        // The recorder asks a verifier of the usual kind and obeys it, unless the operator wrote
-        // `insecure_skip_verify`; it is there to keep what the verifier refuses, because the
-        // expiry of an expired certificate is what a probe is asked for.
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&verifier) as Arc<dyn ServerCertVerifier>);
-    let client = match (&config.cert_file, &config.key_file) {
-        (Some(certificate), Some(key)) => {
-            let chain: Result<Vec<_>, _> =
-                CertificateDer::pem_slice_iter(&read(certificate)?).collect();
-            let chain = chain.map_err(|e| format!("cert_file {}: {e}", certificate.display()))?;
-            let key_der = PrivateKeyDer::from_pem_slice(&read(key)?)
-                .map_err(|e| format!("key_file {}: {e}", key.display()))?;
-            builder
-                .with_client_auth_cert(chain, key_der)
-                .map_err(|e| format!("cert_file {}: {e}", certificate.display()))?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    Ok((Arc::new(client), verifier))
-}
-
-fn read(file: &std::path::Path) -> Result<Vec<u8>, String> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)
-        .and_then(|f| f.take(PEM_BYTES_MAX).read_to_end(&mut bytes))
-        .map_err(|e| format!("{}: {e}", file.display()))?;
-    Ok(bytes)
-}
-
-/// Who decides about a certificate.
-#[derive(Debug)]
-enum Policy {
-    Ask(Arc<dyn ServerCertVerifier>),
-    AcceptAll,
-    RefuseAll(String),
-}
-
-/// Keeps what one handshake showed.
+/// Keeps what one handshake showed, also when the verifier refuses it: the expiry of an expired
+/// certificate is what a probe is asked for.
 #[derive(Debug)]
 struct Recorder {
-    policy: Policy,
+    verifier: Arc<Verifier>,
     seen: Mutex<Seen>,
 }
 
@@ -229,21 +142,52 @@ impl Recorder {
     }
 }
 
-impl Judge for Recorder {
-    fn judge(&self, presented: &Presented<'_>) -> Result<ServerCertVerified, rustls::Error> {
-        let verdict = match &self.policy {
-            Policy::Ask(verifier) => presented.to(&**verifier),
-            Policy::AcceptAll => Ok(ServerCertVerified::assertion()),
-            Policy::RefuseAll(why) => Err(rustls::Error::General(why.clone())),
-        };
-        let chain = std::iter::once(presented.certificate).chain(presented.intermediates);
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verdict = self.verifier.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        let chain = std::iter::once(end_entity).chain(intermediates);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.chain = chain
             .take(CHAIN_MAX)
             .map(|c| c.clone().into_owned())
             .collect();
-        seen.verified = verdict.is_ok() && matches!(self.policy, Policy::Ask(_));
+        seen.verified = verdict.is_ok() && self.verifier.verifies();
         verdict
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }
 
@@ -259,9 +203,4 @@ fn version(version: ProtocolVersion) -> Option<&'static str> {
 fn fingerprint(der: &[u8]) -> String {
     use sha2::Digest as _;
     hex(&sha2::Sha256::digest(der))
-}
-
-/// Bytes as lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -28,7 +28,7 @@ pub(super) async fn probe(probe: &Probe, report: &mut Report) -> Result<(), Fail
     let mut shown = None;
     if probe.url.scheme() == "wss" {
         let (connected, seen) =
-            tls::handshake(stream, host, &probe.config.tls_config, &probe.trust).await;
+            tls::handshake(stream, host, &probe.config.tls_config, &probe.system).await;
         seen.tell(report);
         stream = Box::new(connected?);
         shown = Some(seen);

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::scrape::{Secret, TlsConfig};
+use crate::scrape::Secret;
+use crate::tls::TlsConfig;
 
 /// Query parameters that may stand in a URL: which database, and which protocol, do not matter to us.
 const PARAMETERS: [&str; 3] = ["db", "database", "protocol"];
@@ -129,9 +130,7 @@ impl RedisConfig {
         if self.user().is_some() && !passwords.contains(&true) {
             return Err("a user needs password_file or password".to_owned());
         }
-        if self.tls_config.cert_file.is_some() != self.tls_config.key_file.is_some() {
-            return Err("tls_config: cert_file and key_file belong together".to_owned());
-        }
+        self.tls_config.check()?;
         if !self.url.tls && self.tls_config != TlsConfig::default() {
             return Err("tls_config is for rediss:// only".to_owned());
         }

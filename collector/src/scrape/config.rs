@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 
 use super::discovery::{DockerSdConfig, FileSdConfig, HttpSdConfig};
+use super::{HttpHeader, fetch, headers};
 use crate::relabel::{Relabel, RelabelConfig};
+use crate::tls::TlsConfig;
 
 /// Labels of one target group; each of its targets, and each of their series, has them all.
 const GROUP_LABELS_MAX: usize = 200;
@@ -88,6 +90,13 @@ pub struct ScrapeConfig {
     /// Old spelling of `authorization: {credentials_file: …}`.
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
+    /// Further headers of each request, by name.
+    #[serde(default)]
+    pub http_headers: BTreeMap<String, HttpHeader>,
+    /// The proxy that requests go through, an `http` or `https` URL; it may hold a user and a
+    /// password. No variable of the environment names one.
+    #[serde(default)]
+    pub proxy_url: Option<Secret>,
     /// TLS settings.
     #[serde(default)]
     pub tls_config: TlsConfig,
@@ -234,20 +243,6 @@ impl Default for Authorization {
     }
 }
 
-/// TLS settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TlsConfig {
-    /// Accept any certificate.
-    pub insecure_skip_verify: bool,
-    /// Certificates trusted instead of the system's, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// Our own certificate, PEM.
-    pub cert_file: Option<PathBuf>,
-    /// Its key, PEM.
-    pub key_file: Option<PathBuf>,
-}
-
 /// Text that is not to be shown.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -286,6 +281,8 @@ impl ScrapeConfig {
             authorization: None,
             bearer_token: None,
             bearer_token_file: None,
+            http_headers: BTreeMap::new(),
+            proxy_url: None,
             tls_config: TlsConfig::default(),
             static_configs: Vec::new(),
             file_sd_configs: Vec::new(),
@@ -363,14 +360,16 @@ impl ScrapeConfig {
             self.bearer_token.is_some(),
             self.bearer_token_file.is_some(),
         ])?;
-        if self.tls_config.cert_file.is_some() != self.tls_config.key_file.is_some() {
-            return Err("tls_config: cert_file and key_file belong together".to_owned());
+        headers::check(&self.http_headers)?;
+        if let Some(url) = &self.proxy_url {
+            fetch::proxy(url)?;
         }
-        for target in self.static_configs.iter().flat_map(|s| &s.targets) {
-            super::target::check_credentials(target)?;
-            // As in Prometheus: relabelling may make an address of it.
-            if target.contains('/') && self.relabel_configs.is_empty() {
-                return Err(format!("{target:?} is not a valid hostname"));
+        self.tls_config.check()?;
+        for address in self.static_configs.iter().flat_map(|s| &s.targets) {
+            super::target::check_credentials(address)?;
+            // As in Prometheus: with rules, what is written is not yet the address.
+            if self.relabel_configs.is_empty() {
+                super::target::check_address(address)?;
             }
         }
         self.check_discovery()
@@ -551,6 +550,19 @@ native_histogram_min_bucket_factor: 1.1",
         assert!(job.scrape_native_histograms && job.always_scrape_classic_histograms);
         assert_eq!(job.native_histogram_bucket_limit, 160);
         assert_eq!(job.native_histogram_min_bucket_factor, 1.1);
+    }
+
+    #[test]
+    fn a_proxy_that_is_none_is_refused_and_not_quoted() {
+        let mut job = ScrapeConfig::new("a");
+        let mut check = |url: &str| {
+            job.proxy_url = Some(Secret(url.to_owned()));
+            job.check(Duration::from_secs(15), Duration::from_secs(10))
+        };
+        assert_eq!(check("http://me:hunter2@proxy:3128"), Ok(()));
+        let wrong = "proxy_url is not an http or https URL";
+        assert_eq!(check("socks5://me:hunter2@proxy"), Err(wrong.to_owned()));
+        assert_eq!(check("proxy"), Err(wrong.to_owned()));
     }
 
     #[test]

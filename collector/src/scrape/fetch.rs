@@ -1,18 +1,27 @@
 //! One scrape over HTTP: request, bounds, format.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use flate2::write::MultiGzDecoder;
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use reqwest::redirect;
+use tls::SystemRoots;
 
 use super::bodies::{Bodies, Body};
-use super::config::{ScrapeConfig, ScrapeProtocol};
+use super::config::{ScrapeConfig, ScrapeProtocol, Secret};
+use super::headers;
 use crate::exposition::{Encoding, Format};
 
 /// The largest body read when the job sets no limit, decompressed: a hundred times
 /// node_exporter's. All together are bounded by [`Bodies`].
 const BODY_BYTES_MAX: u64 = 64 << 20;
+/// Packed bytes that are unpacked at a time: they become a thousand times as many at most.
+const PACKED_BYTES: usize = 1 << 10;
 /// Redirects followed.
 const REDIRECTS_MAX: usize = 10;
 /// Tells the target how long we wait.
@@ -148,25 +157,88 @@ impl Fetcher {
             .get(url)
             .header(ACCEPT, self.accept.clone())
             .header(name, value);
+        if config.enable_compression {
+            request = request.header(ACCEPT_ENCODING, "gzip");
+        }
+        request = headers::add(request, &config.http_headers).await?;
         request = authorize(request, config).await?;
         let mut response = request.send().await.map_err(http)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        let content_type = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-        let judged = judge(content_type.as_deref())?;
+        let header = |name: HeaderName| {
+            let value = response.headers().get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let judged = judge(header(CONTENT_TYPE).as_deref())?;
+        let zipped = header(CONTENT_ENCODING).is_some_and(|v| v.eq_ignore_ascii_case("gzip"));
+        // Of such an answer only the connection's end says where it ends.
+        let ends_with_connection =
+            header(CONTENT_LENGTH).is_none() && header(TRANSFER_ENCODING).is_none();
+        // Unpacked here and not by the client, which cannot tell a body that is cut off from one
+        // whose connection ended without a goodbye.
+        let mut packed = zipped.then(|| MultiGzDecoder::new(Vec::new()));
+        let unpacking = |e| FetchError::Http(format!("unpacking the answer: {e}"));
         let mut body = self.bodies.body();
-        while let Some(piece) = response.chunk().await.map_err(http)? {
-            if (body.len() + piece.len()) as u64 > self.body_bytes_max {
-                return Err(FetchError::BodySize(self.body_bytes_max));
+        let mut is_empty = true;
+        loop {
+            let piece = match response.chunk().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                // Python's servers close without TLS' goodbye, and Go takes that for an end.
+                Err(e) if ends_with_connection && is_bare_end(&e) => break,
+                Err(e) => return Err(http(e)),
+            };
+            is_empty &= piece.is_empty();
+            let Some(packed) = &mut packed else {
+                self.add(&mut body, &piece).await?;
+                continue;
+            };
+            for part in piece.chunks(PACKED_BYTES) {
+                packed.write_all(part).map_err(unpacking)?;
+                let plain = std::mem::take(packed.get_mut());
+                self.add(&mut body, &plain).await?;
             }
-            body.extend(&piece).await;
+        }
+        if let Some(mut packed) = packed.filter(|_| !is_empty) {
+            packed.try_finish().map_err(unpacking)?;
+            self.add(&mut body, packed.get_ref()).await?;
         }
         Ok((body, judged))
     }
+
+    async fn add(&self, body: &mut Body, piece: &[u8]) -> Result<(), FetchError> {
+        if (body.len() + piece.len()) as u64 > self.body_bytes_max {
+            return Err(FetchError::BodySize(self.body_bytes_max));
+        }
+        body.extend(piece).await;
+        Ok(())
+    }
+}
+
+/// Whether the connection just ended.
+fn is_bare_end(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(e) = cause {
+        if let Some(e) = e.downcast_ref::<std::io::Error>() {
+            return e.kind() == std::io::ErrorKind::UnexpectedEof;
+        }
+        cause = e.source();
+    }
+    false
+}
+
+/// A proxy for every request.
+///
+/// # Errors
+/// The URL, which is not shown, is none of an HTTP proxy.
+pub(super) fn proxy(url: &Secret) -> Result<reqwest::Proxy, String> {
+    let wrong = || "proxy_url is not an http or https URL".to_owned();
+    let parsed = reqwest::Url::parse(&url.0).map_err(|_| wrong())?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(wrong());
+    }
+    reqwest::Proxy::all(parsed).map_err(|_| wrong())
 }
 
 /// The client for a job's settings.
@@ -174,7 +246,6 @@ fn client(config: &ScrapeConfig) -> Result<reqwest::Client, String> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("stackwatch/", env!("CARGO_PKG_VERSION")))
         .pool_max_idle_per_host(1)
-        .gzip(config.enable_compression)
         .no_proxy()
         .dns_resolver(crate::names::Names::shared())
         .redirect(if config.follow_redirects {
@@ -182,30 +253,12 @@ fn client(config: &ScrapeConfig) -> Result<reqwest::Client, String> {
         } else {
             redirect::Policy::none()
         });
-    let tls = &config.tls_config;
-    if tls.insecure_skip_verify {
-        builder = builder.tls_danger_accept_invalid_certs(true);
+    if let Some(url) = &config.proxy_url {
+        builder = builder.proxy(proxy(url)?);
     }
-    let read = |key: &str, file: &Path| {
-        std::fs::read(file).map_err(|e| format!("tls_config.{key} {}: {e}", file.display()))
-    };
-    if let Some(file) = &tls.ca_file {
-        let pem = read("ca_file", file)?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|e| format!("tls_config.ca_file {}: {}", file.display(), chain(&e)))?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    if let (Some(certificate), Some(key)) = (&tls.cert_file, &tls.key_file) {
-        let pem = [read("cert_file", certificate)?, read("key_file", key)?].join(&b'\n');
-        let identity = reqwest::Identity::from_pem(&pem).map_err(|e| {
-            format!(
-                "tls_config.cert_file {}: {}",
-                certificate.display(),
-                chain(&e)
-            )
-        })?;
-        builder = builder.identity(identity);
-    }
+    let tls = config.tls_config.client(&SystemRoots::default())?;
+    let tls = tls.http_config().map_err(|e| e.to_string())?;
+    builder = builder.tls_backend_preconfigured(tls);
     builder.build().map_err(|e| chain(&e))
 }
 

@@ -103,6 +103,15 @@ pub(super) fn check_credentials(address: &str) -> Result<(), String> {
     }
 }
 
+/// # Errors
+/// In Prometheus' words.
+pub(super) fn check_address(address: &str) -> Result<(), String> {
+    match address.contains('/') {
+        true => Err(format!("{:?} is not a valid hostname", masked(address))),
+        false => Ok(()),
+    }
+}
+
 fn target(
     config: &ScrapeConfig,
     mut labels: LabelsBuilder,
@@ -114,9 +123,7 @@ fn target(
         return Err("no address".to_owned());
     }
     check_credentials(&address)?;
-    if address.contains('/') {
-        return Err(format!("{:?} is not a valid hostname", masked(&address)));
-    }
+    check_address(&address)?;
     let duration = |name: &str| {
         let text = get(name);
         model::number::parse_duration(&text).map_err(|e| format!("{name} {text:?}: {e}"))
@@ -328,7 +335,7 @@ relabel_configs:
         let all = build(
             "job_name: probe
 metrics_path: /probe
-static_configs: [{ targets: [example.org, gone.org] }]
+static_configs: [{ targets: ['https://example.org', gone.org] }]
 relabel_configs:
   - { source_labels: [__address__], regex: gone.*, action: drop }
   - { source_labels: [__address__], target_label: __param_target }
@@ -336,11 +343,15 @@ relabel_configs:
   - { target_label: __address__, replacement: 'blackbox:9115' }",
         );
         assert_eq!(all.dropped.len(), 1);
+        assert_eq!(all.broken, Vec::<String>::new());
         assert_eq!(
             all.active[0].url,
-            "http://blackbox:9115/probe?target=example.org"
+            "http://blackbox:9115/probe?target=https%3A%2F%2Fexample.org"
         );
-        assert_eq!(all.active[0].labels.get("instance"), Some("example.org"));
+        assert_eq!(
+            all.active[0].labels.get("instance"),
+            Some("https://example.org")
+        );
     }
 
     #[test]

@@ -40,8 +40,6 @@ fn http(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 }
 
 async fn rig(yaml: &str, answers: Vec<Vec<u8>>) -> Rig {
-    // The first test wins; all want the same one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

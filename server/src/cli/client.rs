@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tls::{SystemRoots, Trust};
+
 use super::{Failure, Shared};
 
 /// A connection that takes longer than this has nobody at its other end.
@@ -72,7 +74,6 @@ fn send(
     params: &[(&str, String)],
     timeout: Duration,
 ) -> Result<(u16, String), Failure> {
-    super::run::install_tls();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -89,7 +90,9 @@ fn send(
                 "cannot ask {base}: {cause} (is stackwatch running?)"
             ))
         };
+        let tls = tls::Client::trusting(Trust::System(SystemRoots::default()));
         let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.http_config().map_err(Failure::other)?)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
             .build()

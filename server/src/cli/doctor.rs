@@ -97,7 +97,6 @@ impl Finding {
 }
 
 pub(super) fn doctor(args: &DoctorArgs, shared: &Shared) -> Result<(), Failure> {
-    super::run::install_tls();
     let settings = shared.settings()?;
     let (config, mut findings) = load(&settings)?;
     findings.extend(machine::look(&config));

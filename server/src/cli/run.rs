@@ -24,7 +24,6 @@ pub(super) fn run(shared: &Shared) -> Result<(), Failure> {
     telemetry::start_logging(shared.log_level);
     log_panics();
     raise_open_files();
-    install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_MAX)
@@ -57,12 +56,6 @@ pub(super) fn run(shared: &Shared) -> Result<(), Failure> {
     });
     runtime.shutdown_timeout(SHUTDOWN_GRACE);
     done
-}
-
-/// The TLS implementation for every outgoing connection of the process.
-pub(crate) fn install_tls() {
-    // An error only says that one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Raises the soft limit of open files to the hard one, at most [`OPEN_FILES`]: each connection and

@@ -160,6 +160,14 @@ fn a_wrong_file_is_refused_with_its_place() {
         "stackwatch.yml:1:1: unknown key \"colect\" (did you mean collect?)",
     );
     refused(
+        "collect: { scrape_configs: [{ job_name: a, dns_sd_configs: [] }] }\n",
+        "stackwatch.yml:1:44: dns_sd_configs is not supported; static_configs, file_sd_configs, http_sd_configs, docker_sd_configs are",
+    );
+    refused(
+        "collect: { scrape_configs: [{ job_name: a, oauth2: {} }] }\n",
+        "stackwatch.yml:1:44: oauth2 is not supported; see docs/discovery.md",
+    );
+    refused(
         "storage:\n  retention:\n    size: 5 parsecs\n",
         "stackwatch.yml:3:11: not a size: \"5 parsecs\" (write a number and one of B, KB, MB, GB, TB, e.g. 5GB)",
     );

@@ -38,6 +38,9 @@ fn message(error: &Error) -> String {
         Error::SerdeUnknownField {
             field, expected, ..
         } => {
+            if let Some(left_out) = left_out(field, expected) {
+                return left_out;
+            }
             let near = did_you_mean(field, expected.iter().copied());
             if near.is_empty() && !expected.is_empty() {
                 format!("unknown key {field:?}; known here: {}", expected.join(", "))
@@ -71,6 +74,42 @@ fn message(error: &Error) -> String {
         },
         other => plain(&other.to_string()),
     }
+}
+
+/// Keys of Prometheus' scrape_config that mean something we do not do. docs/discovery.md has them.
+const LEFT_OUT: [&str; 17] = [
+    "always_scrape_classic_histograms",
+    "convert_classic_histograms_to_nhcb",
+    "enable_http2",
+    "extra_scrape_metrics",
+    "max_version",
+    "metric_name_escaping_scheme",
+    "metric_name_validation_scheme",
+    "min_version",
+    "native_histogram_bucket_limit",
+    "native_histogram_min_bucket_factor",
+    "no_proxy",
+    "oauth2",
+    "proxy_connect_header",
+    "proxy_from_environment",
+    "scrape_failure_log_file",
+    "scrape_native_histograms",
+    "username_file",
+];
+
+/// What to say of a key that Prometheus knows and we do not: it is no slip of the pen.
+fn left_out(field: &str, expected: &[&str]) -> Option<String> {
+    if field.ends_with("_sd_configs") {
+        let ours = expected.iter().filter(|k| k.ends_with("_configs"));
+        let ours = ours.filter(|k| !k.ends_with("relabel_configs"));
+        let ours: Vec<&str> = ours.copied().collect();
+        return expected
+            .contains(&"static_configs")
+            .then(|| format!("{field} is not supported; {} are", ours.join(", ")));
+    }
+    LEFT_OUT
+        .contains(&field)
+        .then(|| format!("{field} is not supported; see docs/discovery.md"))
 }
 
 /// The parser's own sentence without the place it repeats at its end.

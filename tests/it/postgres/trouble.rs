@@ -271,7 +271,6 @@ fn certificate(data: &std::path::Path) -> bool {
         ])
         .args(["-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-keyout")
         .arg(data.join("server.key"))
         .arg("-out")

@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
         let text = inside.data(kind, &mut serial).filter(|_| inside.at == end);
         let text = text.unwrap_or_else(|| {
             serial = None;
-            format!("\\# {length} {}", crate::probe::tls::hex(data))
+            format!("\\# {length} {}", tls::hex(data))
         });
         let kind = KINDS
             .iter()

@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_digests_are_those_of_the_standard() {
-        let hex = |text: &str| crate::probe::tls::hex(&digest(text.as_bytes()));
+        let hex = |text: &str| tls::hex(&digest(text.as_bytes()));
         assert_eq!(hex("abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert_eq!(hex(""), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
         assert_eq!(

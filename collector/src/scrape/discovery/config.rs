@@ -1,12 +1,14 @@
 //! The entries of `file_sd_configs`, `http_sd_configs` and `docker_sd_configs`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::Engine;
-use crate::scrape::{Authorization, BasicAuth, ScrapeConfig, Secret, TlsConfig};
+use crate::scrape::{Authorization, BasicAuth, HttpHeader, ScrapeConfig, Secret};
+use crate::tls::TlsConfig;
 
 /// Files with lists of target groups.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -84,6 +86,12 @@ pub struct HttpSdConfig {
     /// Old spelling of `authorization: {credentials_file: …}`.
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
+    /// Further headers, by name.
+    #[serde(default)]
+    pub http_headers: BTreeMap<String, HttpHeader>,
+    /// The proxy, as of jobs.
+    #[serde(default)]
+    pub proxy_url: Option<Secret>,
     /// TLS settings.
     #[serde(default)]
     pub tls_config: TlsConfig,
@@ -100,6 +108,8 @@ impl HttpSdConfig {
         client.authorization.clone_from(&self.authorization);
         client.bearer_token.clone_from(&self.bearer_token);
         client.bearer_token_file.clone_from(&self.bearer_token_file);
+        client.http_headers.clone_from(&self.http_headers);
+        client.proxy_url.clone_from(&self.proxy_url);
         client.tls_config.clone_from(&self.tls_config);
         client.follow_redirects = self.follow_redirects;
         client.body_size_limit = super::BYTES_MAX;

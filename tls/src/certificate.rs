@@ -1,4 +1,5 @@
-//! What a probe tells of a certificate: a reader of the few parts of X.509 (RFC 5280) it takes.
+//! What is read of a certificate: the few parts of X.509 (RFC 5280) that probes tell and that
+//! [`crate::Verifier`] looks at.
 
 use std::fmt::Write as _;
 
@@ -16,20 +17,23 @@ const SUBJECT_ALT_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
 
 /// One certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Certificate {
-    /// End of its validity, seconds since 1970.
-    pub(super) not_after: i64,
+pub struct Certificate {
+    /// Begin of its validity, seconds since 1970.
+    pub not_before: i64,
+    /// End of its validity, seconds since 1970, inclusive.
+    pub not_after: i64,
     /// Whom it is about, written as Go writes names.
-    pub(super) subject: String,
+    pub subject: String,
     /// Who signed it, written likewise.
-    pub(super) issuer: String,
+    pub issuer: String,
     /// DNS names it is good for.
-    pub(super) dns_names: Vec<String>,
+    pub dns_names: Vec<String>,
 }
 
 impl Certificate {
-    /// Reads a certificate; `None` when it is none.
-    pub(super) fn parse(der: &[u8]) -> Option<Certificate> {
+    /// Reads a certificate in DER; `None` when it is none.
+    #[must_use]
+    pub fn parse(der: &[u8]) -> Option<Certificate> {
         let mut certificate = Der(Der(der).take(SEQUENCE)?);
         let mut tbs = Der(certificate.take(SEQUENCE)?);
         if tbs.peek()? == 0xa0 {
@@ -40,7 +44,7 @@ impl Certificate {
         tbs.take(SEQUENCE)?;
         let issuer = name(tbs.take(SEQUENCE)?)?;
         let mut validity = Der(tbs.take(SEQUENCE)?);
-        validity.next()?;
+        let not_before = time(validity.next()?)?;
         let not_after = time(validity.next()?)?;
         let subject = name(tbs.take(SEQUENCE)?)?;
         tbs.take(SEQUENCE)?;
@@ -51,6 +55,7 @@ impl Certificate {
             }
         }
         Some(Certificate {
+            not_before,
             not_after,
             subject,
             issuer,
@@ -60,13 +65,15 @@ impl Certificate {
 }
 
 /// The end of the validity of what was presented: that of its first certificate to expire.
-pub(super) fn earliest_expiry(chain: &[Certificate]) -> Option<i64> {
+#[must_use]
+pub fn earliest_expiry(chain: &[Certificate]) -> Option<i64> {
     chain.iter().map(|c| c.not_after).min()
 }
 
 /// When the verified chain ends to be valid: the first expiry on the way from the leaf up, among
 /// the certificates presented. (The root, which is ours, outlives them.)
-pub(super) fn chain_expiry(chain: &[Certificate]) -> Option<i64> {
+#[must_use]
+pub fn chain_expiry(chain: &[Certificate]) -> Option<i64> {
     let mut at = chain.first()?;
     let mut expiry = at.not_after;
     for _ in 1..chain.len() {
@@ -210,7 +217,7 @@ fn name(content: &[u8]) -> Option<String> {
                     let at = ATTRIBUTES.iter().position(|(a, _)| a == id)?;
                     known[at].push(escaped(&text(tag, value)));
                 }
-                _ => unknown.push(format!("{}=#{}", dotted(oid), hex(tag, value))),
+                _ => unknown.push(format!("{}=#{}", dotted(oid), encoded(tag, value))),
             }
         }
     }
@@ -282,7 +289,7 @@ fn dotted(oid: &[u8]) -> String {
 }
 
 /// The value as Go would encode its text again.
-fn hex(tag: u8, value: &[u8]) -> String {
+fn encoded(tag: u8, value: &[u8]) -> String {
     const UTF8_STRING: u8 = 0x0c;
     const PRINTABLE_STRING: u8 = 0x13;
     let value = text(tag, value);
@@ -292,7 +299,7 @@ fn hex(tag: u8, value: &[u8]) -> String {
         false => UTF8_STRING,
     };
     let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
-    super::tls::hex(&[&[tag, length], value.as_bytes()].concat())
+    crate::hex(&[&[tag, length], value.as_bytes()].concat())
 }
 
 #[cfg(test)]
@@ -361,6 +368,7 @@ mod tests {
     #[test]
     fn a_chain_expires_with_its_first_certificate_on_the_way_up() {
         let one = |subject: &str, issuer: &str, not_after| Certificate {
+            not_before: 0,
             not_after,
             subject: subject.to_owned(),
             issuer: issuer.to_owned(),
