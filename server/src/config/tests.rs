@@ -150,6 +150,23 @@ fn a_retention_that_removes_everything_is_refused() {
 }
 
 #[test]
+fn what_is_left_out_of_prometheus_is_refused_as_such() {
+    let check = |key: &str, expect: &str| {
+        let text = format!("collect: {{ scrape_configs: [{{ job_name: a, {key} }}] }}\n");
+        let message = load(&text).err().unwrap();
+        assert!(message.ends_with(expect), "{message}");
+    };
+    check(
+        "dns_sd_configs: []",
+        "dns_sd_configs is not supported; static_configs, file_sd_configs, http_sd_configs, docker_sd_configs are",
+    );
+    check(
+        "oauth2: {}",
+        "oauth2 is not supported; see docs/discovery.md",
+    );
+}
+
+#[test]
 fn a_wrong_file_is_refused_with_its_place() {
     refused(
         "server:\n  lisen: 127.0.0.1:1\n",
@@ -158,14 +175,6 @@ fn a_wrong_file_is_refused_with_its_place() {
     refused(
         "colect: {}\n",
         "stackwatch.yml:1:1: unknown key \"colect\" (did you mean collect?)",
-    );
-    refused(
-        "collect: { scrape_configs: [{ job_name: a, dns_sd_configs: [] }] }\n",
-        "stackwatch.yml:1:44: dns_sd_configs is not supported; static_configs, file_sd_configs, http_sd_configs, docker_sd_configs are",
-    );
-    refused(
-        "collect: { scrape_configs: [{ job_name: a, oauth2: {} }] }\n",
-        "stackwatch.yml:1:44: oauth2 is not supported; see docs/discovery.md",
     );
     refused(
         "storage:\n  retention:\n    size: 5 parsecs\n",
