@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use stackwatch_tests::cargo;
 
 /// Which of our crates each crate may import: the table of ARCHITECTURE.md.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("scrub", &["model"]),
     ("template", &["model"]),
