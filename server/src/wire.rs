@@ -11,7 +11,6 @@ pub(crate) mod otlp;
 pub(crate) mod remote_read;
 pub(crate) mod remote_write;
 pub(crate) mod snappy;
-pub(crate) mod websocket;
 pub(crate) mod xor_chunk;
 
 pub(crate) use ::protobuf;

@@ -7,6 +7,7 @@ mod push;
 mod query;
 mod tail;
 mod time;
+mod websocket;
 
 use axum::Router;
 use axum::http::StatusCode;

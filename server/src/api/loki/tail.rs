@@ -23,10 +23,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, Receiver, error::TrySendError};
 use tokio::time::Instant;
 
+use super::websocket::{Reader, Said, Writer};
 use super::{Refused, time};
 use crate::api::params::Params;
 use crate::api::{Api, Parts, json};
-use crate::wire::websocket::{Reader, Said, Writer};
 
 /// Clients that follow lines at a time; Loki's default.
 pub(in crate::api) const TAILS_MAX: usize = 10;
