@@ -6,9 +6,9 @@ mod peer;
 mod player;
 mod promql;
 mod recording;
-mod scrub;
 mod storage;
 mod tail;
+mod throughput;
 
 use anyhow::{Result, bail};
 
@@ -16,11 +16,12 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.split_first() {
         Some((what, rest)) if what == "collectors" => collectors::run(rest),
         Some((what, rest)) if what == "promql" => promql::run(rest),
-        Some((what, _)) if what == "scrub" => scrub::run(),
+        Some((what, _)) if what == "exposition" => throughput::run("collector", "exposition"),
+        Some((what, _)) if what == "scrub" => throughput::run("scrub", "throughput"),
         Some((what, rest)) if what == "storage" => storage::run(rest),
         Some((what, rest)) if what == "tail" => tail::run(rest),
         _ => bail!(
-            "bench what? collectors [MINUTES [CONTAINERS]]; promql [RUNS]; scrub; storage [--series N,N] [--hours H] [--minutes M] [--only PEER,PEER]; tail [MEGABYTES [CONTAINERS]]"
+            "bench what? collectors [MINUTES [CONTAINERS]]; exposition; promql [RUNS]; scrub; storage [--series N,N] [--hours H] [--minutes M] [--only PEER,PEER]; tail [MEGABYTES [CONTAINERS]]"
         ),
     }
 }

@@ -305,18 +305,32 @@ fn no_two_series_share_a_key() {
 
 #[test]
 fn a_histogram_with_endless_labels_and_buckets_is_refused() {
-    let mut metric = labelled(&[("a", &"x".repeat(1 << 20))]);
-    write::message(&mut metric, 7, |out| {
-        for i in 0..80 {
-            write::message(out, 3, |out| write::double(out, 2, f64::from(i)));
-        }
-    });
-    let mut rig = rig("");
-    assert_eq!(rig.scrape(&family("h", 4, &[metric])), ["0 0 0"]);
-    assert_eq!(
-        rig.error(),
-        "metric family h: names and labels take more than 67108864 bytes"
-    );
+    for (label_bytes, buckets, why) in [
+        (
+            1 << 20,
+            80,
+            "label bytes exceeded (metric: h_count, bytes of all labels: ",
+        ),
+        (
+            20_000,
+            4000,
+            "the labels of all series have more than 51200000 bytes",
+        ),
+    ] {
+        let mut metric = labelled(&[("a", &"x".repeat(label_bytes))]);
+        write::message(&mut metric, 7, |out| {
+            for i in 0..buckets {
+                write::message(out, 3, |out| write::double(out, 2, f64::from(i)));
+            }
+        });
+        let mut rig = rig("");
+        assert_eq!(rig.scrape(&family("h", 4, &[metric])), ["0 0 0"]);
+        let error = rig.error();
+        assert!(
+            error.starts_with(&format!("metric family h: {why}")),
+            "{error}"
+        );
+    }
     let spans = |_: usize| {
         let mut metric = Vec::new();
         write::message(&mut metric, 7, |out| {
@@ -327,7 +341,7 @@ fn a_histogram_with_endless_labels_and_buckets_is_refused() {
         metric
     };
     let many: Vec<_> = (0..17).map(spans).collect();
-    let mut rig = self::rig(NATIVE);
+    let mut rig = rig(NATIVE);
     rig.scrape(&family("h", 4, &many));
     assert_eq!(
         rig.error(),
