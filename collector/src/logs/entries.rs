@@ -109,8 +109,9 @@ impl Entries {
             return;
         }
         let Some(line) = self.around.scrubber.keep(&group.text) else {
-            // Dropped by a rule: the scrubber counts it too.
-            self.around.counts.scrubbed.inc_by(lines);
+            // Dropped by a rule of the scrubber, which counts it too.
+            self.around.telemetry.dropped.inc_by(lines);
+            self.around.counts.dropped.inc_by(lines);
             return;
         };
         let text = line.as_str();
@@ -155,7 +156,7 @@ impl Entries {
         }
         let mut labels = LabelsBuilder::default();
         labels.set("container_id", &self.container_id);
-        labels.set("detected_level", remarks.level.unwrap_or("unknown"));
+        labels.set("detected_level", remarks.level.unwrap_or(level::UNKNOWN));
         if let Some(kind) = remarks.gap {
             labels.set("gap", kind.name());
         }

@@ -16,6 +16,17 @@ const FIELDS: [&str; 6] = [
     "severity_text",
 ];
 
+/// What `detected_level` is where there is none.
+pub(crate) const UNKNOWN: &str = "unknown";
+
+/// Of a syslog severity, 0 for emergencies to 7 for debug messages.
+pub(crate) fn of_severity(severity: u8) -> Option<&'static str> {
+    const LEVELS: [&str; 8] = [
+        "fatal", "critical", "critical", "error", "warn", "info", "info", "debug",
+    ];
+    LEVELS.get(usize::from(severity)).copied()
+}
+
 /// Whether it is as bad as an error.
 pub(crate) fn is_error(level: Option<&str>) -> bool {
     matches!(level, Some("error" | "critical" | "fatal"))

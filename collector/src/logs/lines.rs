@@ -50,19 +50,20 @@ impl Lines {
         self.scrubber.labels(labels)
     }
 
-    pub(super) fn entry(&mut self, line: RawLine<'_>) -> ScrubbedEntry {
+    /// `None` when a rule of the scrubber drops the line.
+    pub(super) fn entry(&mut self, line: RawLine<'_>) -> Option<ScrubbedEntry> {
         self.telemetry.lines.inc();
         self.telemetry.bytes.inc_by(line.text.len() as u64);
         if line.truncated {
             self.telemetry.cut.inc();
         }
-        let text = self.scrubber.line(line.text);
+        let text = self.scrubber.keep(line.text)?;
         let level = line.level.or_else(|| level::of(text.as_str()));
-        ScrubbedEntry {
+        Some(ScrubbedEntry {
             at_ns: line.at_ns,
             line: text,
             metadata: self.metadata(level, line.truncated, line.metadata),
-        }
+        })
     }
 
     fn metadata(
@@ -80,7 +81,7 @@ impl Lines {
         for (name, value) in further {
             labels.set(*name, *value);
         }
-        labels.set("level", level.unwrap_or_default());
+        labels.set("detected_level", level.unwrap_or(level::UNKNOWN));
         labels.set("truncated", if truncated { "true" } else { "" });
         let labels = self.scrubber.labels(&labels.build());
         if further.is_empty() {

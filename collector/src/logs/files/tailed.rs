@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::SystemTime;
 
 use scrub::{LogBatch, ScrubbedEntry, ScrubbedLabels, SourcePosition};
 
 use super::position::{Position, Prints};
 use crate::logs::lines::{LINE_BYTES_MAX, Lines, RawLine};
+use crate::regular;
 
 /// Read at once and handed on as one batch. Twice the longest line, so that a line either ends in it
 /// or is too long.
@@ -109,16 +110,15 @@ impl Tailed {
         self.position.prints = prints;
         self.position.at_ns = now_ns;
         look.more = count == CHUNK_BYTES;
-        if !entries.is_empty() {
-            look.batch = Some(LogBatch {
-                stream: self.labels.clone(),
-                entries,
-                position: Some(SourcePosition {
-                    source: self.source.clone(),
-                    position: self.position.encode(),
-                }),
-            });
-        }
+        // Also without entries, when a rule drops them all: they are not read again.
+        look.batch = Some(LogBatch {
+            stream: self.labels.clone(),
+            entries,
+            position: Some(SourcePosition {
+                source: self.source.clone(),
+                position: self.position.encode(),
+            }),
+        });
         Ok(look)
     }
 
@@ -151,7 +151,7 @@ impl Tailed {
             }
             // Lines of one moment stay in their order.
             self.last_ns = now_ns.max(self.last_ns + 1);
-            entries.push(lines.entry(RawLine {
+            entries.extend(lines.entry(RawLine {
                 at_ns: self.last_ns,
                 text: &line[..line.len().min(LINE_BYTES_MAX)],
                 truncated: line.len() > LINE_BYTES_MAX,
@@ -181,13 +181,11 @@ fn read_at(file: &File, buffer: &mut [u8], from: u64) -> io::Result<usize> {
 ///
 /// # Errors
 /// When it cannot be opened.
-pub(super) fn open(path: &PathBuf) -> io::Result<Option<(File, std::fs::Metadata)>> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        // A pipe would be waited for.
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
-    let meta = file.metadata()?;
-    Ok(meta.is_file().then_some((file, meta)))
+pub(super) fn open(path: &Path) -> io::Result<Option<(File, std::fs::Metadata)>> {
+    match regular::open(path) {
+        Ok(file) => file.metadata().map(|meta| Some((file, meta))),
+        // A pattern meets folders and pipes too.
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        Err(e) => Err(e),
+    }
 }

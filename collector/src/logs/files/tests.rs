@@ -117,7 +117,7 @@ fn whole_lines_come_once_with_labels_and_level() {
     ]);
     assert_eq!(batch.stream.labels(), &expect);
     assert_eq!(
-        batch.entries[1].metadata.labels().get("level"),
+        batch.entries[1].metadata.labels().get("detected_level"),
         Some("error")
     );
     assert!(batch.entries[0].at_ns < batch.entries[1].at_ns);

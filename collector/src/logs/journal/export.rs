@@ -4,6 +4,7 @@
 //! value has one itself, `NAME`, a line end, its length in 8 bytes, the value, a line end. An empty
 //! line ends an entry.
 
+use crate::logs::level;
 use crate::logs::lines::LINE_BYTES_MAX;
 
 /// Names and the values of short fields are kept so far.
@@ -153,14 +154,7 @@ impl Entry {
 
     /// The priority as containers' lines tell it.
     pub(super) fn level(&self) -> Option<&'static str> {
-        Some(match self.priority.as_str() {
-            "0" | "1" | "2" => "fatal",
-            "3" => "error",
-            "4" => "warn",
-            "5" | "6" => "info",
-            "7" => "debug",
-            _ => return None,
-        })
+        level::of_severity(self.priority.parse().ok()?)
     }
 }
 

@@ -57,13 +57,15 @@ impl Runs {
             ("pid", &entry.pid),
             ("transport", &entry.transport),
         ];
-        let line = self.lines.entry(RawLine {
+        let Some(line) = self.lines.entry(RawLine {
             at_ns: entry.at_ns,
             text: &entry.message,
             truncated: entry.truncated,
             level: entry.level(),
             metadata: &metadata,
-        });
+        }) else {
+            return;
+        };
         self.bytes += line.line.len() + ENTRY_BYTES;
         let program = if entry.unit.is_empty() {
             entry.identifier
@@ -181,7 +183,7 @@ mod tests {
         let first = &batches[0].entries[0];
         assert!(!first.line.as_str().contains("jane"));
         let metadata = first.metadata.labels();
-        assert_eq!(metadata.get("level"), Some("warn"));
+        assert_eq!(metadata.get("detected_level"), Some("warn"));
         assert_eq!(metadata.get("syslog_identifier"), Some("app"));
         assert_eq!((runs.bytes(), runs.take().len()), (0, 0));
     }

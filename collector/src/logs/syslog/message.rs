@@ -4,6 +4,8 @@
 //! Sources: RFC 5424, RFC 3164 (which describes what programs do rather than what they should), and
 //! rsyslog's forward format, RFC 3164 with a timestamp of RFC 3339.
 
+use crate::logs::level;
+
 /// Longer names are cut; RFC 5424 allows 255 bytes at most.
 const NAME_BYTES_MAX: usize = 255;
 /// Parameters of structured data that are kept.
@@ -29,9 +31,6 @@ const SEVERITIES: [&str; 8] = [
     "notice",
     "informational",
     "debug",
-];
-const LEVELS: [&str; 8] = [
-    "fatal", "fatal", "fatal", "error", "warn", "info", "info", "debug",
 ];
 const MONTHS: [&[u8]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
@@ -83,8 +82,8 @@ impl<'a> Message<'a> {
     }
 
     /// The severity as containers' lines tell it.
-    pub(super) fn level(&self) -> &'static str {
-        LEVELS[usize::from(self.priority % 8)]
+    pub(super) fn level(&self) -> Option<&'static str> {
+        level::of_severity(self.priority % 8)
     }
 
     /// What follows priority and version in RFC 5424; `None` when it does not keep to it.
@@ -337,7 +336,7 @@ mod tests {
             ],
         );
         assert_eq!(m.at_ns, Some(1_065_910_455_003_000_000));
-        assert_eq!(m.level(), "fatal");
+        assert_eq!(m.level(), Some("critical"));
         let m = check(
             "<165>1 2003-10-11T22:14:15.003-07:00 host evntslog 7 ID47 [exampleSDID@32473 iut=\"3\" eventSource=\"App\\\"lic\\]ation\"][examplePriority@32473 class=\"high\"] An application event",
             [

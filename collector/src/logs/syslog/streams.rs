@@ -74,13 +74,15 @@ impl Streams {
             key = (String::new(), String::new(), kind.0, kind.1);
             metadata.extend([("hostname", hostname.as_str()), ("appname", appname)]);
         }
-        let entry = self.lines.entry(RawLine {
+        let Some(entry) = self.lines.entry(RawLine {
             at_ns: said.unwrap_or(self.last_ns),
             text: message.text,
             truncated,
-            level: Some(message.level()),
+            level: message.level(),
             metadata: &metadata,
-        });
+        }) else {
+            return;
+        };
         self.bytes += entry.line.len() + ENTRY_BYTES;
         if !self.streams.contains_key(&key) {
             let stream = Stream {
@@ -170,7 +172,7 @@ mod tests {
         assert!(first.line.as_str().starts_with("root ") && !first.line.as_str().contains("jane"));
         assert_eq!((first.at_ns, second.at_ns), (NOW_NS, NOW_NS + 1));
         let metadata = model::Labels::from_pairs([
-            ("level", "fatal"),
+            ("detected_level", "critical"),
             ("msgid", "ID47"),
             ("procid", "7"),
             ("sd_a_b", "c"),
