@@ -28,6 +28,24 @@ pub enum Malformed {
     TooMany,
 }
 
+/// A span of buckets, as remote write and the exposition format write it: offset and length.
+/// Source: prometheus/client_model and prometheus/prompb, `BucketSpan`.
+///
+/// # Errors
+/// When the value is no such message.
+pub fn bucket_span(value: Value<'_>) -> Result<(i32, u32), Malformed> {
+    let (mut offset, mut length) = (0, 0);
+    let mut fields = Fields::of(value.bytes()?);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => offset = value.sint32()?,
+            2 => length = value.varint()? as u32,
+            _ => {}
+        }
+    }
+    Ok((offset, length))
+}
+
 /// Numbers of one repeated field: buckets of a histogram, references to symbols.
 pub const NUMBERS_MAX: usize = 1 << 16;
 

@@ -9,7 +9,7 @@
 use model::histogram::{Invalid, WholeCounts, validated, with_whole_counts};
 use model::{CounterResetHint, Histogram, Span};
 use protobuf::{
-    Delimited, Fields, Malformed, Messages, NUMBERS_MAX, Value, push_bounded, unzigzag,
+    Delimited, Fields, Malformed, Messages, NUMBERS_MAX, Value, bucket_span, push_bounded, unzigzag,
 };
 
 use super::Kind;
@@ -397,19 +397,8 @@ fn native_histogram(message: &[u8]) -> Result<Histogram, Unreadable> {
 }
 
 fn span(value: Value<'_>) -> Result<Span, Malformed> {
-    let mut span = Span {
-        offset: 0,
-        length: 0,
-    };
-    let mut fields = Fields::of(value.bytes()?);
-    while let Some((number, value)) = fields.next()? {
-        match number {
-            1 => span.offset = value.sint32()?,
-            2 => span.length = value.varint()? as u32,
-            _ => {}
-        }
-    }
-    Ok(span)
+    let (offset, length) = bucket_span(value)?;
+    Ok(Span { offset, length })
 }
 
 #[cfg(test)]

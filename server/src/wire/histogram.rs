@@ -5,7 +5,7 @@ use model::histogram::{Invalid, WholeCounts, validated, with_whole_counts};
 use model::{CounterResetHint, Histogram, Span};
 
 use super::protobuf::{
-    Fields, Malformed, NUMBERS_MAX, Value, push_bounded, unzigzag, write, zigzag,
+    Fields, Malformed, NUMBERS_MAX, Value, bucket_span, push_bounded, unzigzag, write, zigzag,
 };
 
 /// A histogram and its time in milliseconds.
@@ -74,19 +74,8 @@ pub(crate) fn decode(message: &[u8]) -> Result<Decoded, Malformed> {
 }
 
 fn span(value: Value<'_>) -> Result<Span, Malformed> {
-    let mut span = Span {
-        offset: 0,
-        length: 0,
-    };
-    let mut fields = Fields::of(value.bytes()?);
-    while let Some((number, value)) = fields.next()? {
-        match number {
-            1 => span.offset = value.sint32()?,
-            2 => span.length = value.varint()? as u32,
-            _ => {}
-        }
-    }
-    Ok(span)
+    let (offset, length) = bucket_span(value)?;
+    Ok(Span { offset, length })
 }
 
 /// Appends the message's fields; counts are sent as floats, which every reader takes.
