@@ -2,28 +2,8 @@
 //! the same, and runs over any line.
 #![no_main]
 
-use std::ops::ControlFlow;
-
 use libfuzzer_sys::fuzz_target;
-use model::{Direction, Labels, LogEntry, LogReader, LogSelection, Matcher, ReadError, Timestamp};
-use query::logql::{self, Expr, Limits, LogQuery};
-
-struct OneLine(LogEntry);
-
-impl LogReader for OneLine {
-    fn read(
-        &self,
-        _: &LogSelection<'_>,
-        visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        let _ = visit(&Labels::from_pairs([("app", "web")]), &self.0);
-        Ok(())
-    }
-
-    fn streams(&self, _: &[Vec<Matcher>], _: i64, _: i64) -> Result<Vec<Labels>, ReadError> {
-        Ok(Vec::new())
-    }
-}
+use query::logql::fuzzing::exercise;
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
@@ -31,53 +11,5 @@ fuzz_target!(|data: &[u8]| {
     let (query, line) = text
         .split_once('\0')
         .unwrap_or((text.as_ref(), "{\"a\":\"b\"} c=5"));
-    let expr = match logql::parse(query) {
-        Ok(expr) => expr,
-        Err(error) => {
-            let span = error.span;
-            assert!(
-                span.start <= span.end && span.end <= query.len(),
-                "{span:?} of {query:?}"
-            );
-            return;
-        }
-    };
-    let printed = expr.to_string();
-    for shown in [printed.clone(), logql::pretty(&expr)] {
-        if shown.len() >= logql::parser::TEXT_BYTES_MAX {
-            continue;
-        }
-        match logql::parse(&shown) {
-            Ok(again) => assert_eq!(again.to_string(), printed, "{query:?} as {shown:?}"),
-            // What is printed has parentheses of its own.
-            Err(error) => assert!(
-                error.message.contains("nests deeper"),
-                "{query:?} as {shown:?}: {error}"
-            ),
-        }
-    }
-    let reader = OneLine(LogEntry {
-        at_ns: 5,
-        line: line.to_owned(),
-        metadata: Labels::from_pairs([("level", "info")]),
-    });
-    let limits = Limits::default();
-    match &expr {
-        Expr::Log(expr) => {
-            let asked = LogQuery {
-                start_ns: 0,
-                end_ns: 10,
-                limit: 10,
-                direction: Direction::Forward,
-                interval_ns: 0,
-                categorize: true,
-            };
-            let now = Timestamp::from_millis(0);
-            let _ = logql::eval::log_query(expr, &reader, &asked, now, &limits);
-        }
-        Expr::Metric(expr) => {
-            let _ = logql::eval::instant(expr, &reader, 5, &limits);
-            let _ = logql::eval::range(expr, &reader, (0, 20), 5, &limits);
-        }
-    }
+    exercise(query, line);
 });

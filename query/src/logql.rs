@@ -16,6 +16,8 @@ pub mod ast;
 pub mod error;
 pub mod eval;
 mod follow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hints;
 mod labels;
 mod lexer;
