@@ -16,6 +16,7 @@ use crate::builtins::query_escape;
 use crate::function::{arity, text};
 use crate::prometheus::title;
 use crate::{Functions, Time, Value};
+pub use json::escape as json_escape;
 use numbers::integer;
 
 /// Longest text that padding and repetition make, in bytes.

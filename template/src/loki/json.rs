@@ -117,35 +117,45 @@ impl Reader<'_> {
                 self.rest = after;
                 return Some(out);
             }
-            let escaped = rest.strip_prefix('\\')?;
-            let kind = escaped.chars().next()?;
-            rest = &escaped[kind.len_utf8()..];
-            match kind {
-                '"' | '\\' | '/' => out.push(kind),
-                'b' => out.push('\u{8}'),
-                'f' => out.push('\u{c}'),
-                'n' => out.push('\n'),
-                'r' => out.push('\r'),
-                't' => out.push('\t'),
-                'u' => {
-                    let high = four_hex(rest)?;
-                    rest = &rest[4..];
-                    let low = rest
-                        .strip_prefix("\\u")
-                        .and_then(four_hex)
-                        .filter(|low| (0xdc00..0xe000).contains(low));
-                    match low {
-                        Some(low) if (0xd800..0xdc00).contains(&high) => {
-                            rest = &rest[6..];
-                            let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-                            out.push(char::from_u32(code).unwrap_or('\u{fffd}'));
-                        }
-                        _ => out.push(char::from_u32(high).unwrap_or('\u{fffd}')),
-                    }
-                }
-                _ => return None,
-            }
+            let (meant, after) = escape(rest.strip_prefix('\\')?)?;
+            out.push(meant.unwrap_or(char::REPLACEMENT_CHARACTER));
+            rest = after;
         }
+    }
+}
+
+/// What the escape means whose backslash stands before this text, and what follows it. `None` when
+/// JSON has no such escape; no character for half of a surrogate pair.
+/// Source: RFC 8259, section 7.
+pub fn escape(text: &str) -> Option<(Option<char>, &str)> {
+    let kind = text.chars().next()?;
+    let rest = &text[kind.len_utf8()..];
+    let meant = match kind {
+        '"' | '\\' | '/' => kind,
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'u' => return unicode_escape(rest),
+        _ => return None,
+    };
+    Some((Some(meant), rest))
+}
+
+fn unicode_escape(text: &str) -> Option<(Option<char>, &str)> {
+    let high = four_hex(text)?;
+    let rest = &text[4..];
+    let low = rest
+        .strip_prefix("\\u")
+        .and_then(four_hex)
+        .filter(|low| (0xdc00..0xe000).contains(low));
+    match low {
+        Some(low) if (0xd800..0xdc00).contains(&high) => {
+            let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+            Some((char::from_u32(code), &rest[6..]))
+        }
+        _ => Some((char::from_u32(high), rest)),
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use template::loki::json_escape;
+
 use super::regexp::extract;
 use super::sanitize;
 use crate::logql::labels::{Category, DUPLICATE_SUFFIX, LineLabels};
@@ -177,41 +179,14 @@ pub(super) fn unescape(text: &str) -> Option<Cow<'_, str>> {
     out.push_str(&text[..first]);
     let mut rest = &text[first..];
     while let Some(after) = rest.strip_prefix('\\') {
-        let kind = after.chars().next()?;
-        rest = &after[kind.len_utf8()..];
-        match kind {
-            '"' | '\\' | '/' => out.push(kind),
-            'b' => out.push('\u{8}'),
-            'f' => out.push('\u{c}'),
-            'n' => out.push('\n'),
-            'r' => out.push('\r'),
-            't' => out.push('\t'),
-            'u' => {
-                let mut code = four_hex(rest)?;
-                rest = &rest[4..];
-                if (0xd800..0xdc00).contains(&code) {
-                    let low = four_hex(rest.strip_prefix("\\u")?)?;
-                    if !(0xdc00..0xe000).contains(&low) {
-                        return None;
-                    }
-                    rest = &rest[6..];
-                    code = 0x1_0000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-                }
-                out.push(char::from_u32(code).unwrap_or('\u{fffd}'));
-            }
-            _ => return None,
-        }
+        let (meant, after) = json_escape(after)?;
+        out.push(meant?);
+        rest = after;
         let plain = rest.find('\\').unwrap_or(rest.len());
         out.push_str(&rest[..plain]);
         rest = &rest[plain..];
     }
     Some(Cow::Owned(out))
-}
-
-fn four_hex(text: &str) -> Option<u32> {
-    let digits = text.get(..4)?;
-    let hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
-    u32::from_str_radix(digits, 16).ok().filter(|_| hex)
 }
 
 /// A string as a label's value: empty when an escape is wrong.
