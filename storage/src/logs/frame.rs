@@ -1,4 +1,4 @@
-//! A frame: up to 128 KiB of lines of one stream, compressed, checksummed, readable alone.
+//! A frame: about 128 KiB of lines of one stream, compressed, checksummed, readable alone.
 //! Bytes: `docs/formats/frames.md`.
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use model::{Labels, LogEntry};
 
 use crate::bytes::{Malformed, Reader, put_labels, put_signed, put_varint};
 
-/// Text in a frame, about; a single line may be longer.
+/// Text and metadata in a frame, about; a single line may be longer.
 pub(crate) const FRAME_TEXT_BYTES: usize = 128 << 10;
 /// Header and payload bytes that a reader believes.
 pub(crate) const FRAME_BYTES_MAX: u32 = 80 << 20;
@@ -23,6 +23,8 @@ const ZSTD_LEVEL: i32 = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) seq: u64,
+    /// Bytes of the text, and of metadata that the line before does not share.
+    pub(crate) weight: usize,
     pub(crate) entry: LogEntry,
 }
 
@@ -43,10 +45,10 @@ pub(crate) struct Header {
 
 /// How much of `lines` makes one frame.
 pub(crate) fn frame_len<L: AsRef<Line>>(lines: &[L]) -> usize {
-    let mut text = 0;
+    let mut weight = 0;
     for (i, line) in lines.iter().enumerate() {
-        text += line.as_ref().entry.line.len();
-        if text >= FRAME_TEXT_BYTES {
+        weight += line.as_ref().weight;
+        if weight >= FRAME_TEXT_BYTES {
             return i + 1;
         }
     }
@@ -54,6 +56,9 @@ pub(crate) fn frame_len<L: AsRef<Line>>(lines: &[L]) -> usize {
 }
 
 /// Encodes at least one line; sequence numbers ascend.
+///
+/// # Errors
+/// When the compressor fails, or the frame would be larger than a reader believes.
 pub(crate) fn encode<L: AsRef<Line>>(labels: &Labels, lines: &[L]) -> std::io::Result<Vec<u8>> {
     let lines = || lines.iter().map(AsRef::as_ref);
     let mut raw = Vec::new();
@@ -86,6 +91,10 @@ pub(crate) fn encode<L: AsRef<Line>>(labels: &Labels, lines: &[L]) -> std::io::R
     }
     for l in lines() {
         raw.extend_from_slice(l.entry.line.as_bytes());
+    }
+    if raw.len() > RAW_BYTES_MAX as usize {
+        let why = format!("{} bytes of lines in one frame", raw.len());
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why));
     }
     let payload = zstd::bulk::compress(&raw, ZSTD_LEVEL)?;
     let mut packed_labels = Vec::new();
@@ -269,7 +278,8 @@ mod tests {
                         line,
                         metadata,
                     };
-                    Line { seq, entry }
+                    let weight = entry.line.len();
+                    Line { seq, weight, entry }
                 })
                 .collect()
         })
@@ -290,6 +300,7 @@ mod tests {
             frame.fill(row, &mut entry);
             back.push(Line {
                 seq: row.seq,
+                weight: entry.line.len(),
                 entry,
             });
         }

@@ -14,7 +14,7 @@ use super::wal_record::{self, LINES, LinesRecord, POSITIONS};
 use crate::error::WriteError;
 use crate::wal::Wal;
 
-/// Reckoned per line in memory besides its text.
+/// Reckoned per line in memory besides its text and metadata.
 const LINE_BYTES: usize = 120;
 /// Reckoned per stream in memory besides its labels.
 const STREAM_BYTES: usize = 300;
@@ -41,6 +41,7 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct Stream {
     pub(super) lines: Vec<Arc<Line>>,
+    /// The lines' weights.
     pub(super) text_bytes: usize,
     /// The latest time any of its lines has had.
     newest_ns: Option<i64>,
@@ -202,14 +203,14 @@ impl State {
                 end = 0;
                 loop {
                     let rest = &s.lines[end..];
-                    let text: usize = rest.iter().map(|l| l.entry.line.len()).sum();
-                    if text < FRAME_TEXT_BYTES {
+                    let weight: usize = rest.iter().map(|l| l.weight).sum();
+                    if weight < FRAME_TEXT_BYTES {
                         break;
                     }
                     end += frame::frame_len(rest);
                 }
             }
-            let bytes: usize = s.lines[..end].iter().map(|l| line_bytes(&l.entry)).sum();
+            let bytes: usize = s.lines[..end].iter().map(|l| line_bytes(l)).sum();
             left = left.saturating_sub(bytes);
             chosen.push((labels.clone(), s.lines[..end].to_vec()));
         }
@@ -220,8 +221,8 @@ impl State {
     pub(super) fn publish(&mut self, file: &Arc<FrameFile>, frame: FrameRef, lines: usize) {
         if let Some(stream) = self.streams.get_mut(&frame.labels) {
             for line in stream.lines.drain(..lines.min(stream.lines.len())) {
-                self.head_bytes -= line_bytes(&line.entry).min(self.head_bytes);
-                stream.text_bytes -= line.entry.line.len().min(stream.text_bytes);
+                self.head_bytes -= line_bytes(&line).min(self.head_bytes);
+                stream.text_bytes -= line.weight.min(stream.text_bytes);
             }
             stream.lines.shrink_to_fit();
             stream.seen_ms = None;
@@ -261,16 +262,19 @@ impl State {
 impl Stream {
     /// Adds a line and gives the memory it takes.
     pub(super) fn push(&mut self, seq: u64, mut entry: LogEntry) -> usize {
-        if let Some(last) = self.lines.last()
-            && last.entry.metadata == entry.metadata
-        {
+        let mut weight = entry.line.len();
+        match self.lines.last() {
             // Shares the allocation.
-            entry.metadata = last.entry.metadata.clone();
+            Some(last) if last.entry.metadata == entry.metadata => {
+                entry.metadata = last.entry.metadata.clone();
+            }
+            _ => weight += entry.metadata.heap_bytes(),
         }
-        self.text_bytes += entry.line.len();
+        self.text_bytes += weight;
         self.newest_ns = self.newest_ns.max(Some(entry.at_ns));
-        let bytes = line_bytes(&entry);
-        self.lines.push(Arc::new(Line { seq, entry }));
+        let line = Line { seq, weight, entry };
+        let bytes = line_bytes(&line);
+        self.lines.push(Arc::new(line));
         bytes
     }
 }
@@ -279,13 +283,13 @@ impl Stream {
 pub(super) fn head_bytes(streams: &HashMap<Labels, Stream, RandomState>) -> usize {
     let lines = streams.values().flat_map(|s| &s.lines);
     let labels = streams.keys().map(stream_bytes);
-    lines.map(|l| line_bytes(&l.entry)).sum::<usize>() + labels.sum::<usize>()
+    lines.map(|l| line_bytes(l)).sum::<usize>() + labels.sum::<usize>()
 }
 
 fn stream_bytes(labels: &Labels) -> usize {
     STREAM_BYTES + labels.heap_bytes()
 }
 
-fn line_bytes(entry: &LogEntry) -> usize {
-    LINE_BYTES + entry.line.len()
+fn line_bytes(line: &Line) -> usize {
+    LINE_BYTES + line.weight
 }

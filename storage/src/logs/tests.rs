@@ -526,3 +526,29 @@ fn streams_in_memory_are_bounded() {
     store.maintain(Timestamp::from_millis(2 * LINE_AGE_MAX_MS));
     store.append(&one_more).unwrap();
 }
+
+#[test]
+fn metadata_counts_as_memory_and_towards_a_full_frame() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    let mut stored = batch(0, &[], None);
+    let scrubber = Scrubber::default();
+    for n in 0..40_i64 {
+        let metadata = Labels::from_pairs([
+            ("container_id", "c".to_owned()),
+            ("trace", format!("{n}{}", "x".repeat(50_000))),
+        ]);
+        stored.entries.push(ScrubbedEntry {
+            at_ns: n,
+            line: scrubber.line(b"x"),
+            metadata: scrubber.labels(&metadata),
+        });
+    }
+    store.append(&stored).unwrap();
+    assert!(store.figures().0 > 40 * 50_000);
+    store.sync().unwrap();
+    let (head, _, frames) = store.figures();
+    assert!(frames >= 13, "{frames} frames");
+    assert!(head < 128 << 10, "{head} bytes wait");
+    assert_eq!(everything(&store).len(), 40);
+}
