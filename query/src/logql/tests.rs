@@ -1,9 +1,12 @@
 //! Properties of the whole: printing is stable, and no text makes it panic.
 
+use std::ops::ControlFlow;
+
+use model::{Direction, Labels, LogEntry, LogReader, LogSelection, Matcher, ReadError, Timestamp};
 use proptest::prelude::*;
 
 use super::fuzzing::exercise;
-use super::parse;
+use super::{Expr, Limits, LogQuery, Value, eval, parse};
 
 /// Queries that have every part of the language.
 const QUERIES: &[&str] = &[
@@ -56,4 +59,67 @@ proptest! {
             exercise(query, &line);
         }
     }
+}
+
+/// A hundred lines of one stream.
+struct Lines;
+
+impl LogReader for Lines {
+    fn read(
+        &self,
+        _: &LogSelection<'_>,
+        visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        for at_ns in 0..100 {
+            let entry = LogEntry {
+                at_ns,
+                line: "x".repeat(1000),
+                metadata: Labels::empty(),
+            };
+            if visit(&Labels::from_pairs([("app", "web")]), &entry).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn streams(&self, _: &[Vec<Matcher>], _: i64, _: i64) -> Result<Vec<Labels>, ReadError> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn labels_made_of_lines_count_as_memory_of_the_answer() {
+    let limits = Limits {
+        held_bytes_max: 200_000,
+        ..Limits::default()
+    };
+    let shown = |stage: &str| {
+        let Ok(Expr::Log(expr)) = parse(&format!("{{app=\"web\"}} {stage}")) else {
+            panic!("a log query");
+        };
+        let asked = LogQuery {
+            start_ns: 0,
+            end_ns: 100,
+            limit: 1000,
+            direction: Direction::Forward,
+            interval_ns: 0,
+            categorize: false,
+        };
+        let now = Timestamp::from_millis(0);
+        let done = eval::log_query(&expr, &Lines, &asked, now, &limits).unwrap();
+        let Value::Streams(streams) = done.value else {
+            panic!("streams");
+        };
+        let count = streams.iter().map(|s| s.entries.len()).sum::<usize>();
+        (count, done.is_full)
+    };
+    assert_eq!(shown(""), (100, false));
+    // Each line under labels of its own that are as long as ten of it.
+    let of_its_own = "| label_format y=`{{__timestamp__ | unixEpochNanos}}{{repeat 10 __line__}}`";
+    let (count, is_full) = shown(of_its_own);
+    assert!(is_full && (1..20).contains(&count), "{count}");
+    // Control characters are six bytes in JSON.
+    let (count, is_full) = shown("| line_format `{{ __line__ | replace \"x\" \"\\x01\" }}`");
+    assert!(is_full && (20..40).contains(&count), "{count}");
 }

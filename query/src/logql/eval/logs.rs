@@ -14,6 +14,10 @@ use crate::logql::pipeline::Pipeline;
 
 /// Bytes an entry takes besides its text.
 const ENTRY_BYTES: usize = size_of::<Entry>() + 64;
+/// Bytes a stream takes besides its labels and entries.
+const STREAM_BYTES: usize = 2 * size_of::<(String, Stream)>();
+/// Of a stream's labels: themselves, and their text that streams are sorted by.
+const LABELS_COPIES: usize = 2;
 
 pub(super) fn read(
     expr: &LogExpr,
@@ -57,7 +61,15 @@ pub(super) fn read(
             let all = Labels::from_sorted(pairs.into_iter());
             (all, Labels::empty(), Labels::empty())
         };
-        if !source.hold(ENTRY_BYTES + line.len() + metadata.heap_bytes() + parsed.heap_bytes()) {
+        let mut bytes = ENTRY_BYTES + shown_bytes(&line);
+        for labels in [&metadata, &parsed] {
+            bytes += labels.iter().map(pair_bytes).sum::<usize>();
+        }
+        if !streams.contains_key(&shown_under) {
+            bytes += STREAM_BYTES + LABELS_COPIES * shown_under.heap_bytes();
+            bytes += shown_under.iter().map(pair_bytes).sum::<usize>();
+        }
+        if !source.hold(bytes) {
             is_full = true;
             return ControlFlow::Break(());
         }
@@ -85,6 +97,17 @@ pub(super) fn read(
         .collect();
     sorted.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(sorted.into_iter().map(|(_, stream)| stream).collect())
+}
+
+/// A text in an answer: control characters become six bytes there, quotes two.
+fn shown_bytes(text: &str) -> usize {
+    let long = text.bytes().filter(|b| *b < b' ').count();
+    let quoted = text.bytes().filter(|b| matches!(b, b'"' | b'\\')).count();
+    text.len() + 5 * long + quoted
+}
+
+fn pair_bytes((name, value): (&str, &str)) -> usize {
+    name.len() + shown_bytes(value)
 }
 
 /// Whether less than the interval has passed since the line before.
