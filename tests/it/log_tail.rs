@@ -65,6 +65,11 @@ impl Tail {
                 self.0.read_exact(&mut long).unwrap();
                 usize::from(u16::from_be_bytes(long))
             }
+            127 => {
+                let mut longer = [0; 8];
+                self.0.read_exact(&mut longer).unwrap();
+                usize::try_from(u64::from_be_bytes(longer)).unwrap()
+            }
             short => usize::from(short),
         };
         let mut payload = vec![0; length];
@@ -72,11 +77,15 @@ impl Tail {
         (head[0], payload)
     }
 
-    /// The lines of the next message.
-    fn lines(&mut self) -> Vec<String> {
+    fn message(&mut self) -> Value {
         let (head, payload) = self.frame();
         assert_eq!(head, 0x81);
-        let message: Value = serde_json::from_slice(&payload).unwrap();
+        serde_json::from_slice(&payload).unwrap()
+    }
+
+    /// The lines of the next message.
+    fn lines(&mut self) -> Vec<String> {
+        let message = self.message();
         let streams = message["streams"].as_array().unwrap().iter();
         streams
             .flat_map(|s| s["values"].as_array().unwrap())
@@ -123,6 +132,35 @@ fn new_lines_follow_the_newest_old_ones() {
         tail.send(8, &[]);
         assert_eq!(tail.0.read(&mut [0]).unwrap(), 0);
     }
+}
+
+#[test]
+fn a_client_that_reads_slowly_is_told_what_it_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let stackwatch = Stackwatch::start(dir.path(), CONFIG);
+    let mut tail = Tail::open(stackwatch.listen(), "{job=\"a\"}");
+    let (t, count) = (now_ns(), 60);
+    for n in 0..count {
+        let line = format!("{n} {}", "x y ".repeat(60_000));
+        push(&stackwatch, "a", &[(t + n, &line)]);
+    }
+    let mut told = 0;
+    let mut longest = 0;
+    while told < count {
+        let message = tail.message();
+        for stream in message["streams"].as_array().unwrap() {
+            told += stream["values"].as_array().unwrap().len() as u64;
+        }
+        let missed = message["dropped_entries"][0]["labels"]["missed"].as_str();
+        let missed = missed.map_or(0, |text| {
+            let (lines, _) = text.split_once(' ').unwrap();
+            lines.parse().unwrap()
+        });
+        told += missed;
+        longest = longest.max(missed);
+    }
+    assert_eq!(told, count);
+    assert!(longest > 0, "fourteen megabytes waited for one client");
 }
 
 #[test]

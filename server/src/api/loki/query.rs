@@ -187,7 +187,7 @@ impl Asked {
     }
 }
 
-fn failure(error: EvalError) -> Failure {
+pub(super) fn failure(error: EvalError) -> Failure {
     match error {
         EvalError::Read(read) => read.into(),
         EvalError::Canceled => Failure::new(ErrorType::Canceled, error.to_string()),

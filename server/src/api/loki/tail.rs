@@ -5,9 +5,10 @@
 //! how much it missed; it never makes storing wait.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Extension;
@@ -16,16 +17,19 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use model::{Direction, Labels, LogEntry, LogReader, LogSelection};
-use query::logql::{self, Expr, Follower};
+use model::{Direction, Labels, LogEntry};
+use query::logql::ast::LogExpr;
+use query::logql::{self, Expr, Follower, Limits, LogQuery, Value};
 use scrub::LogBatch;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc::{self, Receiver, error::TrySendError};
+use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::Instant;
 
 use super::websocket::{Reader, Said, Writer};
 use super::{Refused, time};
 use crate::api::params::Params;
+use crate::api::reading::Reading;
+use crate::api::workshop::Client;
 use crate::api::{Api, Parts, json};
 
 /// Clients that follow lines at a time; Loki's default.
@@ -34,8 +38,16 @@ pub(in crate::api) const TAILS_MAX: usize = 10;
 const LIMIT_DEFAULT: usize = 100;
 /// How long lines are collected before they are sent together.
 const COLLECT_TIME: Duration = Duration::from_millis(200);
-/// Lines that wait for one client; further ones are counted and not sent.
+/// Bytes of lines that wait for one client; further lines are counted and not sent.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+/// Lines that wait for one client, however short.
 const WAITING_MAX: usize = 10_000;
+/// Bytes of the past that are shown first: as many of the newest lines as fit.
+const PAST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of lines that are looked at for the past; further back it is not shown.
+const PAST_READ_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of lines sent together, but for one that is longer.
+const MESSAGE_BYTES_MAX: usize = 256 << 10;
 /// Lines sent together.
 const MESSAGE_LINES_MAX: usize = 1000;
 /// Pause between two pings.
@@ -53,8 +65,40 @@ struct Line {
     text: String,
 }
 
+impl Line {
+    /// What it takes in memory, its labels counted for each line.
+    fn bytes(&self) -> usize {
+        size_of::<Line>() + self.stream.heap_bytes() + self.text.len()
+    }
+}
+
+/// Lines accepted since somebody began to watch.
+struct Waiting {
+    lines: Receiver<Line>,
+    bytes: Arc<AtomicUsize>,
+    /// Lines that did not fit.
+    missed: Arc<AtomicU64>,
+}
+
+impl Waiting {
+    async fn recv(&mut self) -> Option<Line> {
+        let line = self.lines.recv().await;
+        line.inspect(|line| self.left(line))
+    }
+
+    fn try_recv(&mut self) -> Option<Line> {
+        let line = self.lines.try_recv().ok();
+        line.inspect(|line| self.left(line))
+    }
+
+    fn left(&self, line: &Line) {
+        self.bytes.fetch_sub(line.bytes(), Ordering::Relaxed);
+    }
+}
+
 /// What a client wants.
 struct Wanted {
+    expr: LogExpr,
     query: Arc<Follower>,
     start_ns: i64,
     limit: usize,
@@ -63,6 +107,7 @@ struct Wanted {
 
 pub(super) async fn follow(
     State(api): State<Api>,
+    client: Client,
     upgrade: Option<Extension<OnUpgrade>>,
     headers: HeaderMap,
     params: Params,
@@ -87,9 +132,12 @@ pub(super) async fn follow(
         return Err(Refused(StatusCode::TOO_MANY_REQUESTS, why));
     };
     let accept = collector::websocket_accept(key);
+    // Watched first, so that nothing falls between; what is in both is sent once.
+    let waiting = watch(&wanted.query, &parts);
+    let past = past(&api, &client, &wanted).await?;
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
-            serve(TokioIo::new(upgraded), wanted, &parts).await;
+            serve(TokioIo::new(upgraded), past, waiting, wanted.delay).await;
         }
         drop(seat);
     });
@@ -119,6 +167,7 @@ fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
         return Err(Refused::bad("delay_for can't be greater than 5"));
     }
     Ok(Wanted {
+        expr,
         query,
         start_ns,
         limit: match params.get("limit") {
@@ -129,7 +178,12 @@ fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
     })
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite, wanted: Wanted, parts: &Arc<Parts>) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite,
+    past: Vec<Line>,
+    waiting: Waiting,
+    delay: Duration,
+) {
     let (reader, writer) = tokio::io::split(stream);
     let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
     // What the client says is read by a task of its own: half a frame must not be lost.
@@ -143,7 +197,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite, wanted: Wanted, parts: &Arc<
         }
     };
     let ended = {
-        let telling = tell(&mut writer, &wanted, parts, &mut said);
+        let telling = tell(&mut writer, past, waiting, delay, &mut said);
         tokio::pin!(listening, telling);
         tokio::select! {
             // Without its sender `said` ends, and with it the telling.
@@ -160,24 +214,22 @@ async fn serve(stream: impl AsyncRead + AsyncWrite, wanted: Wanted, parts: &Arc<
 /// Until the client leaves (`None`), or with a code and a word for it.
 async fn tell<W: AsyncWrite + Unpin>(
     writer: &mut Writer<W>,
-    wanted: &Wanted,
-    parts: &Arc<Parts>,
+    past: Vec<Line>,
+    mut waiting: Waiting,
+    delay: Duration,
     said: &mut Receiver<Said>,
 ) -> Option<(u16, &'static str)> {
-    let (mut lines, missed) = watch(wanted, parts);
-    // Watched first, so that nothing falls between; what is in both is sent once.
-    let Ok(past) = past(wanted, parts).await else {
-        return Some((1011, "the past cannot be read"));
-    };
-    if !past.is_empty() {
-        writer.text(&message(&past, 0)).await.ok()?;
+    let hasher = RandomState::default();
+    let mut known: HashSet<u64> = past.iter().map(|line| hasher.hash_one(line)).collect();
+    let mut past = past.into_iter().peekable();
+    while past.peek().is_some() {
+        let together = message_of(|| past.next());
+        writer.text(&message(&together, 0)).await.ok()?;
     }
-    let mut known: HashSet<Line> = past.into_iter().collect();
     let end = Instant::now() + TAIL_TIME_MAX;
     let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     loop {
-        let mut together = Vec::new();
-        tokio::select! {
+        let first = tokio::select! {
             () = tokio::time::sleep_until(end) => {
                 return Some((1000, "reached tail max duration limit"));
             }
@@ -194,28 +246,43 @@ async fn tell<W: AsyncWrite + Unpin>(
                 }
                 Some(Said::Close) | None => return None,
             },
-            first = lines.recv() => together.push(first?),
-        }
-        tokio::time::sleep(COLLECT_TIME + wanted.delay).await;
-        while together.len() < MESSAGE_LINES_MAX
-            && let Ok(line) = lines.try_recv()
-        {
-            together.push(line);
-        }
-        together.retain(|line| !known.contains(line));
+            first = waiting.recv() => first?,
+        };
+        tokio::time::sleep(COLLECT_TIME + delay).await;
+        let mut first = Some(first);
+        let mut together = message_of(|| first.take().or_else(|| waiting.try_recv()));
+        together.retain(|line| !known.contains(&hasher.hash_one(line)));
         together.sort_by_key(|line| line.at_ns);
-        let missed = missed.swap(0, Ordering::Relaxed);
+        let missed = waiting.missed.swap(0, Ordering::Relaxed);
         if !together.is_empty() || missed > 0 {
             writer.text(&message(&together, missed)).await.ok()?;
         }
     }
 }
 
-/// The lines accepted from now on, and how many did not fit.
-fn watch(wanted: &Wanted, parts: &Parts) -> (Receiver<Line>, Arc<AtomicU64>) {
+/// As many lines as go together.
+fn message_of(mut next: impl FnMut() -> Option<Line>) -> Vec<Line> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    while lines.len() < MESSAGE_LINES_MAX
+        && bytes < MESSAGE_BYTES_MAX
+        && let Some(line) = next()
+    {
+        bytes += line.bytes();
+        lines.push(line);
+    }
+    lines
+}
+
+/// The lines accepted from now on.
+fn watch(query: &Arc<Follower>, parts: &Parts) -> Waiting {
     let (send, lines) = mpsc::channel(WAITING_MAX);
-    let missed = Arc::new(AtomicU64::new(0));
-    let (query, count) = (Arc::clone(&wanted.query), Arc::clone(&missed));
+    let waiting = Waiting {
+        lines,
+        bytes: Arc::default(),
+        missed: Arc::default(),
+    };
+    let (bytes, missed) = (Arc::clone(&waiting.bytes), Arc::clone(&waiting.missed));
+    let query = Arc::clone(query);
     (parts.watch_logs)(Box::new(move |batch: &LogBatch| {
         if send.is_closed() {
             return ControlFlow::Break(());
@@ -239,47 +306,57 @@ fn watch(wanted: &Wanted, parts: &Parts) -> (Receiver<Line>, Arc<AtomicU64>) {
                 at_ns,
                 text,
             };
-            if let Err(TrySendError::Full(_)) = send.try_send(line) {
-                count.fetch_add(1, Ordering::Relaxed);
+            let size = line.bytes();
+            // One line fits always; nobody else adds.
+            let before = bytes.fetch_add(size, Ordering::Relaxed);
+            let fits = before == 0 || before + size <= WAITING_BYTES_MAX;
+            if !fits || send.try_send(line).is_err() {
+                bytes.fetch_sub(size, Ordering::Relaxed);
+                missed.fetch_add(1, Ordering::Relaxed);
             }
         }
         ControlFlow::Continue(())
     }));
-    (lines, missed)
+    waiting
 }
 
 /// The newest lines there are, oldest first.
-async fn past(wanted: &Wanted, parts: &Arc<Parts>) -> Result<Vec<Line>, ()> {
-    let (query, parts) = (Arc::clone(&wanted.query), Arc::clone(parts));
-    let (start_ns, limit) = (wanted.start_ns, wanted.limit);
-    let read = move || {
-        let selection = LogSelection {
-            matchers: query.matchers(),
-            start_ns,
-            end_ns: i64::MAX,
-            direction: Direction::Backward,
-        };
-        let mut lines = Vec::new();
-        let read = LogReader::read(&*parts.logs, &selection, &mut |stream, entry| {
-            if let Some((stream, text)) = query.show(stream, entry) {
-                lines.push(Line {
-                    stream,
-                    at_ns: entry.at_ns,
-                    text,
-                });
-            }
-            match lines.len() < limit {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
-            }
-        });
-        lines.reverse();
-        read.map(|()| lines)
+async fn past(api: &Api, client: &Client, wanted: &Wanted) -> Result<Vec<Line>, Refused> {
+    let (expr, now) = (wanted.expr.clone(), api.now());
+    let asked = LogQuery {
+        start_ns: wanted.start_ns,
+        end_ns: i64::MAX,
+        limit: wanted.limit,
+        direction: Direction::Backward,
+        interval_ns: 0,
+        categorize: false,
     };
-    tokio::task::spawn_blocking(read)
-        .await
-        .map_err(drop)?
-        .map_err(drop)
+    let timeout = api.config().query.timeout.0;
+    let read = move |reading: &Reading| {
+        let limits = Limits {
+            read_bytes_max: PAST_READ_BYTES_MAX,
+            held_bytes_max: PAST_BYTES_MAX.min(reading.bytes_max / 2),
+            cancel: Some(Arc::clone(&reading.cancel)),
+            ..Limits::default()
+        };
+        logql::eval::log_query(&expr, &*reading.parts.logs, &asked, now, &limits)
+            .map_err(super::query::failure)
+    };
+    let (done, _) = api.read(client, timeout, read).await?;
+    let Value::Streams(streams) = done.value else {
+        return Ok(Vec::new());
+    };
+    let mut lines: Vec<Line> = Vec::new();
+    for stream in streams {
+        // Newest first within each.
+        lines.extend(stream.entries.into_iter().rev().map(|entry| Line {
+            stream: stream.labels.clone(),
+            at_ns: entry.at_ns,
+            text: entry.line,
+        }));
+    }
+    lines.sort_by_key(|line| line.at_ns);
+    Ok(lines)
 }
 
 /// `{"streams": […], "dropped_entries": […]}`.

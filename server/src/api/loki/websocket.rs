@@ -112,22 +112,22 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     async fn frame(&mut self, opcode: u8, payload: &[u8]) -> io::Result<()> {
-        let mut frame = Vec::with_capacity(payload.len() + 10);
-        frame.push(0x80 | opcode);
+        let mut head = Vec::with_capacity(10);
+        head.push(0x80 | opcode);
         match payload.len() {
-            short @ ..=125 => frame.push(short as u8),
+            short @ ..=125 => head.push(short as u8),
             middle @ ..=0xffff => {
-                frame.push(126);
-                frame.extend_from_slice(&(middle as u16).to_be_bytes());
+                head.push(126);
+                head.extend_from_slice(&(middle as u16).to_be_bytes());
             }
             long => {
-                frame.push(127);
-                frame.extend_from_slice(&(long as u64).to_be_bytes());
+                head.push(127);
+                head.extend_from_slice(&(long as u64).to_be_bytes());
             }
         }
-        frame.extend_from_slice(payload);
         let write = async {
-            self.0.write_all(&frame).await?;
+            self.0.write_all(&head).await?;
+            self.0.write_all(payload).await?;
             self.0.flush().await
         };
         tokio::time::timeout(WRITE_TIME_MAX, write)
