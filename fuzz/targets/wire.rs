@@ -30,7 +30,9 @@ fuzz_target!(|input: &[u8]| {
         }
         5 => logs(bytes),
         6 => {
-            let _ = serde_json::from_slice::<loki_push::JsonRequest>(bytes);
+            if let Ok(request) = serde_json::from_slice::<loki_push::JsonRequest>(bytes) {
+                let _ = request.streams::<()>(|stream| stream.entries(|_| Ok(())));
+            }
             if let Ok(request) = otlp::json::logs_to_protobuf(bytes) {
                 logs(&request);
             }

@@ -30,11 +30,14 @@ impl Labels {
     pub fn from_pairs<N: Into<String>, V: Into<String>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        let mut builder = LabelsBuilder::default();
-        for (name, value) in pairs {
-            builder.set(name, value);
-        }
-        builder.build()
+        let pairs = pairs.into_iter().map(|(n, v)| (n.into(), v.into()));
+        let mut pairs: Vec<(String, String)> = pairs.collect();
+        // Stable: of equal names the last stays last.
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let is_last = |i: usize, name: &str| pairs.get(i + 1).is_none_or(|(n, _)| n != name);
+        let kept = pairs.iter().enumerate();
+        let kept = kept.filter(|(i, (n, v))| !v.is_empty() && is_last(*i, n));
+        Labels::pack(kept.map(|(_, (n, v))| (n.as_str(), v.as_str())))
     }
 
     /// From pairs that are already sorted by name, distinct and without empty values; others

@@ -117,12 +117,22 @@ fn what_cannot_be_taken_is_refused_and_the_rest_is_stored() {
             "Max entry size",
         ),
         (one(json!({"job": 7}), t, "x"), "invalid type"),
+        // Names that repeat a long text would make a long answer.
+        (
+            one(
+                (0..100_000).map(|n| (format!("l{n}"), "v")).collect(),
+                t,
+                "x",
+            ),
+            "entry for stream",
+        ),
         (json!({"streams": 7}), "invalid type"),
         (json!([]), "invalid length"),
     ] {
         let (status, answer) = push(&stackwatch, &body);
         assert_eq!(status, 400, "{why}: {answer}");
         assert!(answer.contains(why), "{why}: {answer}");
+        assert!(answer.len() < 2000, "{why}: {} bytes", answer.len());
     }
     let protobuf = [("Content-Type", "application/x-protobuf")];
     let torn = post(&stackwatch, "/loki/api/v1/push", &protobuf, b"no snappy");

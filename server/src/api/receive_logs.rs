@@ -31,6 +31,8 @@ const BATCH_LINES_MAX: usize = 2000;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Different complaints told to a sender.
 const COMPLAINTS_MAX: usize = 10;
+/// Longest complaint, in bytes: they repeat what was sent.
+const COMPLAINT_BYTES_MAX: usize = 1024;
 
 /// Collects lines of a request and stores them.
 pub(crate) struct LogReceiver<'a> {
@@ -60,7 +62,7 @@ impl LogTally {
     fn refuse(&mut self, lines: u64, why: impl FnOnce() -> String) {
         self.invalid += lines;
         if self.complaints.len() < COMPLAINTS_MAX {
-            self.complaints.push(why());
+            self.complaints.push(shortened(why()));
         }
     }
 
@@ -73,6 +75,15 @@ impl LogTally {
     pub(crate) fn is_clean(&self) -> bool {
         self.complaints.is_empty()
     }
+}
+
+/// The beginning of a complaint.
+pub(crate) fn shortened(mut why: String) -> String {
+    if why.len() > COMPLAINT_BYTES_MAX {
+        why.truncate(why.floor_char_boundary(COMPLAINT_BYTES_MAX));
+        why.push('…');
+    }
+    why
 }
 
 impl<'a> LogReceiver<'a> {

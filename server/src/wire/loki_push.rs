@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::protobuf::{Fields, Malformed, Messages, push_bounded};
 
@@ -96,11 +98,12 @@ fn timestamp(message: &[u8]) -> Result<i64, Malformed> {
     Ok(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
-/// A request in JSON.
+/// A request in JSON, read one stream and one entry at a time: of short entries it would take many
+/// times its own size.
 #[derive(Debug, Deserialize)]
 pub(crate) struct JsonRequest<'a> {
     #[serde(borrow)]
-    pub(crate) streams: Vec<JsonStream<'a>>,
+    streams: &'a RawValue,
 }
 
 /// One stream of it.
@@ -110,7 +113,82 @@ pub(crate) struct JsonStream<'a> {
     #[serde(borrow)]
     pub(crate) stream: BTreeMap<Text<'a>, Text<'a>>,
     #[serde(borrow)]
-    pub(crate) values: Vec<Entry<'a>>,
+    values: &'a RawValue,
+}
+
+/// Why not all of a request was visited.
+#[derive(Debug)]
+pub(crate) enum Unvisited<E> {
+    Malformed(serde_json::Error),
+    Stopped(E),
+}
+
+impl<'a> JsonRequest<'a> {
+    /// Hands over its streams.
+    ///
+    /// # Errors
+    /// What `visit` fails with, or what is wrong with a stream.
+    pub(crate) fn streams<E>(
+        &self,
+        visit: impl FnMut(JsonStream<'a>) -> Result<(), Unvisited<E>>,
+    ) -> Result<(), Unvisited<E>> {
+        each(self.streams, visit)
+    }
+}
+
+impl<'a> JsonStream<'a> {
+    /// Hands over its entries.
+    ///
+    /// # Errors
+    /// What `visit` fails with, or what is wrong with an entry.
+    pub(crate) fn entries<E>(
+        &self,
+        mut visit: impl FnMut(Entry<'a>) -> Result<(), E>,
+    ) -> Result<(), Unvisited<E>> {
+        each(self.values, |entry| {
+            visit(entry).map_err(Unvisited::Stopped)
+        })
+    }
+}
+
+/// Visits the elements of an array as they are read.
+fn each<'a, T: Deserialize<'a>, E>(
+    array: &'a RawValue,
+    visit: impl FnMut(T) -> Result<(), Unvisited<E>>,
+) -> Result<(), Unvisited<E>> {
+    struct Each<'s, T, E, F> {
+        visit: F,
+        ended: &'s mut Option<E>,
+        of: PhantomData<T>,
+    }
+    impl<'de, T: Deserialize<'de>, E, F: FnMut(T) -> Result<(), E>> Visitor<'de> for Each<'_, T, E, F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+            while let Some(element) = seq.next_element()? {
+                if let Err(e) = (self.visit)(element) {
+                    *self.ended = Some(e);
+                    return Err(A::Error::custom("ended"));
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut ended = None;
+    let each = Each {
+        visit,
+        ended: &mut ended,
+        of: PhantomData,
+    };
+    let read = serde_json::Deserializer::from_str(array.get()).deserialize_seq(each);
+    match (ended, read) {
+        (Some(why), _) => Err(why),
+        (None, read) => read.map_err(Unvisited::Malformed),
+    }
 }
 
 /// A string, borrowed where it holds no escapes.
@@ -181,6 +259,41 @@ mod tests {
         out
     }
 
+    fn all_entries(json: &str) -> Result<Vec<Entry<'_>>, String> {
+        let request: JsonRequest = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        let mut all = Vec::new();
+        let visited = request.streams::<()>(|stream| {
+            stream.entries(|entry| {
+                all.push(entry);
+                Ok(())
+            })
+        });
+        match visited {
+            Ok(()) => Ok(all),
+            Err(Unvisited::Malformed(e)) => Err(e.to_string()),
+            Err(Unvisited::Stopped(())) => Err("stopped".to_owned()),
+        }
+    }
+
+    #[test]
+    fn who_has_enough_is_obeyed() {
+        let json = r#"{"streams":[{"stream":{},"values":[["1","a"],["2","b"],["3"]]}]}"#;
+        let request: JsonRequest = serde_json::from_str(json).unwrap();
+        let mut seen = Vec::new();
+        let visited = request.streams(|stream| {
+            stream.entries(|entry| {
+                seen.push(entry.at_ns);
+                if entry.at_ns == 2 {
+                    Err("full")
+                } else {
+                    Ok(())
+                }
+            })
+        });
+        assert!(matches!(visited, Err(Unvisited::Stopped("full"))));
+        assert_eq!(seen, [1, 2]);
+    }
+
     #[test]
     fn both_forms_say_the_same() {
         let request = request();
@@ -189,8 +302,7 @@ mod tests {
         assert_eq!(all[0].labels, "{a=\"b\"}");
         let json = r#"{"streams":[{"stream":{"a":"b"},
             "values":[["1700000000000000007","hello",{"trace":"t1"}]]}]}"#;
-        let read: JsonRequest = serde_json::from_str(json).unwrap();
-        assert_eq!(read.streams[0].values, entries);
+        assert_eq!(all_entries(json).unwrap(), entries);
         assert_eq!(entries[0].at_ns, 1_700_000_000_000_000_007);
     }
 
@@ -216,8 +328,8 @@ mod tests {
             ("[\"1\", \"x\", {}, 7]", "more than three elements"),
         ] {
             let text = format!("{{\"streams\":[{{\"stream\":{{}},\"values\":[{entry}]}}]}}");
-            let error = serde_json::from_str::<JsonRequest>(&text).unwrap_err();
-            assert!(error.to_string().contains(why), "{entry}: {error}");
+            let error = all_entries(&text).unwrap_err();
+            assert!(error.contains(why), "{entry}: {error}");
         }
     }
 }

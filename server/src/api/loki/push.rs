@@ -15,8 +15,8 @@ use model::{Labels, MatchOp};
 
 use super::Api;
 use crate::api::receive::{Stop, WRITE_TIME_MAX, error};
-use crate::api::receive_logs::{DISABLED, LogReceiver, LogTally};
-use crate::wire::loki_push::{Entry, JsonRequest, streams};
+use crate::api::receive_logs::{DISABLED, LogReceiver, LogTally, shortened};
+use crate::wire::loki_push::{Entry, JsonRequest, Unvisited, streams};
 use crate::wire::snappy;
 
 /// Largest request after decompression, in bytes.
@@ -75,7 +75,7 @@ impl From<Stop> for Refusal {
 }
 
 fn malformed(why: impl std::fmt::Display) -> Refusal {
-    Refusal::Malformed(why.to_string())
+    Refusal::Malformed(shortened(why.to_string()))
 }
 
 /// The body without `Content-Encoding`. Snappy is part of the protobuf form.
@@ -117,15 +117,17 @@ fn receive_protobuf(body: &[u8], mut receiver: LogReceiver<'_>) -> Result<LogTal
 
 fn receive_json(body: &[u8], mut receiver: LogReceiver<'_>) -> Result<LogTally, Refusal> {
     let request: JsonRequest = serde_json::from_slice(body).map_err(malformed)?;
-    for stream in request.streams {
-        let pairs = stream.stream.into_iter();
-        let pairs = pairs.map(|(name, value)| (name.0.into_owned(), value.0.into_owned()));
-        receiver.stream(Ok(Labels::from_pairs(pairs)))?;
-        for entry in &stream.values {
-            put(&mut receiver, entry)?;
-        }
+    let visited = request.streams(|stream| {
+        let pairs = stream.stream.iter().map(|(n, v)| (&*n.0, &*v.0));
+        let labels = Labels::from_pairs(pairs);
+        receiver.stream(Ok(labels)).map_err(Unvisited::Stopped)?;
+        stream.entries(|entry| put(&mut receiver, &entry))
+    });
+    match visited {
+        Ok(()) => Ok(receiver.finish()?),
+        Err(Unvisited::Stopped(stop)) => Err(stop.into()),
+        Err(Unvisited::Malformed(why)) => Err(malformed(why)),
     }
-    Ok(receiver.finish()?)
 }
 
 fn put(receiver: &mut LogReceiver<'_>, entry: &Entry<'_>) -> Result<(), Stop> {
