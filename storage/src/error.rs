@@ -73,7 +73,7 @@ pub enum WriteError {
     },
     /// Streams with lines in memory are as many as there may be.
     #[error(
-        "more than {streams_max} log streams at a time: new ones are refused until others are quiet"
+        "more than {streams_max} log streams at a time: new ones are refused until others are quiet for some minutes; labels that differ from line to line belong into the line or its structured metadata"
     )]
     TooManyStreams {
         /// The limit.

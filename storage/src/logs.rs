@@ -24,7 +24,7 @@ pub(crate) use self::file::{FORMAT as FILE_FORMAT, day_name};
 use self::frame::Line;
 use self::merge::{Pending, Window};
 use self::replay::{Replay, open_files};
-use self::state::{Cut, IndexedFile, State};
+use self::state::{Cut, IndexedFile, PUSHED_STREAMS_MAX, STREAMS_MAX, State};
 use self::wal_record::FORGET;
 use crate::disk::Disk;
 use crate::error::WriteError;
@@ -40,6 +40,8 @@ const UNREAD_SEQS_MAX: u64 = 1 << 40;
 /// Lines stay in memory at most this long. Longer means fewer, better compressed frames and
 /// a longer write-ahead log to replay.
 const LINE_AGE_MAX_MS: i64 = 3600 * 1000;
+/// As [`LINE_AGE_MAX_MS`] while half of the places for streams are taken, so that they become free.
+const CROWDED_AGE_MAX_MS: i64 = 300 * 1000;
 /// A write-ahead log longer than this many times the lines' memory makes every stream a frame,
 /// however little it has: one quiet stream would otherwise keep all that a loud one has written
 /// since, and a start would replay it.
@@ -162,12 +164,16 @@ impl LogStore {
 
     /// See [`crate::Storage::append_logs`].
     pub(crate) fn append(&self, batch: &LogBatch) -> Result<(), WriteError> {
+        self.append_within(batch, STREAMS_MAX)
+    }
+
+    fn append_within(&self, batch: &LogBatch, streams_max: usize) -> Result<(), WriteError> {
         let mut state = self.lock();
         if state.head_bytes > 2 * self.head_bytes_max {
             let bytes = state.head_bytes as u64;
             return Err(WriteError::LogsWaiting { bytes });
         }
-        let appended = state.append(batch);
+        let appended = state.append(batch, streams_max);
         let over = state.head_bytes > self.head_bytes_max;
         if appended.is_ok() {
             // Before the next batch is accepted, which would be told first.
@@ -176,7 +182,10 @@ impl LogStore {
         }
         drop(state);
         if let Err(e) = appended {
-            self.watch.write_failed("logs log", FileKind::LogWal, &e);
+            // A sender of too many is told; everybody else is served.
+            if streams_max == STREAMS_MAX || !matches!(e, WriteError::TooManyStreams { .. }) {
+                self.watch.write_failed("logs log", FileKind::LogWal, &e);
+            }
             return Err(e);
         }
         self.watch.solved("logs log");
@@ -197,7 +206,7 @@ impl LogStore {
         let fresh = self.lock().fresh(batch);
         match fresh.entries.is_empty() {
             true => Ok(()),
-            false => self.append(&fresh),
+            false => self.append_within(&fresh, PUSHED_STREAMS_MAX),
         }
     }
 
@@ -283,8 +292,14 @@ impl LogStore {
             }
         }
         let mut cutter = self.cutter.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = if self.lock().wal.bytes() > WAL_PER_HEAD * self.head_bytes_max as u64 {
+        let (wal_bytes, streams) = {
+            let state = self.lock();
+            (state.wal.bytes(), state.streams.len())
+        };
+        let due = if wal_bytes > WAL_PER_HEAD * self.head_bytes_max as u64 {
             Cut::All
+        } else if streams > STREAMS_MAX / 2 {
+            Cut::SeenBefore(now_ms.saturating_sub(CROWDED_AGE_MAX_MS))
         } else {
             Cut::SeenBefore(now_ms.saturating_sub(LINE_AGE_MAX_MS))
         };

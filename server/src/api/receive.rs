@@ -63,6 +63,16 @@ pub(crate) enum Stop {
     Canceled,
 }
 
+impl Stop {
+    /// What the sender is told: that it sends too much of something, or that it is to try again.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Stop::Store(WriteError::TooManyStreams { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Stop::Store(_) | Stop::Canceled => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
 impl<'a> Receiver<'a> {
     pub(crate) fn new(append: &'a AppendSamples, cancel: &'a AtomicBool) -> Self {
         Receiver {

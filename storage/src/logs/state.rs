@@ -20,9 +20,11 @@ const LINE_BYTES: usize = 120;
 const STREAM_BYTES: usize = 300;
 /// Frames of a file among which the labels of a new one are looked for.
 const LABELS_SOUGHT: usize = 256;
-/// Streams with lines in memory. Fifty containers have a hundred; a sender that writes a label of
-/// its own into each line has as many as lines.
+/// Streams with lines in memory. Fifty containers have a hundred.
 pub(super) const STREAMS_MAX: usize = 10_000;
+/// Further streams that are pushed are refused from here on: a sender that writes a label of its own
+/// into each line has as many as lines, and must not take the places of containers.
+pub(super) const PUSHED_STREAMS_MAX: usize = STREAMS_MAX / 10 * 8;
 
 pub(super) struct State {
     pub(super) wal: Wal,
@@ -73,13 +75,15 @@ impl State {
         self.next_seq as i64 - 1
     }
 
-    pub(super) fn append(&mut self, batch: &LogBatch) -> Result<(), WriteError> {
+    pub(super) fn append(
+        &mut self,
+        batch: &LogBatch,
+        streams_max: usize,
+    ) -> Result<(), WriteError> {
         let labels = batch.stream.labels();
         let is_new = !batch.entries.is_empty() && !self.streams.contains_key(labels);
-        if is_new && self.streams.len() >= STREAMS_MAX {
-            return Err(WriteError::TooManyStreams {
-                streams_max: STREAMS_MAX,
-            });
+        if is_new && self.streams.len() >= streams_max {
+            return Err(WriteError::TooManyStreams { streams_max });
         }
         let segment = self.ready_segment()?;
         let defined = self.streams.get(labels).and_then(|s| s.defined);

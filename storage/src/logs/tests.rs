@@ -510,21 +510,27 @@ fn streams_in_memory_are_bounded() {
         Scrubber::default(),
         batch(1 << 20, &[(1, "x".to_owned())], None),
     );
-    for i in 0..state::STREAMS_MAX as u32 {
-        let stream = scrubber.labels(&stream(i));
-        let batch = LogBatch {
-            stream,
-            ..one_more.clone()
-        };
-        store.append(&batch).unwrap();
+    let of_stream = |i: usize| LogBatch {
+        stream: scrubber.labels(&stream(i as u32)),
+        ..one_more.clone()
+    };
+    for i in 0..PUSHED_STREAMS_MAX {
+        store.append_once(&of_stream(i)).unwrap();
+    }
+    let refused = store.append_once(&one_more);
+    assert!(matches!(refused, Err(WriteError::TooManyStreams { .. })));
+    assert!(!store.watch.is_failing("logs log"));
+    // Our own sources have places left.
+    for i in PUSHED_STREAMS_MAX..STREAMS_MAX {
+        store.append(&of_stream(i)).unwrap();
     }
     let refused = store.append(&one_more);
     assert!(matches!(refused, Err(WriteError::TooManyStreams { .. })));
     // Those that are there go on, and room is made as they leave memory.
     append(&store, 7, &[(2, "y")]);
     store.maintain(Timestamp::from_millis(0));
-    store.maintain(Timestamp::from_millis(2 * LINE_AGE_MAX_MS));
-    store.append(&one_more).unwrap();
+    store.maintain(Timestamp::from_millis(2 * CROWDED_AGE_MAX_MS));
+    store.append_once(&one_more).unwrap();
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //! driver send.
 //!
 //! Answers are Loki's: 204 when everything was taken; 400, as text, when lines can never be taken,
-//! those that can have been stored then; 503 when sending the request again helps. A line that is
-//! sent again after an answer was lost is stored once, unless it has left memory.
+//! those that can have been stored then; 429 while there are too many streams; 503 when sending the
+//! request again helps. A line that is sent again after an answer was lost is stored once, unless it
+//! has left memory.
 
 use std::io::Read as _;
 
@@ -57,7 +58,7 @@ pub(super) async fn take(State(api): State<Api>, headers: HeaderMap, body: Bytes
         Ok(Ok(tally)) if tally.is_clean() => StatusCode::NO_CONTENT.into_response(),
         Ok(Ok(tally)) => error(StatusCode::BAD_REQUEST, tally.complaint()),
         Ok(Err(Refusal::Malformed(why))) => error(StatusCode::BAD_REQUEST, why),
-        Ok(Err(Refusal::Stopped(stop))) => error(StatusCode::SERVICE_UNAVAILABLE, stop),
+        Ok(Err(Refusal::Stopped(stop))) => error(stop.status(), stop),
         Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, Stop::Canceled),
     }
 }

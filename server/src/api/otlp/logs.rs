@@ -44,7 +44,7 @@ pub(in crate::api) async fn logs(
     match worked.await {
         Ok(Ok(tally)) => envelope.success("rejectedLogRecords", tally.invalid, &tally.complaint()),
         Ok(Err(Refusal::Malformed(why))) => error(StatusCode::BAD_REQUEST, why),
-        Ok(Err(Refusal::Stopped(stop))) => error(StatusCode::SERVICE_UNAVAILABLE, stop),
+        Ok(Err(Refusal::Stopped(stop))) => error(stop.status(), stop),
         Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, Stop::Canceled),
     }
 }
