@@ -18,6 +18,8 @@ pub const PATTERN_BYTES_MAX: usize = 16 << 10;
 const PROGRAM_BYTES_MAX: usize = 4 << 20;
 /// Lazy-DFA cache of one expression, in bytes; beyond it the engine falls back to slower, still linear, search.
 const CACHE_BYTES_MAX: usize = 256 << 10;
+/// What [`Regex::expand`] makes at most, in bytes, about: a template may name a long group often.
+const EXPANDED_BYTES_MAX: usize = 1 << 20;
 
 /// A compiled expression. Cloning shares the program.
 #[derive(Clone)]
@@ -95,13 +97,14 @@ impl Regex {
 
     /// If `text` matches, `template` with `$1`, `${1}` and `${name}` filled in by Go's
     /// `Regexp.Expand` rules (`$1x` means the group named `1x`; unknown groups are empty).
+    /// Ends after a megabyte.
     #[must_use]
     pub fn expand(&self, text: &str, template: &str) -> Option<String> {
         let mut caps = self.engine.create_captures();
         self.engine.captures(text, &mut caps);
         caps.is_match().then(|| {
             let mut out = String::new();
-            self.expand_into(text, &caps, template, &mut out);
+            self.expand_into(text, &caps, template, EXPANDED_BYTES_MAX, &mut out);
             out
         })
     }
@@ -109,6 +112,18 @@ impl Regex {
     /// Go's `ReplaceAllString`: every match replaced by the expanded template.
     #[must_use]
     pub fn replace_all(&self, text: &str, template: &str) -> String {
+        let replaced = self.replace_all_within(text, template, usize::MAX);
+        replaced.unwrap_or_default()
+    }
+
+    /// As [`Regex::replace_all`]; `None` when the result has more than `bytes_max` bytes.
+    #[must_use]
+    pub fn replace_all_within(
+        &self,
+        text: &str,
+        template: &str,
+        bytes_max: usize,
+    ) -> Option<String> {
         let mut out = String::with_capacity(text.len());
         let mut copied = 0;
         for caps in self.engine.captures_iter(text) {
@@ -116,11 +131,14 @@ impl Regex {
                 continue;
             };
             out.push_str(&text[copied..found.start()]);
-            self.expand_into(text, &caps, template, &mut out);
+            self.expand_into(text, &caps, template, bytes_max, &mut out);
             copied = found.end();
+            if out.len() > bytes_max {
+                return None;
+            }
         }
         out.push_str(&text[copied..]);
-        out
+        (out.len() <= bytes_max).then_some(out)
     }
 
     /// The text of each group of the first match (group 0 is the whole), `None` where a group took no part.
@@ -151,10 +169,20 @@ impl Regex {
             .collect()
     }
 
+    /// Ends early once `out` has more than `bytes_max` bytes.
     /// Source: Go regexp.expand and extract.
-    fn expand_into(&self, text: &str, caps: &Captures, template: &str, out: &mut String) {
+    fn expand_into(
+        &self,
+        text: &str,
+        caps: &Captures,
+        template: &str,
+        bytes_max: usize,
+        out: &mut String,
+    ) {
         let mut rest = template;
-        while let Some(dollar) = rest.find('$') {
+        while let Some(dollar) = rest.find('$')
+            && out.len() <= bytes_max
+        {
             out.push_str(&rest[..dollar]);
             rest = &rest[dollar..];
             if rest[1..].starts_with('$') {
@@ -176,7 +204,9 @@ impl Regex {
                 out.push_str(&text[span.range()]);
             }
         }
-        out.push_str(rest);
+        if out.len() <= bytes_max {
+            out.push_str(rest);
+        }
     }
 }
 
@@ -538,6 +568,20 @@ mod tests {
             let error = Regex::anchored(pattern).unwrap_err().to_string();
             assert_eq!(error, format!("error parsing regexp: {expect}"));
         }
+    }
+
+    #[test]
+    fn what_is_made_is_bounded() {
+        let r = Regex::anchored("(.*)").unwrap();
+        let text = "x".repeat(4 << 10);
+        let made = r.expand(&text, &"$1".repeat(8 << 10)).unwrap();
+        assert!(made.len() <= EXPANDED_BYTES_MAX + text.len());
+        let r = Regex::unanchored("x").unwrap();
+        assert_eq!(
+            r.replace_all_within("xxx", "ab", 6).as_deref(),
+            Some("ababab")
+        );
+        assert_eq!(r.replace_all_within("xxx", "ab", 5), None);
     }
 
     #[test]

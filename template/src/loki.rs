@@ -126,10 +126,8 @@ fn insert_deprecated(f: &mut Functions<'_>) {
     f.insert("Replace", |args| {
         arity("Replace", args, 4)?;
         let (s, old, new) = (text(args, 0)?, text(args, 1)?, text(args, 2)?);
-        Ok(Value::from(match usize::try_from(integer(&args[3])) {
-            Ok(n) => s.replacen(old, new, n),
-            Err(_) => s.replace(old, new),
-        }))
+        let count = usize::try_from(integer(&args[3])).unwrap_or(usize::MAX);
+        replaced(s, old, new, count)
     });
 }
 
@@ -158,7 +156,7 @@ fn insert_texts(f: &mut Functions<'_>) {
     f.insert("replace", |args| {
         arity("replace", args, 3)?;
         let (old, new, s) = (text(args, 0)?, text(args, 1)?, text(args, 2)?);
-        Ok(Value::from(s.replace(old, new)))
+        replaced(s, old, new, usize::MAX)
     });
     f.insert("urldecode", |args| {
         arity("urldecode", args, 1)?;
@@ -180,16 +178,12 @@ fn insert_texts(f: &mut Functions<'_>) {
 fn insert_searches(f: &mut Functions<'_>) {
     f.insert("regexReplaceAll", |args| {
         arity("regexReplaceAll", args, 3)?;
-        let regex = compiled(args)?;
-        Ok(Value::from(
-            regex.replace_all(text(args, 1)?, text(args, 2)?),
-        ))
+        regex_replaced(&compiled(args)?, text(args, 1)?, text(args, 2)?)
     });
     f.insert("regexReplaceAllLiteral", |args| {
         arity("regexReplaceAllLiteral", args, 3)?;
-        let regex = compiled(args)?;
         let literal = text(args, 2)?.replace('$', "$$");
-        Ok(Value::from(regex.replace_all(text(args, 1)?, &literal)))
+        regex_replaced(&compiled(args)?, text(args, 1)?, &literal)
     });
     f.insert("count", |args| {
         arity("count", args, 2)?;
@@ -248,12 +242,33 @@ fn insert_made(f: &mut Functions<'_>) {
             let (pad, s) = (repeated(" ", integer(&args[0]))?, text(args, 1)?);
             let lines = s.matches('\n').count() + 1;
             if pad.len().saturating_mul(lines) > MADE_BYTES_MAX {
-                return Err(format!("more than {MADE_BYTES_MAX} bytes"));
+                return Err(too_long());
             }
             let inner = s.replace('\n', &format!("\n{pad}"));
             Ok(Value::from(format!("{head}{pad}{inner}")))
         });
     }
+}
+
+fn too_long() -> String {
+    format!("more than {MADE_BYTES_MAX} bytes")
+}
+
+/// The first `count` of `old` become `new`.
+fn replaced(s: &str, old: &str, new: &str, count: usize) -> Result<Value, String> {
+    let times = s.matches(old).take(count).count();
+    let removed = times.saturating_mul(old.len());
+    let length = (s.len() - removed).saturating_add(times.saturating_mul(new.len()));
+    if length > MADE_BYTES_MAX {
+        return Err(too_long());
+    }
+    Ok(Value::from(s.replacen(old, new, count)))
+}
+
+/// All matches become the expanded `template`.
+pub(crate) fn regex_replaced(regex: &Regex, s: &str, template: &str) -> Result<Value, String> {
+    let replaced = regex.replace_all_within(s, template, MADE_BYTES_MAX);
+    replaced.map(Value::from).ok_or_else(too_long)
 }
 
 /// Bytes `from..to`; half a character shows as the replacement character.
@@ -264,7 +279,7 @@ fn cut(s: &str, from: usize, to: usize) -> Value {
 fn repeated(s: &str, count: i64) -> Result<String, String> {
     let count = usize::try_from(count).map_err(|_| "strings: negative Repeat count".to_owned())?;
     if s.len().saturating_mul(count) > MADE_BYTES_MAX {
-        return Err(format!("more than {MADE_BYTES_MAX} bytes"));
+        return Err(too_long());
     }
     Ok(s.repeat(count))
 }

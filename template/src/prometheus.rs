@@ -7,6 +7,7 @@ use model::{Labels, Regex, Timestamp};
 
 use crate::builtins::query_escape;
 use crate::function::{arity, text};
+use crate::loki::regex_replaced;
 use crate::value::Object;
 use crate::{Functions, Span, Time, Value};
 
@@ -264,9 +265,7 @@ pub(crate) fn is_match(args: &[Value]) -> Result<Value, String> {
 pub(crate) fn re_replace_all(args: &[Value]) -> Result<Value, String> {
     arity("reReplaceAll", args, 3)?;
     let regex = Regex::unanchored(text(args, 0)?).map_err(|e| e.to_string())?;
-    Ok(Value::from(
-        regex.replace_all(text(args, 2)?, text(args, 1)?),
-    ))
+    regex_replaced(&regex, text(args, 2)?, text(args, 1)?)
 }
 
 /// Upper-cases the first letter of each word. Go's `strings.Title`.

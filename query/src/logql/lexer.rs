@@ -149,6 +149,9 @@ impl Kind {
     }
 }
 
+/// Characters of a duration or a size after its first number.
+const UNITS_CHARS_MAX: usize = 64;
+
 /// All tokens, the last of which is [`Kind::End`] or [`Kind::Wrong`].
 pub(super) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer = Lexer {
@@ -156,6 +159,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
         at: 0,
         line: 1,
         line_start: 0,
+        counted: (0, 0),
     };
     let mut out = Vec::new();
     loop {
@@ -173,6 +177,8 @@ struct Lexer<'a> {
     at: usize,
     line: usize,
     line_start: usize,
+    /// How many characters of the line lie before a byte of it.
+    counted: (usize, usize),
 }
 
 /// What was read, and whether Loki forgets the line by then: it does for tokens it reads beyond
@@ -190,7 +196,7 @@ impl<'a> Lexer<'a> {
     fn next(&mut self) -> Token {
         let unclosed = self.skip();
         let (start, line) = (self.at, self.line);
-        let column = 1 + self.text[self.line_start..start].chars().count();
+        let column = 1 + self.characters_before(start);
         let read = match unclosed {
             Some(why) => wrong(why),
             None => self.read(),
@@ -206,6 +212,16 @@ impl<'a> Lexer<'a> {
             line: if read.forgets_line { 0 } else { line },
             column,
         }
+    }
+
+    /// Characters of the line before byte `at`, which never moves back.
+    fn characters_before(&mut self, at: usize) -> usize {
+        let (from, count) = match self.counted {
+            counted if counted.0 >= self.line_start => counted,
+            _ => (self.line_start, 0),
+        };
+        self.counted = (at, count + self.text[from..at].chars().count());
+        self.counted.1
     }
 
     /// Skips space and comments; the error of a comment that does not end.
@@ -351,10 +367,9 @@ impl<'a> Lexer<'a> {
             }
             end = exponent;
         }
-        let more = |accepted: &str| {
-            rest[end..]
-                .find(|c: char| !(c.is_ascii_digit() || c == '.' || accepted.contains(c)))
-                .map_or(rest.len(), |i| end + i)
+        let more = |units: &str| match rest[end..].starts_with(|c| units.contains(c)) {
+            true => end + units_len(&rest[end..], units),
+            false => end,
         };
         let read_on = |kind| Read {
             kind,
@@ -381,21 +396,19 @@ impl<'a> Lexer<'a> {
     /// A flag, a negative duration, or the operator.
     fn minus(&mut self) -> Read {
         let rest = self.rest();
-        if rest.starts_with("--") {
-            let end = rest
-                .find(|c: char| !(c.is_alphabetic() || c == '-'))
-                .unwrap_or(rest.len());
-            if matches!(&rest[..end], "--strict" | "--keep-empty") {
-                self.at += end;
+        for flag in ["--strict", "--keep-empty"] {
+            let after = rest.strip_prefix(flag);
+            if after
+                .is_some_and(|after| !after.starts_with(|c: char| c.is_alphabetic() || c == '-'))
+            {
+                self.at += flag.len();
                 return Read {
-                    kind: Kind::Flag(rest[..end].to_owned()),
+                    kind: Kind::Flag(flag.to_owned()),
                     forgets_line: true,
                 };
             }
         }
-        let long = rest[1..]
-            .find(|c: char| !(c.is_ascii_digit() || c == '.' || "nuµmshdwy".contains(c)))
-            .map_or(rest.len(), |i| i + 1);
+        let long = 1 + units_len(&rest[1..], "nuµmshdwy");
         if long > 1
             && let Some(nanos) = units::parse_duration(&rest[..long])
         {
@@ -447,6 +460,13 @@ impl<'a> Lexer<'a> {
             None => Kind::Identifier(rest[..one].to_owned()),
         })
     }
+}
+
+/// How much of the beginning may be numbers with `units`; no literal is longer than the bound.
+fn units_len(text: &str, units: &str) -> usize {
+    let is_part = |c: char| c.is_ascii_digit() || c == '.' || units.contains(c);
+    let part = text.chars().take(UNITS_CHARS_MAX);
+    part.take_while(|c| is_part(*c)).map(char::len_utf8).sum()
 }
 
 fn plain(kind: Kind) -> Read {
@@ -513,6 +533,15 @@ mod tests {
                 "$end"
             ]
         );
+    }
+
+    #[test]
+    fn columns_count_characters_of_their_line() {
+        let places: Vec<_> = tokens("ä b\n  `x\ny` ü c")
+            .iter()
+            .map(|t| (t.line, t.column))
+            .collect();
+        assert_eq!(places, [(1, 1), (1, 3), (2, 3), (3, 4), (3, 6), (3, 7)]);
     }
 
     #[test]

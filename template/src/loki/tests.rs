@@ -167,3 +167,21 @@ fn fields_that_a_template_reads_are_known() {
         .unwrap();
     assert_eq!(set.fields("b"), None);
 }
+
+#[test]
+fn no_function_makes_more_than_a_megabyte() {
+    let long = "{{ $x := repeat 2000 \"ab\" }}";
+    for made in [
+        r#"replace "" $x $x"#,
+        r#"Replace $x "a" $x -1"#,
+        r#"regexReplaceAll "a" $x (repeat 5000 "${0}b")"#,
+        r#"regexReplaceAll "^.*$" $x (repeat 5000 "$0")"#,
+        r#"regexReplaceAllLiteral "b" $x $x"#,
+    ] {
+        let error = expand(&format!("{long}{{{{ len ({made}) }}}}")).unwrap_err();
+        assert!(error.contains("more than 1048576 bytes"), "{made}: {error}");
+    }
+    check(r#"{{ Replace "aaaa" "a" "bc" 2 }}"#, "bcbcaa");
+    check(r#"{{ Replace "aaaa" "" "-" -1 }}"#, "-a-a-a-a-");
+    check(r#"{{ replace "aa" "" "aaaaa" }}"#, "a");
+}
