@@ -20,9 +20,9 @@ use hyper_util::rt::TokioIo;
 use model::{Direction, Labels, LogEntry};
 use query::logql::ast::LogExpr;
 use query::logql::{self, Expr, Follower, Limits, LogQuery, Value};
-use scrub::LogBatch;
+use scrub::{LogBatch, ScrubbedEntry};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::Instant;
 
 use super::websocket::{Reader, Said, Writer};
@@ -38,8 +38,11 @@ pub(in crate::api) const TAILS_MAX: usize = 10;
 const LIMIT_DEFAULT: usize = 100;
 /// How long lines are collected before they are sent together.
 const COLLECT_TIME: Duration = Duration::from_millis(200);
-/// Bytes of lines that wait for one client; further lines are counted and not sent.
-const WAITING_BYTES_MAX: usize = 1 << 20;
+/// Bytes of lines that wait for one client, or to be looked at for it; further lines are counted
+/// and not sent. A batch of the store's is at most half of it.
+const WAITING_BYTES_MAX: usize = 2 << 20;
+/// Batches that wait to be looked at.
+const BATCHES_MAX: usize = 256;
 /// Lines that wait for one client, however short.
 const WAITING_MAX: usize = 10_000;
 /// Bytes of the past that are shown first: as many of the newest lines as fit.
@@ -75,9 +78,7 @@ impl Line {
 /// Lines accepted since somebody began to watch.
 struct Waiting {
     lines: Receiver<Line>,
-    bytes: Arc<AtomicUsize>,
-    /// Lines that did not fit.
-    missed: Arc<AtomicU64>,
+    room: Room,
 }
 
 impl Waiting {
@@ -92,7 +93,7 @@ impl Waiting {
     }
 
     fn left(&self, line: &Line) {
-        self.bytes.fetch_sub(line.bytes(), Ordering::Relaxed);
+        self.room.give(line.bytes());
     }
 }
 
@@ -112,7 +113,7 @@ pub(super) async fn follow(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Refused> {
-    let wanted = wanted(&api, &params)?;
+    let wanted = wanted(&api, &params).await?;
     let parts = api.parts()?;
     let text = |name| {
         headers
@@ -149,13 +150,17 @@ pub(super) async fn follow(
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
-fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
+async fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
     let text = params.get("query").unwrap_or_default();
     let refused = |e: logql::ParseError| Refused::bad(e.to_string());
     let Expr::Log(expr) = logql::parse(text).map_err(refused)? else {
         return Err(Refused::bad("only log selector is supported"));
     };
-    let query = Arc::new(Follower::new(&expr, api.now()).map_err(refused)?);
+    let (stages, now) = (expr.clone(), api.now());
+    // Its expressions may take long to compile.
+    let made = tokio::task::spawn_blocking(move || Follower::new(&stages, now)).await;
+    let made = made.map_err(|_| Refused::bad("the query cannot be made ready"))?;
+    let query = Arc::new(made.map_err(refused)?);
     let (start_ns, _) = time::range(params, api.now()).map_err(Refused::bad)?;
     let delay = match params.get("delay_for") {
         None => Duration::ZERO,
@@ -253,7 +258,7 @@ async fn tell<W: AsyncWrite + Unpin>(
         let mut together = message_of(|| first.take().or_else(|| waiting.try_recv()));
         together.retain(|line| !known.contains(&hasher.hash_one(line)));
         together.sort_by_key(|line| line.at_ns);
-        let missed = waiting.missed.swap(0, Ordering::Relaxed);
+        let missed = waiting.room.missed.swap(0, Ordering::Relaxed);
         if !together.is_empty() || missed > 0 {
             writer.text(&message(&together, missed)).await.ok()?;
         }
@@ -273,15 +278,17 @@ fn message_of(mut next: impl FnMut() -> Option<Line>) -> Vec<Line> {
     lines
 }
 
-/// The lines accepted from now on.
+/// The lines accepted from now on. They are only collected on the thread that stores them; the
+/// query's stages run elsewhere, for they may take long.
 fn watch(query: &Arc<Follower>, parts: &Parts) -> Waiting {
-    let (send, lines) = mpsc::channel(WAITING_MAX);
+    let (send, batches) = mpsc::channel(BATCHES_MAX);
+    let (show, lines) = mpsc::channel(WAITING_MAX);
+    let room = Room::default();
     let waiting = Waiting {
         lines,
-        bytes: Arc::default(),
-        missed: Arc::default(),
+        room: room.clone(),
     };
-    let (bytes, missed) = (Arc::clone(&waiting.bytes), Arc::clone(&waiting.missed));
+    tokio::spawn(look(Arc::clone(query), batches, show, room.clone()));
     let query = Arc::clone(query);
     (parts.watch_logs)(Box::new(move |batch: &LogBatch| {
         if send.is_closed() {
@@ -291,33 +298,106 @@ fn watch(query: &Arc<Follower>, parts: &Parts) -> Waiting {
         if !query.matchers().iter().all(|m| m.matches_labels(stream)) {
             return ControlFlow::Continue(());
         }
-        for entry in &batch.entries {
-            let at_ns = entry.at_ns;
-            let entry = LogEntry {
-                at_ns,
-                line: entry.line.as_str().to_owned(),
-                metadata: entry.metadata.labels().clone(),
+        let bytes = |e: &ScrubbedEntry| {
+            size_of::<LogEntry>() + e.line.as_str().len() + e.metadata.labels().heap_bytes()
+        };
+        let size = batch.entries.iter().map(bytes).sum();
+        if room.take(size, batch.entries.len()) {
+            let raw = Raw {
+                stream: stream.clone(),
+                entries: batch.entries.iter().map(entry_of).collect(),
+                size,
             };
-            let Some((stream, text)) = query.show(stream, &entry) else {
-                continue;
-            };
-            let line = Line {
-                stream,
-                at_ns,
-                text,
-            };
-            let size = line.bytes();
-            // One line fits always; nobody else adds.
-            let before = bytes.fetch_add(size, Ordering::Relaxed);
-            let fits = before == 0 || before + size <= WAITING_BYTES_MAX;
-            if !fits || send.try_send(line).is_err() {
-                bytes.fetch_sub(size, Ordering::Relaxed);
-                missed.fetch_add(1, Ordering::Relaxed);
+            if let Err(refused) = send.try_send(raw) {
+                let raw = refused.into_inner();
+                room.refuse(raw.size, raw.entries.len());
             }
         }
         ControlFlow::Continue(())
     }));
     waiting
+}
+
+/// Lines of a stream that fits, as they are stored.
+struct Raw {
+    stream: Labels,
+    entries: Vec<LogEntry>,
+    /// What was taken of the room for it.
+    size: usize,
+}
+
+fn entry_of(entry: &ScrubbedEntry) -> LogEntry {
+    LogEntry {
+        at_ns: entry.at_ns,
+        line: entry.line.as_str().to_owned(),
+        metadata: entry.metadata.labels().clone(),
+    }
+}
+
+/// What one client may still have waiting.
+#[derive(Clone, Default)]
+struct Room {
+    bytes: Arc<AtomicUsize>,
+    /// Lines that did not fit.
+    missed: Arc<AtomicU64>,
+}
+
+impl Room {
+    /// Takes room for lines, or counts them as missed. Something fits always when nothing waits.
+    fn take(&self, size: usize, lines: usize) -> bool {
+        let before = self.bytes.fetch_add(size, Ordering::Relaxed);
+        let fits = before == 0 || before + size <= WAITING_BYTES_MAX;
+        if !fits {
+            self.refuse(size, lines);
+        }
+        fits
+    }
+
+    fn refuse(&self, size: usize, lines: usize) {
+        self.give(size);
+        self.missed.fetch_add(lines as u64, Ordering::Relaxed);
+    }
+
+    fn give(&self, size: usize) {
+        self.bytes.fetch_sub(size, Ordering::Relaxed);
+    }
+}
+
+/// Runs the query's stages over what was collected, until the client is gone.
+async fn look(query: Arc<Follower>, mut batches: Receiver<Raw>, show: Sender<Line>, room: Room) {
+    loop {
+        let raw = tokio::select! {
+            () = show.closed() => return,
+            raw = batches.recv() => raw,
+        };
+        let Some(raw) = raw else {
+            return;
+        };
+        let (query, show, room) = (Arc::clone(&query), show.clone(), room.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            room.give(raw.size);
+            for entry in &raw.entries {
+                if show.is_closed() {
+                    return;
+                }
+                let Some((stream, text)) = query.show(&raw.stream, entry) else {
+                    continue;
+                };
+                let line = Line {
+                    stream,
+                    at_ns: entry.at_ns,
+                    text,
+                };
+                let size = line.bytes();
+                if room.take(size, 1) && show.try_send(line).is_err() {
+                    room.refuse(size, 1);
+                }
+            }
+        });
+        if looked.await.is_err() {
+            return;
+        }
+    }
 }
 
 /// The newest lines there are, oldest first.
