@@ -20,7 +20,8 @@ use super::tailed::{Tailed, open};
 use crate::glob;
 use crate::logs::lines::Lines;
 
-/// Files that are open at once. Others that match are left out, and the status says so.
+/// Files that are open at once: those written to last. Others that match are left out, and the status
+/// says so.
 const FILES_MAX: usize = 256;
 /// Entries of folders looked at for one pattern.
 const ENTRIES_MAX: usize = 10_000;
@@ -29,6 +30,10 @@ const BATCHES_MAX: usize = 8;
 /// How long nothing must have come into a file that was rotated away or removed before it is closed.
 /// Programs go on writing to it until they are told.
 const ROTATED_NS: i64 = 60 * 1_000_000_000;
+/// How long nothing must have come into a file before it makes room for another.
+const IDLE_NS: i64 = 600 * 1_000_000_000;
+/// How long ago at most that other must have been written to.
+const FRESH_NS: i64 = 60 * 1_000_000_000;
 /// How long the position of a file that is not found again is kept: its disk may be mounted later.
 const LOST_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 /// Positions kept of files that are not found again; those read longest ago go first.
@@ -130,31 +135,35 @@ impl Tailer {
         for followed in self.files.values_mut() {
             followed.unnamed_ns.get_or_insert(now_ns);
         }
+        let mut candidates = self.candidates(round);
+        if candidates.len() > FILES_MAX {
+            // Those that are written to come first.
+            candidates.sort_by_key(|c| std::cmp::Reverse(c.written));
+        }
         let mut left_out = 0;
         let mut named: HashMap<PathBuf, usize> = HashMap::new();
-        for at in 0..self.configs.len() {
-            for path in self.paths(&self.configs[at]) {
-                if named.contains_key(&path) {
-                    continue;
-                }
-                let found = match self.find(&path, at, now_ns) {
-                    Ok(found) => found,
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                    Err(e) => {
-                        round.problems.push(format!("{}: {e}", path.display()));
-                        continue;
-                    }
-                };
-                match found {
-                    Found::Followed => drop(named.insert(path, at)),
-                    Found::TooMany => left_out += 1,
-                    Found::Nothing => {}
-                }
+        for Candidate {
+            path,
+            config,
+            written,
+        } in candidates
+        {
+            let is_open = self.files.contains_key(&written.identity);
+            if !is_open && self.files.len() >= FILES_MAX && !self.make_room(&written, now_ns) {
+                left_out += 1;
+                continue;
+            }
+            match self.find(&path, config, now_ns) {
+                Ok(true) => drop(named.insert(path, config)),
+                Ok(false) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => round.problems.push(format!("{}: {e}", path.display())),
             }
         }
         if left_out > 0 {
             let text = format!("{left_out} files more than the {FILES_MAX} that are followed");
-            round.problems.push(text);
+            // First, for it says that lines are not read.
+            round.problems.insert(0, text);
         }
         self.find_rotated(&named, now_ns);
         self.forget_lost(now_ns, round);
@@ -173,29 +182,75 @@ impl Tailer {
         paths
     }
 
-    /// Follows the file of that name, if there is one.
-    fn find(&mut self, path: &PathBuf, config: usize, now_ns: i64) -> io::Result<Found> {
+    /// The files that the patterns name, each once.
+    fn candidates(&self, round: &mut Round) -> Vec<Candidate> {
+        let mut known = HashSet::new();
+        let mut candidates = Vec::new();
+        for config in 0..self.configs.len() {
+            for path in self.paths(&self.configs[config]) {
+                if !known.insert(path.clone()) {
+                    continue;
+                }
+                match std::fs::metadata(&path) {
+                    Ok(meta) if meta.is_file() => candidates.push(Candidate {
+                        path,
+                        config,
+                        written: Written::of(&meta),
+                    }),
+                    Ok(_) => {}
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => round.problems.push(format!("{}: {e}", path.display())),
+                }
+            }
+        }
+        candidates
+    }
+
+    /// Closes a file into which nothing has come for long, for one that is written to now. Its
+    /// position is kept, as far as there is room for that.
+    fn make_room(&mut self, written: &Written, now_ns: i64) -> bool {
+        let idle_ns = |f: &Followed| now_ns - f.tailed.moved_ns;
+        let is_fresh = now_ns - written.at_ns < FRESH_NS;
+        let idlest = self.files.iter().max_by_key(|(_, f)| idle_ns(f));
+        let Some((identity, _)) = idlest.filter(|(_, f)| idle_ns(f) > IDLE_NS) else {
+            return false;
+        };
+        if !is_fresh || self.lost.len() >= LOST_MAX {
+            return false;
+        }
+        let identity = *identity;
+        let Some(closed) = self.files.remove(&identity) else {
+            return false;
+        };
+        self.lost.push(Lost {
+            source: closed.tailed.source,
+            position: closed.tailed.position,
+            // It is where its name says.
+            searches: SEARCHES_MAX,
+        });
+        true
+    }
+
+    /// Follows the file of that name; whether there is one.
+    fn find(&mut self, path: &PathBuf, config: usize, now_ns: i64) -> io::Result<bool> {
         // Looked at by name first: most are open already.
         let meta = std::fs::metadata(path)?;
         if !meta.is_file() {
-            return Ok(Found::Nothing);
+            return Ok(false);
         }
         let identity = identity(&meta);
         if let Some(followed) = self.files.get_mut(&identity) {
             if followed.unnamed_ns.take().is_some() {
                 followed.path.clone_from(path);
             }
-            return Ok(Found::Followed);
-        }
-        if self.files.len() >= FILES_MAX {
-            return Ok(Found::TooMany);
+            return Ok(true);
         }
         let Some((file, meta)) = open(path)? else {
-            return Ok(Found::Nothing);
+            return Ok(false);
         };
         let begin = self.begin(&file, &meta, path, config, now_ns)?;
         self.follow((file, meta), begin, config, path, None, now_ns);
-        Ok(Found::Followed)
+        Ok(true)
     }
 
     /// Where to begin with a file that is not open.
@@ -404,11 +459,30 @@ impl Followed {
     }
 }
 
-enum Found {
-    Followed,
-    /// No file.
-    Nothing,
-    TooMany,
+/// A file that a pattern names.
+struct Candidate {
+    path: PathBuf,
+    config: usize,
+    written: Written,
+}
+
+/// When a file was written to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Written {
+    at_ns: i64,
+    identity: Identity,
+}
+
+impl Written {
+    fn of(meta: &Metadata) -> Written {
+        Written {
+            at_ns: meta
+                .mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(meta.mtime_nsec()),
+            identity: identity(meta),
+        }
+    }
 }
 
 fn identity(meta: &Metadata) -> Identity {
