@@ -1,11 +1,16 @@
 //! `/health`, `/-/healthy`, `/-/ready`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::Api;
 
@@ -76,13 +81,54 @@ impl Component {
     }
 }
 
+type Ask = dyn Fn() -> Component + Send + Sync;
+
 /// A component's name and how to ask it.
 pub struct Probe {
-    /// Key in the answer.
-    pub name: &'static str,
-    /// Asks; must not block for long.
-    pub ask: Box<dyn Fn() -> Component + Send + Sync>,
+    name: &'static str,
+    ask: Arc<Ask>,
+    /// One at a time: a component that hangs holds one thread.
+    turn: Arc<Mutex<()>>,
 }
+
+impl Probe {
+    /// `name` is the key in the answer. `ask` may block, not for long when all is well.
+    #[must_use]
+    pub fn new(name: &'static str, ask: impl Fn() -> Component + Send + Sync + 'static) -> Self {
+        Probe {
+            name,
+            ask: Arc::new(ask),
+            turn: Arc::default(),
+        }
+    }
+
+    /// What the component says, or that it does not until `deadline`.
+    fn component(&self, deadline: Instant) -> impl Future<Output = Component> + use<> {
+        let (ask, turn) = (Arc::clone(&self.ask), Arc::clone(&self.turn));
+        let asked = async move {
+            let turn = turn.lock_owned().await;
+            let asking = tokio::task::spawn_blocking(move || {
+                let component = ask();
+                drop(turn);
+                component
+            });
+            asking.await.ok()
+        };
+        async move {
+            let silent = || {
+                Component::failing(vec![format!(
+                    "no answer within {} s: it may be waiting for a disk that stands still",
+                    ANSWER_TIME_MAX.as_secs()
+                )])
+            };
+            let asked = tokio::time::timeout_at(deadline, asked).await;
+            asked.ok().flatten().unwrap_or_else(silent)
+        }
+    }
+}
+
+/// How long components are waited for, together.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -107,11 +153,20 @@ async fn health(Shared(api): Shared<Api>) -> Response {
         let body = json!({ "status": "starting", "version": env!("CARGO_PKG_VERSION") });
         return answer(StatusCode::SERVICE_UNAVAILABLE, &body);
     };
-    // Probes take locks that writers hold for a moment, so not on an async worker.
-    let asked = tokio::task::spawn_blocking(move || ask_all(&parts.probes));
-    let Ok((status, components)) = asked.await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
+    let deadline = Instant::now() + ANSWER_TIME_MAX;
+    // All begin before the first is waited for.
+    let asked = parts.probes.iter();
+    let asked: Vec<_> = asked
+        .map(|probe| (probe.name, tokio::spawn(probe.component(deadline))))
+        .collect();
+    let mut answers = Vec::new();
+    for (name, component) in asked {
+        let Ok(component) = component.await else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        answers.push((name, component));
+    }
+    let (status, components) = together(answers);
     let code = if status == State::Failed {
         StatusCode::SERVICE_UNAVAILABLE
     } else {
@@ -127,11 +182,12 @@ async fn health(Shared(api): Shared<Api>) -> Response {
 }
 
 /// Every component's answer and the worst state among them.
-fn ask_all(probes: &[Probe]) -> (State, serde_json::Map<String, serde_json::Value>) {
+fn together(
+    answers: Vec<(&str, Component)>,
+) -> (State, serde_json::Map<String, serde_json::Value>) {
     let mut components = serde_json::Map::new();
     let mut worst = State::Ok;
-    for probe in probes {
-        let component = (probe.ask)();
+    for (name, component) in answers {
         worst = match (worst, component.state) {
             (State::Failed, _) | (_, State::Failed) => State::Failed,
             (State::Warning, _) | (_, State::Warning) => State::Warning,
@@ -145,7 +201,7 @@ fn ask_all(probes: &[Probe]) -> (State, serde_json::Map<String, serde_json::Valu
         if let serde_json::Value::Object(details) = component.details {
             shown.extend(details);
         }
-        components.insert(probe.name.to_owned(), shown.into());
+        components.insert(name.to_owned(), shown.into());
     }
     (worst, components)
 }
@@ -154,4 +210,29 @@ fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
     let mut text = serde_json::to_string_pretty(body).unwrap_or_default();
     text.push('\n');
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_component_that_hangs_is_told_and_waited_for_once() {
+        let (release, hang) = std::sync::mpsc::channel::<()>();
+        let hang = std::sync::Mutex::new(hang);
+        let hung = Probe::new("storage", move || {
+            let _ = hang.lock().unwrap().recv();
+            Component::warning(Vec::new())
+        });
+        for _ in 0..3 {
+            let soon = Instant::now() + Duration::from_millis(20);
+            let component = hung.component(soon).await;
+            assert_eq!(component.state, State::Failed);
+            assert!(component.problems[0].starts_with("no answer within 2 s"));
+        }
+        release.send(()).unwrap();
+        release.send(()).unwrap();
+        let late = Instant::now() + Duration::from_secs(60);
+        assert_eq!(hung.component(late).await.state, State::Ok);
+    }
 }

@@ -156,10 +156,9 @@ impl Server {
             heartbeats: pings::heartbeats(),
             pushes: collector::Pushes::default(),
             registry: Arc::new(registry),
-            probes: vec![Probe {
-                name: "storage",
-                ask: Box::new(|| Component::warning(vec!["tight".to_owned()])),
-            }],
+            probes: vec![Probe::new("storage", || {
+                Component::warning(vec!["tight".to_owned()])
+            })],
         });
         server
     }

@@ -23,17 +23,13 @@ pub(super) fn all(
 ) -> Vec<Probe> {
     let (storage, status, groups) = (storage.clone(), status.clone(), Arc::clone(groups));
     let (alerting, tasks, last_error) = (alerting.clone(), tasks.clone(), Arc::clone(last_error));
-    let probe = |name, ask| Probe { name, ask };
     vec![
-        probe("storage", Box::new(move || of_storage(&storage))),
-        probe("collector", Box::new(move || of_collector(&status))),
-        probe("rules", Box::new(move || of_rules(&groups))),
-        probe("alerting", Box::new(move || of_alerting(&alerting, clock))),
-        probe(
-            "tasks",
-            Box::new(move || Component::failing(tasks.problems())),
-        ),
-        probe("config", Box::new(move || of_config(&last_error))),
+        Probe::new("storage", move || of_storage(&storage)),
+        Probe::new("collector", move || of_collector(&status)),
+        Probe::new("rules", move || of_rules(&groups)),
+        Probe::new("alerting", move || of_alerting(&alerting, clock)),
+        Probe::new("tasks", move || Component::failing(tasks.problems())),
+        Probe::new("config", move || of_config(&last_error)),
     ]
 }
 
