@@ -25,7 +25,7 @@ pub use diagnostic::Diagnostic;
 pub use histogram::{CounterResetHint, Histogram, Span};
 pub use labels::{Labels, LabelsBuilder};
 pub use labels_list::{LabelsList, LabelsWalk};
-pub use log::{Direction, LogEntry, LogReader, LogSelection};
+pub use log::{Direction, LogEntry, LogPiece, LogReader, LogSelection};
 pub use matcher::{MatchOp, Matcher};
 pub use nearest::nearest;
 pub use regex::{Regex, RegexError};

@@ -38,10 +38,23 @@ pub struct LogSelection<'a> {
     pub direction: Direction,
 }
 
+/// How much there is of a stream within some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPiece {
+    /// Instant of its first line, in nanoseconds.
+    pub min_ns: i64,
+    /// Instant of its last line.
+    pub max_ns: i64,
+    /// Its lines.
+    pub lines: u64,
+    /// What they take uncompressed, about.
+    pub bytes: u64,
+}
+
 /// Reads stored streams. Implemented by `storage` and by test fixtures.
 pub trait LogReader: Send + Sync {
     /// Visits matching entries of all streams in time order (`direction`), ties in the order
-    /// of reception, until `visit` breaks. Lines are borrowed for the call only.
+    /// of reception forwards and in its reverse backwards, until `visit` breaks. Lines are borrowed for the call only.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -62,4 +75,34 @@ pub trait LogReader: Send + Sync {
         start_ns: i64,
         end_ns: i64,
     ) -> Result<Vec<Labels>, ReadError>;
+
+    /// Visits what there is of the selection without reading what can be told without: stream
+    /// after stream in memory, then pieces that were stored together, of which the first and the
+    /// last lines may lie outside of the selection. Its direction does not matter.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    fn sizes(
+        &self,
+        selection: &LogSelection<'_>,
+        visit: &mut dyn FnMut(&Labels, LogPiece),
+    ) -> Result<(), ReadError> {
+        self.read(selection, &mut |stream, entry| {
+            visit(stream, LogPiece::of(entry));
+            ControlFlow::Continue(())
+        })
+    }
+}
+
+impl LogPiece {
+    /// A single line.
+    #[must_use]
+    pub fn of(entry: &LogEntry) -> Self {
+        LogPiece {
+            min_ns: entry.at_ns,
+            max_ns: entry.at_ns,
+            lines: 1,
+            bytes: entry.line.len() as u64,
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
-use model::{Labels, LogEntry, LogSelection, Matcher, ReadError, Timestamp};
+use model::{Labels, LogEntry, LogPiece, LogSelection, Matcher, ReadError, Timestamp};
 use scrub::LogBatch;
 
 use self::file::{FILE_BYTES, FrameFile, FrameRef, HEADER_BYTES};
@@ -363,6 +363,8 @@ impl LogStore {
                     max_ns,
                     offset: frames.end() as u32,
                     bytes: bytes.len() as u32,
+                    raw_bytes: frame::raw_bytes(&bytes),
+                    lines: now.len() as u32,
                 };
                 frames.bytes.extend_from_slice(&bytes);
                 frames.frames.push((frame, now.len()));
@@ -475,6 +477,43 @@ impl LogStore {
         drop(known);
         drop(state);
         merge::visit(&self.watch, window, heads, frames, visit)
+    }
+
+    /// See [`model::LogReader::sizes`]. Frames are not read: their index knows enough.
+    pub(crate) fn sizes(
+        &self,
+        selection: &LogSelection<'_>,
+        visit: &mut dyn FnMut(&Labels, LogPiece),
+    ) {
+        let state = self.lock();
+        let matches = |l: &Labels| selection.matchers.iter().all(|m| m.matches_labels(l));
+        let window = selection.start_ns..selection.end_ns;
+        for (labels, stream) in state.streams.iter().filter(|(l, _)| matches(l)) {
+            for line in stream
+                .lines
+                .iter()
+                .filter(|l| window.contains(&l.entry.at_ns))
+            {
+                visit(labels, LogPiece::of(&line.entry));
+            }
+        }
+        let mut known: HashMap<&Labels, bool, RandomState> = HashMap::default();
+        for frame in state.files.iter().flat_map(|f| &f.frames) {
+            let inside = frame.min_ns < window.end && frame.max_ns >= window.start;
+            if inside
+                && *known
+                    .entry(&frame.labels)
+                    .or_insert_with(|| matches(&frame.labels))
+            {
+                let piece = LogPiece {
+                    min_ns: frame.min_ns,
+                    max_ns: frame.max_ns,
+                    lines: frame.lines.into(),
+                    bytes: frame.raw_bytes.into(),
+                };
+                visit(&frame.labels, piece);
+            }
+        }
     }
 
     /// See [`model::LogReader::streams`].

@@ -595,6 +595,15 @@ impl LogReader for Storage {
         self.shared.inner.logs.read(selection, visit)
     }
 
+    fn sizes(
+        &self,
+        selection: &LogSelection<'_>,
+        visit: &mut dyn FnMut(&Labels, model::LogPiece),
+    ) -> Result<(), ReadError> {
+        self.shared.inner.logs.sizes(selection, visit);
+        Ok(())
+    }
+
     fn streams(
         &self,
         sets: &[Vec<Matcher>],

@@ -41,6 +41,9 @@ pub(crate) struct FrameRef {
     pub(crate) offset: u32,
     /// Header and payload.
     pub(crate) bytes: u32,
+    /// Payload after decompression.
+    pub(crate) raw_bytes: u32,
+    pub(crate) lines: u32,
 }
 
 /// What the beginning of every file says.

@@ -34,7 +34,7 @@ pub(crate) struct Header {
     pub(crate) header_bytes: u32,
     pub(crate) payload_bytes: u32,
     payload_crc: u32,
-    raw_bytes: u32,
+    pub(crate) raw_bytes: u32,
     pub(crate) lines: u32,
     pub(crate) first_seq: u64,
     pub(crate) last_seq: u64,
@@ -119,6 +119,14 @@ pub(crate) fn encode<L: AsRef<Line>>(labels: &Labels, lines: &[L]) -> std::io::R
     out.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(&payload);
     Ok(out)
+}
+
+/// The payload length after decompression of a frame just encoded.
+pub(crate) fn raw_bytes(frame: &[u8]) -> u32 {
+    frame
+        .get(16..20)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
 }
 
 /// Header and payload length, if `prefix` starts a frame.

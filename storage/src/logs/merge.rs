@@ -27,12 +27,13 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Sorts in the order of the visit; equal instants in the order of reception.
+    /// Sorts in the order of the visit; equal instants in the order of reception, forwards or
+    /// backwards: one page is the other read from its end.
     fn key(&self, at_ns: i64, seq: u64) -> (i64, u64) {
         match self.direction {
             Direction::Forward => (at_ns, seq),
             // `!x` turns the order round without overflow.
-            Direction::Backward => (!at_ns, seq),
+            Direction::Backward => (!at_ns, !seq),
         }
     }
 

@@ -151,6 +151,8 @@ pub(super) fn open_files(
                     max_ns: header.max_ns,
                     offset,
                     bytes: header.header_bytes.saturating_add(header.payload_bytes),
+                    raw_bytes: header.raw_bytes,
+                    lines: header.lines,
                 });
             });
             match scanned {
