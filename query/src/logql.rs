@@ -22,6 +22,7 @@ mod hints;
 mod labels;
 mod lexer;
 pub mod parser;
+pub mod patterns;
 mod pipeline;
 mod pretty;
 mod printer;
@@ -31,7 +32,9 @@ pub use ast::Expr;
 pub use error::ParseError;
 pub use eval::{EvalError, Evaluation, Limits, LogQuery, Value};
 pub use follow::Follower;
-pub use parser::{parse, parse_selector};
+pub use parser::{parse, parse_any_selector, parse_selector};
+pub use patterns::Patterns;
+pub use pipeline::detect::{DetectedField, FieldKind, detect_fields, detect_values};
 pub use pretty::pretty;
 
 #[cfg(test)]

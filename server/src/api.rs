@@ -28,6 +28,7 @@ mod remote_write;
 mod request_head;
 mod request_line;
 mod routing;
+mod same_site;
 mod serve;
 mod snapshot;
 mod workshop;
@@ -260,6 +261,7 @@ pub fn router(api: Api) -> Router {
         .nest("/api/v1", prometheus::routes())
         .route("/otlp/v1/logs", axum::routing::post(otlp::logs::logs))
         .nest("/loki/api/v1", loki::routes())
+        .nest("/prometheus/api/v1", loki::rule_routes())
         .nest("/api/v2", alertmanager::routes())
         .merge(metrics::routes())
         .merge(federate::routes())
@@ -279,6 +281,7 @@ pub fn router(api: Api) -> Router {
         // `serve` has bounded the body before it comes here.
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(middleware::from_fn(cors))
+        .layer(middleware::from_fn(same_site::only))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn_with_state(api.clone(), measure))
@@ -305,11 +308,11 @@ async fn require_ready(State(api): State<Api>, request: Request, next: Next) -> 
     }
 }
 
-/// Prometheus' cross-origin answers: pages from anywhere may read. `/api/v2` can silence a page,
-/// so a browser may not be sent there by somebody else's.
+/// Prometheus' cross-origin answers: pages from anywhere may read metrics. Not lines, which tell
+/// of people; Loki has no such answers either.
 async fn cors(request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if !path.starts_with("/api/v1/") && !path.starts_with("/loki/") {
+    if !path.starts_with("/api/v1/") {
         return next.run(request).await;
     }
     let mut response = if request.method() == Method::OPTIONS {

@@ -33,6 +33,15 @@ const NO_SELECTION: &str = "queries require at least one regexp or equality matc
 /// # Errors
 /// In Loki's words; [`ParseError`] tells the place.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    let expr = parse_unchecked(text)?;
+    if expr.selectors().iter().any(|s| !selects(&s.matchers)) {
+        return Err(ParseError::whole(NO_SELECTION));
+    }
+    Ok(expr)
+}
+
+/// As [`parse`], also where a selector selects every stream.
+fn parse_unchecked(text: &str) -> Result<Expr, ParseError> {
     if text.len() >= TEXT_BYTES_MAX {
         let len = text.len();
         return Err(ParseError::whole(format!(
@@ -44,26 +53,31 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     if parser.peek().kind != Kind::End {
         return Err(parser.unexpected(&[]));
     }
-    if expr.selectors().iter().any(|s| !selects(&s.matchers)) {
-        return Err(ParseError::whole(NO_SELECTION));
-    }
     Ok(expr)
 }
 
-/// Reads a plain stream selector; `{}` selects every stream.
+/// Reads a plain stream selector; `None` when the query is more than that.
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    match parse(text) {
-        Ok(Expr::Log(LogExpr {
+pub fn parse_selector(text: &str) -> Result<Option<Vec<Matcher>>, ParseError> {
+    parse(text).map(plain)
+}
+
+/// As [`parse_selector`], also where it selects every stream: `{}`, `{a=~".*"}`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_any_selector(text: &str) -> Result<Option<Vec<Matcher>>, ParseError> {
+    parse_unchecked(text).map(plain)
+}
+
+fn plain(expr: Expr) -> Option<Vec<Matcher>> {
+    match expr {
+        Expr::Log(LogExpr {
             matchers, stages, ..
-        })) if stages.is_empty() => Ok(matchers),
-        Ok(_) => Err(ParseError::whole("only label matchers are supported")),
-        Err(_) if text.trim().trim_matches(['{', '}']).trim().is_empty() && text.contains('{') => {
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error),
+        }) if stages.is_empty() => Some(matchers),
+        _ => None,
     }
 }
 

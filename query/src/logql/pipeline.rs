@@ -1,6 +1,7 @@
 //! A pipeline made ready to run: each stage takes a line and its labels and hands them on or
 //! drops them.
 
+pub(super) mod detect;
 mod format;
 mod ip;
 mod json;

@@ -1,4 +1,4 @@
-//! `/health`, `/-/healthy`, `/-/ready`.
+//! `/health`, `/-/healthy`, `/-/ready`, and `/ready` as Loki has it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,6 +135,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/health", get(health))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
+        .route("/ready", get(ready_as_loki))
 }
 
 async fn healthy() -> &'static str {
@@ -145,6 +146,18 @@ async fn ready(Shared(api): Shared<Api>) -> Response {
     match api.ready_parts() {
         Some(_) => "stackwatch is Ready.\n".into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable\n").into_response(),
+    }
+}
+
+/// Loki's words.
+async fn ready_as_loki(Shared(api): Shared<Api>) -> Response {
+    match api.ready_parts() {
+        Some(_) => "ready\n".into_response(),
+        None => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Ingester not ready: starting\n",
+        )
+            .into_response(),
     }
 }
 

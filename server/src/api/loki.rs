@@ -1,53 +1,70 @@
 //! Loki's HTTP API: LogQL over stored lines, and what Grafana asks besides.
 
 mod answer;
+mod fields;
 mod format;
 mod labels;
+mod limits;
+mod patterns;
 mod push;
 mod query;
+mod rules;
 mod tail;
 mod time;
+mod volume;
 mod websocket;
 
 use axum::Router;
+use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use serde_json::json;
+use axum::routing::{MethodRouter, get, post};
 
 use super::Api;
+use super::prometheus;
 use super::prometheus::envelope::{ErrorType, Failure};
+use super::receive::error;
 use super::workshop::WorkError;
 
 pub(super) use self::tail::TAILS_MAX;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
-        .route("/query", get(query::instant).post(query::instant))
-        .route("/query_range", get(query::range).post(query::range))
-        .route("/format_query", get(format::format).post(format::format))
-        .route("/labels", get(labels::names).post(labels::names))
-        .route("/label/{name}/values", get(labels::values))
-        .route("/series", get(labels::series).post(labels::series))
-        .route("/index/stats", get(labels::stats).post(labels::stats))
+        .route("/query", reading(query::instant))
+        .route("/query_range", reading(query::range))
+        .route("/format_query", reading(format::format))
+        .route("/label", reading(labels::names))
+        .route("/labels", reading(labels::names))
+        .route("/label/{name}/values", reading(labels::values))
+        .route("/series", reading(labels::series))
+        .route("/index/stats", reading(volume::stats))
+        .route("/index/volume", reading(volume::volume))
+        .route("/index/volume_range", reading(volume::volume_range))
+        .route("/detected_labels", reading(labels::detected))
+        .route("/detected_fields", reading(fields::fields))
+        .route("/detected_field/{name}/values", reading(fields::values))
+        .route("/patterns", reading(patterns::patterns))
         .route("/push", post(push::take))
-        .route("/tail", get(tail::follow))
-        .route("/status/buildinfo", get(buildinfo))
+        .route("/tail", reading(tail::follow))
+        .route("/rules", get(rules::rules))
+        .route("/drilldown-limits", get(limits::drilldown))
+        .route("/status/buildinfo", get(limits::buildinfo))
 }
 
-/// The Loki whose API this is.
-async fn buildinfo() -> Response {
-    axum_json(
-        json!({
-            "version": "3.0.0",
-            "revision": concat!("stackwatch-", env!("CARGO_PKG_VERSION")),
-            "branch": "",
-            "buildUser": "",
-            "buildDate": "",
-            "goVersion": "",
-        })
-        .to_string(),
-    )
+/// What Loki has below other paths: where Grafana looks for the rules of a Loki data source.
+pub(super) fn rule_routes() -> Router<Api> {
+    Router::new()
+        .route("/rules", get(prometheus::rules::rules))
+        .route("/alerts", get(prometheus::rules::alerts))
+}
+
+/// Parameters are in the URL, or in a form.
+fn reading<H, T>(handler: H) -> MethodRouter<Api>
+where
+    H: Handler<T, Api>,
+    T: 'static,
+{
+    get(handler.clone()).post(handler)
 }
 
 fn axum_json(body: String) -> Response {
@@ -102,6 +119,6 @@ impl From<model::ReadError> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.0, self.1).into_response()
+        error(self.0, self.1)
     }
 }

@@ -10,7 +10,7 @@ mod labels;
 mod log_streams;
 mod metadata;
 mod query;
-mod rules;
+pub(super) mod rules;
 mod stats;
 pub(super) mod status;
 mod targets;
@@ -21,6 +21,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 pub(super) use labels::SELECTORS_MAX;
+pub(super) use targets::label_map;
 
 use super::workshop::Client;
 use super::{Api, otlp, remote_read, remote_write};

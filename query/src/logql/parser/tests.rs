@@ -251,9 +251,19 @@ fn nesting_is_bounded() {
 
 #[test]
 fn plain_selectors_may_select_everything() {
-    assert_eq!(parse_selector("{}").map(|m| m.len()), Ok(0));
-    assert_eq!(parse_selector(" { } ").map(|m| m.len()), Ok(0));
-    assert_eq!(parse_selector(r#"{a="b"}"#).map(|m| m.len()), Ok(1));
-    assert!(parse_selector(r#"{a="b"} |= "x""#).is_err());
+    let count = |parsed: Result<Option<Vec<_>>, ParseError>| {
+        parsed.map(|matchers| matchers.map(|m| m.len())).ok()
+    };
+    for (text, plain, any) in [
+        ("{}", None, Some(Some(0))),
+        (" { } ", None, Some(Some(0))),
+        (r#"{a=~".*"}"#, None, Some(Some(1))),
+        (r#"{a="b"}"#, Some(Some(1)), Some(Some(1))),
+        (r#"{a="b"} |= "x""#, Some(None), Some(None)),
+        (r#"rate({a="b"}[1m])"#, Some(None), Some(None)),
+    ] {
+        assert_eq!(count(parse_selector(text)), plain, "{text}");
+        assert_eq!(count(parse_any_selector(text)), any, "{text}");
+    }
     assert!(parse_selector("").is_err());
 }

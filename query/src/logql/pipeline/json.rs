@@ -245,6 +245,43 @@ fn members_into(
     })
 }
 
+/// Visits the labels that [`parse_into`] makes of a line: their names and the keys that lead to
+/// them.
+pub(super) fn each_path(line: &str, visit: &mut dyn FnMut(&str, &[String])) {
+    // What was read before a mistake counts.
+    let _ = paths_of(line, &mut String::new(), &mut Vec::new(), visit);
+}
+
+fn paths_of(
+    object: &str,
+    prefix: &mut String,
+    path: &mut Vec<String>,
+    visit: &mut dyn FnMut(&str, &[String]),
+) -> Result<(), Stop> {
+    if path.len() > DEPTH_MAX {
+        return Err(Stop::Enough);
+    }
+    each_member(object, &mut |key, value| {
+        let len = prefix.len();
+        if len > 0 {
+            prefix.push('_');
+        }
+        sanitize::append_name(prefix, key);
+        path.push(key.to_owned());
+        let read = match value {
+            Value::Object(inner) => paths_of(inner, prefix, path, visit),
+            Value::Null | Value::Array(_) => Ok(()),
+            _ => {
+                visit(prefix, path);
+                Ok(())
+            }
+        };
+        path.pop();
+        prefix.truncate(len);
+        read
+    })
+}
+
 /// Undoes Promtail's `pack`: string members become labels, `_entry` the line, if it is there.
 pub(super) fn unpack_into(line: &str, labels: &mut LineLabels) -> Option<String> {
     if line.is_empty() || labels.needs_nothing() {

@@ -29,30 +29,31 @@ pub(super) fn write(done: &Evaluation, shown: Shown) -> String {
         out.push(',');
     }
     out.push_str("\"data\":{\"resultType\":");
+    out.push_str(match (&done.value, shown.categorized) {
+        (Value::Streams(_), false) => "\"streams\"",
+        (Value::Streams(_), true) => "\"streams\",\"encodingFlags\":[\"categorize-labels\"]",
+        (Value::Matrix(_), _) => "\"matrix\"",
+        (Value::Vector(_), _) => "\"vector\"",
+        (Value::Scalar(_), _) => "\"scalar\"",
+    });
+    out.push_str(",\"result\":");
     let mut returned = 0;
     match &done.value {
         Value::Streams(streams) => {
-            out.push_str("\"streams\",\"result\":");
             returned = streams.iter().map(|s| s.entries.len()).sum();
             json::array(&mut out, streams, |out, s| stream(out, s, shown));
-            if shown.categorized {
-                out.push_str(",\"encodingFlags\":[\"categorize-labels\"]");
-            }
         }
         Value::Matrix(series) => {
-            out.push_str("\"matrix\",\"result\":");
             returned = series.iter().map(|s| s.points.len()).sum();
             json::array(&mut out, series, matrix_row);
         }
         Value::Vector(samples) => {
-            out.push_str("\"vector\",\"result\":");
             returned = samples.len();
             json::array(&mut out, samples, |out, (labels, value)| {
                 vector_row(out, labels, shown.at, *value);
             });
         }
         Value::Scalar(value) => {
-            out.push_str("\"scalar\",\"result\":");
             point(&mut out, shown.at, *value);
         }
     }
@@ -75,24 +76,29 @@ fn entry(out: &mut String, entry: &Entry, shown: Shown) {
     out.push_str("\",");
     json::string(out, &entry.line);
     if shown.categorized {
-        let mut separator = ",{";
-        for (key, labels) in [
-            ("\"structuredMetadata\":", &entry.metadata),
-            ("\"parsed\":", &entry.parsed),
-        ] {
-            if !labels.is_empty() {
-                out.push_str(separator);
-                out.push_str(key);
-                json::labels(out, labels);
-                separator = ",";
-            }
-        }
-        out.push_str(if separator == "," { "}" } else { ",{}" });
+        apart(out, &entry.metadata, &entry.parsed);
     }
     out.push(']');
 }
 
-fn matrix_row(out: &mut String, series: &Series) {
+/// The third element of an entry.
+pub(super) fn apart(out: &mut String, metadata: &Labels, parsed: &Labels) {
+    let mut separator = ",{";
+    for (key, labels) in [
+        ("\"structuredMetadata\":", metadata),
+        ("\"parsed\":", parsed),
+    ] {
+        if !labels.is_empty() {
+            out.push_str(separator);
+            out.push_str(key);
+            json::labels(out, labels);
+            separator = ",";
+        }
+    }
+    out.push_str(if separator == "," { "}" } else { ",{}" });
+}
+
+pub(super) fn matrix_row(out: &mut String, series: &Series) {
     out.push_str("{\"metric\":");
     json::labels(out, &series.labels);
     out.push_str(",\"values\":");
@@ -102,7 +108,7 @@ fn matrix_row(out: &mut String, series: &Series) {
     out.push('}');
 }
 
-fn vector_row(out: &mut String, labels: &Labels, at: Timestamp, value: f64) {
+pub(super) fn vector_row(out: &mut String, labels: &Labels, at: Timestamp, value: f64) {
     out.push_str("{\"metric\":");
     json::labels(out, labels);
     out.push_str(",\"value\":");
@@ -119,7 +125,7 @@ fn point(out: &mut String, at: Timestamp, value: f64) {
 }
 
 /// What Grafana shows of it, and the names a client may look for.
-fn stats(out: &mut String, stats: &Stats, returned: usize, took: Duration) {
+pub(super) fn stats(out: &mut String, stats: &Stats, returned: usize, took: Duration) {
     let seconds = took.as_secs_f64();
     let per_second = |n: u64| match n {
         0 => 0,
@@ -201,7 +207,7 @@ mod tests {
         }]);
         assert_eq!(
             shown(streams.clone(), true),
-            r#"{"status":"success","data":{"resultType":"streams","result":[{"stream":{"a":"b"},"values":[["7","x\"",{}],["7","x\"",{"structuredMetadata":{"a":"b"}}],["7","x\"",{"parsed":{"a":"b"}}],["7","x\"",{"structuredMetadata":{"a":"b"},"parsed":{"a":"b"}}]]}],"encodingFlags":["categorize-labels"]"#
+            r#"{"status":"success","data":{"resultType":"streams","encodingFlags":["categorize-labels"],"result":[{"stream":{"a":"b"},"values":[["7","x\"",{}],["7","x\"",{"structuredMetadata":{"a":"b"}}],["7","x\"",{"parsed":{"a":"b"}}],["7","x\"",{"structuredMetadata":{"a":"b"},"parsed":{"a":"b"}}]]}]"#
         );
         assert!(shown(streams, false).contains(r#"[["7","x\""],["7","#));
     }

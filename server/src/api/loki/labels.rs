@@ -1,23 +1,26 @@
-//! `/labels`, `/label/{name}/values`, `/series`, `/index/stats`.
+//! `/labels`, `/label/{name}/values`, `/series`, `/detected_labels`.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use model::{Direction, Labels, LogSelection, Matcher};
+use model::{Labels, Matcher};
 
 use super::{Refused, axum_json, time};
 use crate::api::params::Params;
+use crate::api::workshop::Client;
 use crate::api::{Api, json};
 
-/// Entries `/index/stats` counts before it estimates no further: the editor asks on every key.
-const STATS_ENTRIES_MAX: u64 = 100_000;
+/// Labels that `/detected_labels` shows whatever their values are; of the others none whose
+/// values are all numbers or UUIDs. Source: loki pkg/querier/querier.go.
+const ALWAYS_SHOWN: [&str; 4] = ["cluster", "namespace", "instance", "pod"];
 
-pub(super) async fn names(State(api): State<Api>, params: Params) -> Result<Response, Refused> {
-    let sets = query_set(&params)?;
-    let streams = streams(&api, &params, sets).await?;
+pub(super) async fn names(
+    State(api): State<Api>,
+    client: Client,
+    params: Params,
+) -> Result<Response, Refused> {
+    let streams = streams(&api, &client, &params, query_set(&params)?).await?;
     let names: BTreeSet<&str> = streams
         .iter()
         .flat_map(|l| l.iter().map(|(n, _)| n))
@@ -27,100 +30,131 @@ pub(super) async fn names(State(api): State<Api>, params: Params) -> Result<Resp
 
 pub(super) async fn values(
     State(api): State<Api>,
+    client: Client,
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, Refused> {
-    let sets = query_set(&params)?;
-    let streams = streams(&api, &params, sets).await?;
+    let streams = streams(&api, &client, &params, query_set(&params)?).await?;
     let values: BTreeSet<&str> = streams.iter().filter_map(|l| l.get(&name)).collect();
     Ok(list(values))
 }
 
-pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Response, Refused> {
+pub(super) async fn series(
+    State(api): State<Api>,
+    client: Client,
+    params: Params,
+) -> Result<Response, Refused> {
+    let texts: BTreeSet<&str> = params.all("match[]").chain(params.all("match")).collect();
     let mut sets = Vec::new();
-    for text in params.all("match[]").chain(params.all("match")) {
-        sets.push(selector(text)?);
+    for text in &texts {
+        let is_empty = text.bytes().filter(|b| *b != b' ').eq(*b"{}");
+        match is_empty {
+            // All streams.
+            true if texts.len() == 1 => {}
+            true => return Err(Refused::bad(format!("0 matchers in group: {text}"))),
+            false => sets.push(plain(query::logql::parse_any_selector(text))?),
+        }
     }
-    let streams = streams(&api, &params, sets).await?;
+    let streams = streams(&api, &client, &params, sets).await?;
     let mut body = String::from("{\"status\":\"success\",\"data\":");
     json::array(&mut body, &streams, json::labels);
     body.push('}');
     Ok(axum_json(body))
 }
 
-/// Streams and entries a query would touch. Not wrapped in an envelope, as in Loki.
-pub(super) async fn stats(State(api): State<Api>, params: Params) -> Result<Response, Refused> {
-    let parts = api.parts().map_err(|f| Refused::bad(f.message))?;
-    let matchers = any_selector(params.get("query").unwrap_or(""))?;
-    let (start_ns, end_ns) = time::range(&params, api.now()).map_err(Refused::bad)?;
-    let (streams, entries, bytes) = api
-        .workshop()
-        .run(api.config().query.timeout.0, move |cancel| {
-            let streams = parts
-                .logs
-                .streams(std::slice::from_ref(&matchers), start_ns, end_ns)?;
-            let (mut entries, mut bytes) = (0_u64, 0_u64);
-            let selection = LogSelection {
-                matchers: &matchers,
-                start_ns,
-                end_ns,
-                direction: Direction::Backward,
-            };
-            parts.logs.read(&selection, &mut |_, entry| {
-                entries += 1;
-                bytes += entry.line.len() as u64;
-                if entries >= STATS_ENTRIES_MAX || cancel.load(Ordering::Relaxed) {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })?;
-            Ok::<_, model::ReadError>((streams.len(), entries, bytes))
-        })
-        .await??;
-    Ok(axum_json(format!(
-        "{{\"streams\":{streams},\"chunks\":{streams},\"bytes\":{bytes},\"entries\":{entries}}}"
-    )))
+/// Labels worth offering, and how many values each has. Not wrapped in an envelope, as in Loki.
+pub(super) async fn detected(
+    State(api): State<Api>,
+    client: Client,
+    params: Params,
+) -> Result<Response, Refused> {
+    let streams = streams(&api, &client, &params, query_set(&params)?).await?;
+    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, value) in streams.iter().flat_map(Labels::iter) {
+        values.entry(name).or_default().insert(value);
+    }
+    values.retain(|name, values| {
+        ALWAYS_SHOWN.contains(name) || !values.iter().all(|value| is_identifier(value))
+    });
+    let mut body = String::from("{\"detectedLabels\":");
+    json::array(&mut body, values, |out, (name, values)| {
+        out.push_str("{\"label\":");
+        json::string(out, name);
+        out.push_str(&format!(",\"cardinality\":{}}}", values.len()));
+    });
+    body.push('}');
+    Ok(axum_json(body))
+}
+
+/// A number or a UUID.
+fn is_identifier(value: &str) -> bool {
+    let is_uuid = value.len() == 36
+        && value.bytes().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        });
+    is_uuid || value.parse::<f64>().is_ok()
 }
 
 async fn streams(
     api: &Api,
+    client: &Client,
     params: &Params,
     sets: Vec<Vec<Matcher>>,
 ) -> Result<Vec<Labels>, Refused> {
-    let parts = api.parts().map_err(|f| Refused::bad(f.message))?;
-    let (start_ns, end_ns) = time::range(params, api.now()).map_err(Refused::bad)?;
+    let parts = api.parts()?;
+    let (start_ns, end_ns) = time::range(params, api.now())?;
     Ok(api
         .workshop()
-        .run(api.config().query.timeout.0, move |_| {
+        .run_for(client, api.config().query.timeout.0, move |_| {
             parts.logs.streams(&sets, start_ns, end_ns)
         })
         .await??)
 }
 
 fn query_set(params: &Params) -> Result<Vec<Vec<Matcher>>, Refused> {
-    params
-        .get("query")
-        .map(selector)
-        .transpose()
-        .map(|set| set.into_iter().collect())
+    let set = params.get("query").map(selector).transpose()?;
+    Ok(set.into_iter().collect())
 }
 
-/// A plain selector; `{}` selects every stream here, as in Loki.
-fn selector(text: &str) -> Result<Vec<Matcher>, Refused> {
-    query::logql::parse_selector(text).map_err(|e| Refused::bad(e.to_string()))
+/// A selector and nothing else.
+pub(super) fn selector(text: &str) -> Result<Vec<Matcher>, Refused> {
+    plain(query::logql::parse_selector(text))
 }
 
-/// The first selector of whatever query somebody is typing.
-fn any_selector(text: &str) -> Result<Vec<Matcher>, Refused> {
-    let expr = query::logql::parse(text).map_err(|e| Refused::bad(e.to_string()))?;
-    let first = expr.selectors().first().map(|s| s.matchers.clone());
-    Ok(first.unwrap_or_default())
+fn plain(
+    parsed: Result<Option<Vec<Matcher>>, query::logql::ParseError>,
+) -> Result<Vec<Matcher>, Refused> {
+    let matchers = parsed.map_err(|e| Refused::bad(e.to_string()))?;
+    matchers.ok_or_else(|| Refused::bad("only label matchers are supported"))
 }
 
+/// As Loki's, without `data` where there is nothing.
 fn list(items: BTreeSet<&str>) -> Response {
-    let mut body = String::from("{\"status\":\"success\",\"data\":");
-    json::array(&mut body, items, json::string);
+    let mut body = String::from("{\"status\":\"success\"");
+    if !items.is_empty() {
+        body.push_str(",\"data\":");
+        json::array(&mut body, items, json::string);
+    }
     body.push('}');
     axum_json(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_uuids_identify_something() {
+        for (value, expect) in [
+            ("17", true),
+            ("-1.5e3", true),
+            ("0b8f0a9c-5d7e-4a8e-9a44-1f2e3d4c5b6a", true),
+            ("0b8f0a9c-5d7e-4a8e-9a44-1f2e3d4c5b6g", false),
+            ("web", false),
+            ("", false),
+        ] {
+            assert_eq!(is_identifier(value), expect, "{value}");
+        }
+    }
 }

@@ -1,15 +1,14 @@
 //! `/query_range` and `/query`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use model::{Direction, Timestamp, number};
+use model::{Direction, Timestamp};
 use query::logql::eval::Evaluation;
 use query::logql::{self, EvalError, Expr, Limits, LogQuery};
-use query::promql::quote::go_quote;
 
 use super::answer::{self, Shown};
 use super::{Refused, axum_json, time};
@@ -21,18 +20,12 @@ use crate::api::workshop::Client;
 
 const LIMIT_DEFAULT: usize = 100;
 /// Loki's own largest page.
-const LIMIT_MAX: usize = 5000;
-/// Points per series, as in Loki.
-const POINTS_MAX: i128 = 11_000;
-/// Points per series when no step is given.
-const POINTS_DEFAULT: i64 = 250;
+pub(super) const LIMIT_MAX: usize = 5000;
 /// Series in one answer: Loki's `max_query_series`.
-const SERIES_MAX: usize = 500;
+pub(super) const SERIES_MAX: usize = 500;
 /// Bytes of lines one query reads: some tens of seconds of work. A query that needs more ends
 /// there, with what it has and a warning.
-const READ_BYTES_MAX: u64 = 32 << 30;
-
-const SECOND: i64 = 1_000_000_000;
+pub(super) const READ_BYTES_MAX: u64 = 32 << 30;
 
 /// When a query is evaluated.
 #[derive(Clone, Copy, Debug)]
@@ -47,26 +40,13 @@ pub(super) async fn range(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Refused> {
-    let limit = limit(&params)?;
-    let (start, end) = time::range(&params, api.now()).map_err(Refused::bad)?;
+    let (start, end) = time::range(&params, api.now())?;
+    let limit = limit(&params, LIMIT_DEFAULT)?;
     let direction = direction(&params)?;
-    let step = match duration(&params, "step")? {
-        Some(step) => step,
-        None => ((end.saturating_sub(start) / SECOND) / POINTS_DEFAULT).max(1) * SECOND,
-    };
-    if step <= 0 {
-        return Err(Refused::bad(
-            "zero or negative query resolution step widths are not accepted. Try a positive integer",
-        ));
-    }
-    let interval_ns = duration(&params, "interval")?.unwrap_or(0);
+    let step = time::step(&params, (start, end))?;
+    let interval_ns = time::duration(&params, "interval")?.unwrap_or(0);
     if interval_ns < 0 {
         return Err(Refused::bad("interval must be >= 0"));
-    }
-    if (i128::from(end) - i128::from(start)) / i128::from(step) > POINTS_MAX {
-        return Err(Refused::bad(
-            "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
-        ));
     }
     let log = LogQuery {
         start_ns: start,
@@ -86,10 +66,9 @@ pub(super) async fn instant(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Refused> {
-    let limit = limit(&params)?;
+    let limit = limit(&params, LIMIT_DEFAULT)?;
+    let at = time::instant(&params, api.now())?;
     let direction = direction(&params)?;
-    let at = time::instant(&params, "time").map_err(Refused::bad)?;
-    let at = at.unwrap_or_else(|| api.now().nanos());
     let log = LogQuery {
         start_ns: at,
         end_ns: at,
@@ -110,6 +89,9 @@ async fn evaluate(
 ) -> Result<Response, Refused> {
     let text = params.get("query").unwrap_or("");
     let expr = logql::parse(text).map_err(|e| Refused::bad(e.to_string()))?;
+    if matches!(expr, Expr::Log(_)) {
+        check_page(log.limit)?;
+    }
     if matches!((&expr, when), (Expr::Log(_), When::At(_))) {
         return Err(Refused::bad(
             "log queries are not supported as an instant query type, please change your query to a range query type",
@@ -168,13 +150,7 @@ impl Asked {
 
     fn evaluation(&self, reading: &Reading) -> Result<Evaluation, EvalError> {
         let logs = &*reading.parts.logs;
-        let limits = Limits {
-            read_bytes_max: READ_BYTES_MAX,
-            // The other half is for the answer's text.
-            held_bytes_max: reading.bytes_max / 2,
-            series_max: SERIES_MAX,
-            cancel: Some(Arc::clone(&reading.cancel)),
-        };
+        let limits = limits(reading);
         match (&*self.expr, self.when) {
             (Expr::Metric(expr), When::At(at)) => logql::eval::instant(expr, logs, at, &limits),
             (Expr::Metric(expr), When::Range { start, end, step }) => {
@@ -184,6 +160,17 @@ impl Asked {
                 logql::eval::log_query(expr, logs, &self.log, self.now, &limits)
             }
         }
+    }
+}
+
+/// What one query may use.
+pub(super) fn limits(reading: &Reading) -> Limits {
+    Limits {
+        read_bytes_max: READ_BYTES_MAX,
+        // The other half is for the answer's text.
+        held_bytes_max: reading.bytes_max / 2,
+        series_max: SERIES_MAX,
+        cancel: Some(Arc::clone(&reading.cancel)),
     }
 }
 
@@ -197,21 +184,34 @@ pub(super) fn failure(error: EvalError) -> Failure {
     }
 }
 
-pub(super) fn limit(params: &Params) -> Result<usize, Refused> {
+/// The parameter `limit`, `default` when absent.
+pub(super) fn limit(params: &Params, default: usize) -> Result<usize, Refused> {
     let Some(text) = params.get("limit") else {
-        return Ok(LIMIT_DEFAULT);
+        return Ok(default);
     };
-    let limit = crate::api::params::parse_int(text).map_err(Refused::bad)?;
-    match usize::try_from(limit) {
+    positive(text)
+}
+
+/// A whole number above zero.
+pub(super) fn positive(text: &str) -> Result<usize, Refused> {
+    let number = crate::api::params::parse_int(text).map_err(Refused::bad)?;
+    match usize::try_from(number) {
         Ok(0) | Err(_) => Err(Refused::bad("limit must be a positive value")),
-        Ok(limit) if limit > LIMIT_MAX => Err(Refused::bad(format!(
-            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {LIMIT_MAX})"
-        ))),
-        Ok(limit) => Ok(limit),
+        Ok(number) => Ok(number),
     }
 }
 
-fn direction(params: &Params) -> Result<Direction, Refused> {
+/// Refuses more lines than an answer has.
+pub(super) fn check_page(limit: usize) -> Result<(), Refused> {
+    if limit > LIMIT_MAX {
+        return Err(Refused::bad(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {LIMIT_MAX})"
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn direction(params: &Params) -> Result<Direction, Refused> {
     match params
         .get("direction")
         .map(str::to_ascii_lowercase)
@@ -223,30 +223,8 @@ fn direction(params: &Params) -> Result<Direction, Refused> {
     }
 }
 
-/// Seconds or a duration, in nanoseconds.
-fn duration(params: &Params, name: &str) -> Result<Option<i64>, Refused> {
-    let Some(text) = params.get(name) else {
-        return Ok(None);
-    };
-    let quoted = go_quote(text);
-    if let Ok(seconds) = text.parse::<f64>() {
-        let nanos = seconds * 1e9;
-        if !nanos.is_finite() || nanos.abs() >= 9.2e18 {
-            return Err(Refused::bad(format!(
-                "cannot parse {quoted} to a valid duration. It overflows int64"
-            )));
-        }
-        return Ok(Some(nanos as i64));
-    }
-    let parsed: Option<Duration> = number::parse_duration(text).ok();
-    parsed
-        .and_then(|d| i64::try_from(d.as_nanos()).ok())
-        .map(Some)
-        .ok_or_else(|| Refused::bad(format!("cannot parse {quoted} to a valid duration")))
-}
-
 /// Whether the client wants metadata as a third element instead of among the labels.
-fn categorized(headers: &HeaderMap) -> bool {
+pub(super) fn categorized(headers: &HeaderMap) -> bool {
     headers
         .get("X-Loki-Response-Encoding-Flags")
         .and_then(|v| v.to_str().ok())

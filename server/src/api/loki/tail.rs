@@ -161,7 +161,7 @@ async fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
     let made = tokio::task::spawn_blocking(move || Follower::new(&stages, now)).await;
     let made = made.map_err(|_| Refused::bad("the query cannot be made ready"))?;
     let query = Arc::new(made.map_err(refused)?);
-    let (start_ns, _) = time::range(params, api.now()).map_err(Refused::bad)?;
+    let (start_ns, _) = time::range(params, api.now())?;
     let delay = match params.get("delay_for") {
         None => Duration::ZERO,
         Some(text) => text.parse().ok().map(Duration::from_secs).ok_or_else(|| {
@@ -176,7 +176,7 @@ async fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
         query,
         start_ns,
         limit: match params.get("limit") {
-            Some(_) => super::query::limit(params)?,
+            Some(_) => super::query::limit(params, LIMIT_DEFAULT)?,
             None => LIMIT_DEFAULT,
         },
         delay,

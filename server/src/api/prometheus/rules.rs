@@ -14,7 +14,7 @@ use crate::api::Api;
 use crate::api::params::{Params, invalid, parse_int};
 use crate::clock::rfc3339;
 
-pub(super) async fn rules(State(api): State<Api>, params: Params) -> Answer {
+pub(in crate::api) async fn rules(State(api): State<Api>, params: Params) -> Answer {
     let bad = |name: &str, why: &str| Failure::bad_data(invalid(name, why));
     let sets = matcher_sets(&params)?;
     let wanted = match params.get("type").map(str::to_ascii_lowercase).as_deref() {
@@ -129,7 +129,7 @@ fn parse_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-pub(super) async fn alerts(State(api): State<Api>) -> Answer {
+pub(in crate::api) async fn alerts(State(api): State<Api>) -> Answer {
     let groups = (api.parts()?.rules)();
     let alerts: Vec<Value> = groups
         .iter()

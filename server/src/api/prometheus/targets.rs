@@ -150,6 +150,6 @@ fn target(t: &TargetStatus, external_url: &str) -> Value {
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Labels as a JSON object.
-pub(super) fn label_map(labels: &Labels) -> BTreeMap<&str, &str> {
+pub(in crate::api) fn label_map(labels: &Labels) -> BTreeMap<&str, &str> {
     labels.iter().collect()
 }

@@ -112,7 +112,7 @@ async fn log_lines_come_as_loki_sends_them() {
         .unwrap();
     assert_eq!(
         without_stats(&answer),
-        r#"{"status":"success","data":{"resultType":"streams","result":[{"stream":{"service_name":"web"},"values":[["100000000000","line 0",{}],["100000000001","line 1",{"structuredMetadata":{"level":"error"}}]]}],"encodingFlags":["categorize-labels"]}}"#
+        r#"{"status":"success","data":{"resultType":"streams","encodingFlags":["categorize-labels"],"result":[{"stream":{"service_name":"web"},"values":[["100000000000","line 0",{}],["100000000001","line 1",{"structuredMetadata":{"level":"error"}}]]}]}}"#
     );
     let filtered = format!("{path}&direction=forward&query=").replace(
         &format!("query={web}"),
@@ -152,7 +152,7 @@ async fn grafanas_test_of_a_loki_source_passes() {
         .check(
             "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&limit=5001",
             400,
-            "max entries limit per query exceeded, limit > max_entries_limit_per_query (5001 > 5000)",
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query (5001 > 5000)\n",
         )
         .await;
     server
@@ -162,4 +162,294 @@ async fn grafanas_test_of_a_loki_source_passes() {
             r#"{"status":"success","data":["service_name"]}"#,
         )
         .await;
+}
+
+/// `{service_name="web"}` and the nanoseconds of its ten lines.
+const WEB: &str = "query=%7Bservice_name%3D%22web%22%7D&start=100000000000&end=100000000010";
+
+#[tokio::test]
+async fn how_much_there_is_has_lokis_shapes() {
+    let server = Server::ready().await;
+    let half = WEB.replace("end=100000000010", "end=100000000005");
+    server
+        .check(
+            &format!("/loki/api/v1/index/stats?{half}"),
+            200,
+            r#"{"streams":1,"chunks":1,"bytes":30,"entries":5}"#,
+        )
+        .await;
+    server
+        .check(
+            "/loki/api/v1/index/stats?query=%7Ba%3D%22b%22%7D",
+            200,
+            r#"{"streams":0,"chunks":0,"bytes":0,"entries":0}"#,
+        )
+        .await;
+    for (path, expect) in [
+        (
+            format!("index/volume?{half}"),
+            r#""vector","result":[{"metric":{"service_name":"web"},"value":[100,"30"]}]"#,
+        ),
+        (
+            format!("index/volume?{half}&aggregateBy=labels&limit=0"),
+            r#""vector","result":[{"metric":{"service_name":""},"value":[100,"30"]}]"#,
+        ),
+        // Streams without the label have no volume.
+        (
+            format!("index/volume?{half}&targetLabels=container"),
+            r#""vector","result":[]"#,
+        ),
+        (
+            "index/volume?query=%7B%7D&start=99&end=101&targetLabels=service_name".to_owned(),
+            r#""vector","result":[{"metric":{"service_name":"web"},"value":[101,"60"]}]"#,
+        ),
+        // At the end of each step, less the gap to the next one.
+        (
+            format!("index/volume_range?{WEB}&step=0.000000005"),
+            r#""matrix","result":[{"metric":{"service_name":"web"},"values":[[99.999,"30"],[100,"30"]]}]"#,
+        ),
+    ] {
+        let (status, body) = server.get(&format!("/loki/api/v1/{path}")).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        let expect = format!("{{\"status\":\"success\",\"data\":{{\"resultType\":{expect}}}}}");
+        assert_eq!(without_stats(&body), expect, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_drilldown_asks_has_lokis_shapes() {
+    let server = Server::ready().await;
+    for (path, expect) in [
+        (
+            format!("detected_labels?{WEB}"),
+            r#"{"detectedLabels":[{"label":"service_name","cardinality":1}]}"#,
+        ),
+        (
+            format!("detected_fields?{WEB}"),
+            r#"{"fields":[{"label":"level","type":"string","cardinality":1,"parsers":null}],"limit":1000}"#,
+        ),
+        (
+            format!("detected_fields?{WEB}&line_limit=3&limit=7").replace(
+                "%7D&",
+                "%7D%7Cline_format%60%7B%22n%22%3A%7B%22a+b%22%3A5%7D%7D%60&",
+            ),
+            r#"{"fields":[{"label":"level","type":"string","cardinality":1,"parsers":null},{"label":"n_a_b","type":"int","cardinality":1,"parsers":["json"],"jsonPath":["n","a b"]}],"limit":7}"#,
+        ),
+        (
+            format!("detected_field/level/values?{WEB}"),
+            r#"{"limit":1000,"values":["error"]}"#,
+        ),
+        (format!("detected_field/none/values?{WEB}"), "{}"),
+        (
+            format!("patterns?{WEB}&step=10s"),
+            r#"{"status":"success","data":[{"pattern":"line <_>","samples":[[100,10]]}]}"#,
+        ),
+        (
+            "label".to_owned(),
+            r#"{"status":"success","data":["service_name"]}"#,
+        ),
+        ("label/none/values".to_owned(), r#"{"status":"success"}"#),
+        (
+            "series?match[]=%7B+%7D".to_owned(),
+            r#"{"status":"success","data":[{"service_name":"web"}]}"#,
+        ),
+    ] {
+        server
+            .check(&format!("/loki/api/v1/{path}"), 200, expect)
+            .await;
+    }
+    let (status, limits) = server.get("/loki/api/v1/drilldown-limits").await;
+    let limits: serde_json::Value = serde_json::from_str(&limits).unwrap();
+    assert_eq!(
+        (
+            status,
+            &limits["limits"]["max_query_series"],
+            &limits["pattern_ingester_enabled"]
+        ),
+        (200, &serde_json::json!(500), &serde_json::json!(true)),
+    );
+    server.check("/ready", 200, "ready\n").await;
+    let none = r#"{"status":"success","data":{"groups":[]}}"#;
+    server.check("/prometheus/api/v1/rules", 200, none).await;
+    let none = r#"{"status":"success","data":{"alerts":[]}}"#;
+    server.check("/prometheus/api/v1/alerts", 200, none).await;
+    server
+        .check("/loki/api/v1/rules", 404, "no rule groups found\n")
+        .await;
+}
+
+#[tokio::test]
+async fn what_loki_refuses_is_refused_in_its_words() {
+    let server = Server::ready().await;
+    let selects_nothing = "parse error : queries require at least one regexp or equality matcher that does not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, but app=~\".+\" will";
+    let selector = "query=%7Ba%3D%22b%22%7D";
+    for (path, expect) in [
+        ("labels?query=%7B%7D".to_owned(), selects_nothing),
+        (
+            "label/a/values?query=%7Ba%3D~%22.*%22%7D".to_owned(),
+            selects_nothing,
+        ),
+        ("detected_labels?query=%7B%7D".to_owned(), selects_nothing),
+        ("query_range?query=%7B%7D".to_owned(), selects_nothing),
+        (
+            format!("index/stats?{selector}%7C%3D%22x%22"),
+            "only label matchers are supported",
+        ),
+        (
+            format!("patterns?{selector}%7Cjson"),
+            "only label matchers are supported",
+        ),
+        (
+            format!("series?match={}%7Cjson", &selector[6..]),
+            "only label matchers are supported",
+        ),
+        (
+            format!("series?match=%7B%7D&match={}", &selector[6..]),
+            "0 matchers in group: {}",
+        ),
+        (
+            "detected_fields?query=rate(%7Ba%3D%22b%22%7D%5B1m%5D)".to_owned(),
+            "only log selector is supported",
+        ),
+        (
+            format!("detected_fields?{selector}&line_limit=5001"),
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query (5001 > 5000)",
+        ),
+        (
+            format!("detected_fields?{selector}&limit=0"),
+            "limit must be a positive value",
+        ),
+        (
+            format!("index/volume?{selector}&aggregateBy=x"),
+            "invalid aggregation option",
+        ),
+        (
+            format!("index/volume?{selector}&limit=-1"),
+            "limit must be a positive value",
+        ),
+        (
+            format!("index/volume_range?{selector}&step=0"),
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ),
+        (
+            "labels?start=soon".to_owned(),
+            "could not parse 'start' parameter: strconv.ParseInt: parsing \"soon\": invalid syntax",
+        ),
+        (
+            "labels?since=soon".to_owned(),
+            "could not parse 'since' parameter: not a valid duration string: \"soon\"",
+        ),
+        (
+            "query?query=vector(1)&time=soon".to_owned(),
+            "strconv.ParseInt: parsing \"soon\": invalid syntax",
+        ),
+        (
+            "query_range?query=vector(1)&start=2&end=1".to_owned(),
+            "end timestamp must not be before or equal to start time",
+        ),
+        (
+            format!("query_range?{selector}&direction=up"),
+            "invalid direction 'up'",
+        ),
+        (
+            format!("query_range?{selector}&interval=-1"),
+            "interval must be >= 0",
+        ),
+    ] {
+        server
+            .check(&format!("/loki/api/v1/{path}"), 400, &format!("{expect}\n"))
+            .await;
+    }
+    // The page's limit is of lines.
+    let (status, _) = server
+        .get("/loki/api/v1/query?query=vector(1)&limit=5001")
+        .await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn a_form_is_as_good_as_a_query() {
+    let server = Server::ready().await;
+    for (path, form) in [
+        ("query", "query=vector(1)&time=5"),
+        ("query_range", WEB),
+        ("labels", ""),
+        ("label/service_name/values", ""),
+        ("series", "match[]=%7Ba%3D%22b%22%7D"),
+        ("index/stats", WEB),
+        ("index/volume", WEB),
+        ("index/volume_range", WEB),
+        ("detected_labels", WEB),
+        ("detected_fields", WEB),
+        ("detected_field/level/values", WEB),
+        ("patterns", WEB),
+        ("format_query", "query=%7Ba%3D%22b%22%7D"),
+    ] {
+        let path = format!("/loki/api/v1/{path}");
+        let posted = reqwest::Client::new()
+            .post(format!("{}{path}", server.base))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap();
+        let posted = (posted.status().as_u16(), posted.text().await.unwrap());
+        let (status, body) = server.get(&format!("{path}?{form}")).await;
+        let result = |body: &str| body.split(",\"stats\":").next().map(str::to_owned);
+        assert_eq!(
+            (posted.0, result(&posted.1)),
+            (status, result(&body)),
+            "{path}"
+        );
+        assert_eq!(status, 200, "{path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing_and_follows_nothing() {
+    let server = Server::ready().await;
+    let send = async |method: Method, path: &str, headers: &[(&str, &str)]| {
+        let mut request = reqwest::Client::new()
+            .request(method, format!("{}{path}", server.base))
+            .body("{\"streams\":[]}");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    let own = server.base.clone();
+    let evil = [
+        ("Origin", "http://evil.example"),
+        ("Content-Type", "text/plain"),
+    ];
+    for path in [
+        "/loki/api/v1/push",
+        "/otlp/v1/logs",
+        "/api/v1/write",
+        "/api/v1/otlp/v1/metrics",
+        "/-/reload",
+        "/api/v2/silences",
+        "/metrics/job/x",
+    ] {
+        assert_eq!(send(Method::POST, path, &evil).await, 403, "{path}");
+    }
+    let upgrade = [
+        ("Origin", "http://evil.example"),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+    ];
+    let tail = "/loki/api/v1/tail?query=%7Ba%3D%22b%22%7D";
+    assert_eq!(send(Method::GET, tail, &upgrade).await, 403);
+    let json = ("Content-Type", "application/json");
+    let push = "/loki/api/v1/push";
+    assert_eq!(send(Method::POST, push, &[json]).await, 204);
+    assert_eq!(
+        send(Method::POST, push, &[json, ("Origin", &own)]).await,
+        204
+    );
+    let query = "/loki/api/v1/query?query=vector(1)";
+    assert_eq!(send(Method::POST, query, &evil).await, 200);
+    // Nor may it read lines.
+    let answer = reqwest::get(format!("{own}{query}")).await.unwrap();
+    assert!(!answer.headers().contains_key("access-control-allow-origin"));
 }
