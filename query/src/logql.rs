@@ -26,6 +26,7 @@ pub mod patterns;
 mod pipeline;
 mod pretty;
 mod printer;
+mod sampler;
 mod units;
 
 pub use ast::Expr;
@@ -35,7 +36,9 @@ pub use follow::Follower;
 pub use parser::{parse, parse_any_selector, parse_selector};
 pub use patterns::Patterns;
 pub use pipeline::detect::{DetectedField, FieldKind, detect_fields, detect_values};
+pub use parser::{parse, parse_selector, parse_unwrap};
 pub use pretty::pretty;
+pub use sampler::Sampler;
 
 #[cfg(test)]
 mod tests;

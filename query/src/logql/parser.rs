@@ -12,7 +12,7 @@ use model::{MatchOp, Matcher};
 
 use super::ast::{
     BinaryOp, Cardinality, Expr, Grouping, LogExpr, Matching, MetricExpr, MetricKind, RangeOp,
-    Span, VectorOp,
+    Span, Unwrap, VectorOp,
 };
 use super::error::ParseError;
 use super::lexer::{Kind, Token, tokens};
@@ -78,6 +78,21 @@ fn plain(expr: Expr) -> Option<Vec<Matcher>> {
             matchers, stages, ..
         }) if stages.is_empty() => Some(matchers),
         _ => None,
+    }
+}
+
+/// Reads what stands behind `| unwrap`: `size`, `bytes(size)`, `duration(took) | took != ""`.
+///
+/// # Errors
+/// As [`parse`]; places count from `| unwrap`.
+pub fn parse_unwrap(text: &str) -> Result<Unwrap, ParseError> {
+    if text.len() >= TEXT_BYTES_MAX {
+        return Err(ParseError::whole("input size too long"));
+    }
+    let mut parser = Parser::new(&format!("| unwrap {text}"));
+    match parser.unwrap()? {
+        Some(unwrap) if parser.peek().kind == Kind::End => Ok(unwrap),
+        _ => Err(parser.unexpected(&[])),
     }
 }
 

@@ -8,14 +8,11 @@ use model::{Labels, LogEntry, Timestamp};
 
 use super::EvalError;
 use super::source::{Seen, Source};
-use crate::logql::ast::{Conversion, Grouping, LogRange, RangeOp};
-use crate::logql::error::ParseError;
+use crate::logql::ast::{Grouping, LogRange, RangeOp};
 use crate::logql::hints::Hints;
 use crate::logql::labels::{ERROR_LABEL, LineLabels, PRESERVE_ERROR_LABEL};
-use crate::logql::pipeline::{Filter, Pipeline, units_of_texts};
-use crate::logql::units;
-
-const ERROR: &str = "SampleExtraction";
+use crate::logql::pipeline::Pipeline;
+use crate::logql::sampler::Number;
 
 /// Bytes a series takes besides its labels.
 pub(super) const SERIES_BYTES: usize = 128;
@@ -26,8 +23,7 @@ pub(super) struct Extractor {
     labels: LineLabels,
     seen: Seen,
     grouping: Option<Grouping>,
-    /// The label that holds the number, how it is read, and what must hold afterwards.
-    unwrap: Option<(String, Option<Conversion>, Vec<Filter>)>,
+    number: Option<Number>,
     counts_bytes: bool,
     series: SeriesTable,
 }
@@ -92,19 +88,15 @@ impl Extractor {
         let pipeline = Pipeline::new(&range.selector.stages, now)?;
         let mut grouping = grouping.cloned();
         let mut names = pipeline.required_names();
-        let mut unwrap = None;
+        let mut number = None;
         if op == RangeOp::Absent {
             // Whether there is a line does not depend on its labels.
             grouping = Some(Grouping::default());
         }
         let mut label = "";
         if let Some(u) = &range.unwrap {
-            let filters = u
-                .post_filters
-                .iter()
-                .map(|f| Filter::new(f).map_err(|why| ParseError::stage(f, &why)))
-                .collect::<Result<Vec<_>, _>>()?;
-            filters.iter().for_each(|f| f.names(&mut names));
+            let made = Number::new(u)?;
+            made.names(&mut names);
             // The number is no label of the series, unless the query groups by it.
             match &mut grouping {
                 Some(g) if g.without => g.labels.push(u.label.clone()),
@@ -117,7 +109,7 @@ impl Extractor {
                 }
             }
             label = &u.label;
-            unwrap = Some((u.label.clone(), u.conversion, filters));
+            number = Some(made);
         }
         let hints = Hints::of(&names, grouping.as_ref(), label);
         Ok(Extractor {
@@ -125,7 +117,7 @@ impl Extractor {
             labels: LineLabels::new(hints),
             seen: Seen::default(),
             grouping,
-            unwrap,
+            number,
             counts_bytes: matches!(op, RangeOp::Bytes | RangeOp::BytesRate),
             series: SeriesTable::default(),
         })
@@ -142,29 +134,10 @@ impl Extractor {
         let line = self
             .pipeline
             .run(entry.at_ns, &entry.line, &mut self.labels)?;
-        let value = match &self.unwrap {
+        let value = match &self.number {
             None if self.counts_bytes => line.len() as f64,
             None => 1.0,
-            Some((name, conversion, filters)) => {
-                // A line without the label has no sample.
-                let text = self.labels.get(name).filter(|text| !text.is_empty())?;
-                let read = match conversion {
-                    None => units::parse_float(text),
-                    Some(Conversion::Bytes) => units_of_texts::bytes(text),
-                    Some(_) => units_of_texts::seconds(text),
-                };
-                let value = match read {
-                    Ok(value) => value,
-                    Err(why) => {
-                        self.labels.set_error(ERROR, &why);
-                        0.0
-                    }
-                };
-                if !filters.iter().all(|f| f.keeps(&mut self.labels)) {
-                    return None;
-                }
-                value
-            }
+            Some(number) => number.of(&mut self.labels)?,
         };
         if !self.seen.is_new(stream, entry) {
             return None;

@@ -97,7 +97,7 @@ impl Parser {
     }
 
     /// `| unwrap duration(x) | y="z"`
-    fn unwrap(&mut self) -> Result<Option<Unwrap>, ParseError> {
+    pub(super) fn unwrap(&mut self) -> Result<Option<Unwrap>, ParseError> {
         if !self.is("|") || *self.peek_second() != Kind::Symbol("unwrap") {
             return Ok(None);
         }
