@@ -13,7 +13,7 @@ use template::{Functions, Limits, TemplateSet, Value};
 use crate::alert_state::ActiveAlert;
 use crate::file::{AlertSpec, template_set};
 use crate::group::Round;
-use crate::{AlertState, AlertStatus};
+use crate::{AlertState, AlertStatus, RuleExpr};
 
 /// How long a resolved alert is remembered and sent again, so that a receiver that was away for a
 /// while still hears of it.
@@ -191,6 +191,7 @@ impl AlertRule {
                     ));
                 }
                 let expr = query::parse(text).map_err(|e| e.to_string())?;
+                let expr = RuleExpr::Metrics(expr);
                 let results = round
                     .query_floats(&expr, round.at)
                     .map_err(|e| e.to_string())?;

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use model::{Alert, Labels, SampleBatch, SeriesReader, Timestamp};
-use query::Limits;
+use model::{Alert, Labels, LogReader, SampleBatch, SeriesReader, Timestamp};
+use query::{Limits, logql};
 
 /// The store, the alerting half and our own address, as one evaluation sees them.
 pub trait Environment: Send + Sync {
     /// Where expressions read from. A batch appended is visible to the next read.
     fn reader(&self) -> &dyn SeriesReader;
+
+    /// Where LogQL reads lines from.
+    fn logs(&self) -> &dyn LogReader;
 
     /// Stores the results of one rule.
     ///
@@ -40,5 +43,11 @@ pub trait Environment: Send + Sync {
     /// What each expression may use; its `cancel` is how an evaluation is ended from outside.
     fn limits(&self) -> Limits {
         Limits::default()
+    }
+
+    /// As [`Environment::limits`], of each expression, or part of one, that is LogQL. One that exceeds
+    /// them fails.
+    fn log_limits(&self) -> logql::Limits {
+        logql::Limits::default()
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use model::Diagnostic;
-use query::Expr;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
+
+use crate::RuleExpr;
+use crate::expr::Language;
 
 mod check;
 mod hint;
@@ -22,6 +24,8 @@ pub struct RuleFile {
     pub name: String,
     /// Its groups in order.
     pub groups: Vec<GroupSpec>,
+    /// What is right and may be meant otherwise.
+    pub notes: Vec<Diagnostic>,
 }
 
 /// A group as written.
@@ -54,7 +58,7 @@ pub struct AlertSpec {
     /// The label `alertname`.
     pub name: String,
     /// What must hold.
-    pub expr: Arc<Expr>,
+    pub expr: Arc<RuleExpr>,
     /// `for`: how long it must hold.
     pub hold: Duration,
     /// How long an alert stays after it no longer holds.
@@ -73,7 +77,7 @@ pub struct RecordSpec {
     /// The metric written.
     pub name: String,
     /// What is written.
-    pub expr: Arc<Expr>,
+    pub expr: Arc<RuleExpr>,
     /// Labels added, by name.
     pub labels: BTreeMap<String, String>,
     /// 1-based line in the file.
@@ -87,15 +91,13 @@ impl PartialEq for AlertSpec {
             && self.keep_firing_for == other.keep_firing_for
             && self.labels == other.labels
             && self.annotations == other.annotations
-            && self.expr.to_string() == other.expr.to_string()
+            && self.expr == other.expr
     }
 }
 
 impl PartialEq for RecordSpec {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-            && self.labels == other.labels
-            && self.expr.to_string() == other.expr.to_string()
+        self.name == other.name && self.labels == other.labels && self.expr == other.expr
     }
 }
 
@@ -145,6 +147,7 @@ struct RawGroup {
     interval: Option<Spanned<String>>,
     query_offset: Option<Spanned<String>>,
     limit: Option<Spanned<i64>>,
+    engine: Option<Language>,
     labels: Option<Vec2<Spanned<String>>>,
     rules: Option<Vec<Spanned<RawRule>>>,
 }
@@ -155,6 +158,7 @@ struct RawRule {
     record: Option<Spanned<String>>,
     alert: Option<Spanned<String>>,
     expr: Option<Spanned<String>>,
+    engine: Option<Language>,
     r#for: Option<Spanned<String>>,
     keep_firing_for: Option<Spanned<String>>,
     labels: Option<Vec2<Spanned<String>>>,

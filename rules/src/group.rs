@@ -7,15 +7,21 @@ use std::time::Duration;
 
 use foldhash::{HashSet, HashSetExt as _};
 use model::{ControlStore, ControlWrite, Labels, STALE_NAN, Sample, SampleBatch, Timestamp};
-use query::{Engine, Expr, PointValue, Value};
+use query::{Engine, PointValue};
 
 use crate::alert_rule::{AlertRule, RuleError};
 use crate::alert_state::{ActiveAlert, TABLE};
+use crate::expr::{Evaluation, RuleExpr};
 use crate::file::{GroupSpec, RuleSpec};
 use crate::recording_rule::RecordingRule;
 use crate::schedule::Schedule;
 use crate::telemetry::{GroupLabels, Telemetry};
 use crate::{Environment, GroupDefaults, GroupStatus, Health, RuleKind, RuleStatus};
+
+/// How far in the past lines are read when the group has no `query_offset`. A line is stored a moment
+/// after its own time: what reads it waits for company, for its pipe, for its sender's next request.
+/// Windows that follow each other would miss it in between.
+const LOGS_OFFSET: Duration = Duration::from_secs(5);
 
 /// A group that is being evaluated at its interval.
 pub struct Group {
@@ -24,6 +30,7 @@ pub struct Group {
     pub(crate) labels: GroupLabels,
     interval: Duration,
     query_offset: Duration,
+    logs_offset: Duration,
     defaults: GroupDefaults,
     schedule: Schedule,
     telemetry: Telemetry,
@@ -79,6 +86,7 @@ pub(crate) struct Round<'r> {
     pub(crate) settling: bool,
     pub(crate) env: &'r dyn Environment,
     query_offset: Duration,
+    logs_offset: Duration,
     limit: usize,
     engine: &'r Engine,
 }
@@ -100,6 +108,9 @@ impl Group {
         };
         telemetry.touch(&labels, interval.as_secs_f64(), spec.rules.len());
         let query_offset = spec.query_offset.unwrap_or(defaults.query_offset);
+        let logs_offset = spec
+            .query_offset
+            .unwrap_or_else(|| defaults.query_offset.max(LOGS_OFFSET));
         let rules = rules_of(&labels.rule_group, &spec);
         let status = GroupStatus {
             name: spec.name.clone(),
@@ -118,6 +129,7 @@ impl Group {
             labels,
             interval,
             query_offset,
+            logs_offset,
             defaults: defaults.clone(),
             telemetry,
             control,
@@ -193,6 +205,7 @@ impl Group {
             settling: at < settled_at && !self.knows_by(at, env),
             env,
             query_offset: self.query_offset,
+            logs_offset: self.logs_offset,
             limit: self.spec.limit,
             engine,
         };
@@ -416,7 +429,7 @@ impl Round<'_> {
     /// As [`Round::query`]; a histogram counts as 0, as in Prometheus.
     pub(crate) fn query_floats(
         &self,
-        expr: &Expr,
+        expr: &RuleExpr,
         at: Timestamp,
     ) -> Result<Vec<(Labels, f64)>, RuleError> {
         let results = self.query(expr, at)?;
@@ -424,25 +437,19 @@ impl Round<'_> {
         Ok(results.into_iter().map(float).collect())
     }
 
-    /// Labels and values of an instant vector; a scalar is one value without labels.
+    /// Labels and values of an instant vector; a scalar is one value without labels. `at` is the instant
+    /// for metrics.
     pub(crate) fn query(
         &self,
-        expr: &Expr,
+        expr: &RuleExpr,
         at: Timestamp,
     ) -> Result<Vec<(Labels, PointValue)>, RuleError> {
-        let evaluation = self
-            .engine
-            .instant(expr, self.env.reader(), at, &self.env.limits())
-            .map_err(|e| RuleError::Query(e.to_string()))?;
-        match evaluation.value {
-            Value::Scalar { value, .. } => Ok(vec![(Labels::empty(), PointValue::Float(value))]),
-            Value::Vector(samples) => {
-                Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect())
-            }
-            _ => Err(RuleError::Query(
-                "rule result is not a vector or scalar".to_owned(),
-            )),
-        }
+        expr.eval(&Evaluation {
+            engine: self.engine,
+            env: self.env,
+            at,
+            logs_at: self.at.minus(self.logs_offset),
+        })
     }
 }
 

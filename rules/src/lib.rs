@@ -10,6 +10,7 @@ pub mod packs;
 mod alert_rule;
 mod alert_state;
 mod environment;
+mod expr;
 mod group;
 mod groups;
 mod recording_rule;
@@ -18,6 +19,7 @@ mod status;
 mod telemetry;
 
 pub use environment::Environment;
+pub use expr::{Mixed, RuleExpr};
 pub use file::{Diagnostic, RuleFile};
 pub use group::{EvalReport, Group};
 pub use groups::{GroupDefaults, Groups};

@@ -93,7 +93,7 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     );
     check(
         "groups:\n  - name: g\n    zzzzz: 1\n",
-        "r.yml:3:5: unknown key \"zzzzz\" (known keys: name, interval, query_offset, limit, labels, rules)",
+        "r.yml:3:5: unknown key \"zzzzz\" (known keys: name, interval, query_offset, limit, engine, labels, rules)",
     );
 }
 

@@ -10,7 +10,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{Alert, Labels, ReadBounds, SampleBatch, SeriesReader, Timestamp};
+use model::{Alert, Labels, LogReader, ReadBounds, SampleBatch, SeriesReader, Timestamp};
+use query::logql;
 use rules::{Environment, Group, Groups};
 use storage::Storage;
 
@@ -26,6 +27,11 @@ const PANIC_PAUSE: Duration = Duration::from_secs(1);
 const EVALUATION_MAX: Duration = Duration::from_secs(30);
 /// Shortest time a group gets, however short its interval.
 const EVALUATION_MIN: Duration = Duration::from_secs(1);
+/// Bytes of lines that one expression may read: some seconds. It is read again at every evaluation, so
+/// that what needs more is better recorded from shorter windows.
+const LOG_BYTES_MAX: u64 = 4 << 30;
+/// Series of one expression over lines; as many as a rule may have alerts.
+const LOG_SERIES_MAX: usize = 10_000;
 const NAME: &str = "rules";
 
 /// What can be told to the loop.
@@ -61,6 +67,10 @@ impl Environment for RuleEnvironment {
         &*self.reader
     }
 
+    fn logs(&self) -> &dyn LogReader {
+        &self.storage
+    }
+
     fn append(&self, batch: SampleBatch) -> Result<(), String> {
         self.storage
             .append_samples(&batch, (self.clock)())
@@ -92,6 +102,15 @@ impl Environment for RuleEnvironment {
 
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn log_limits(&self) -> logql::Limits {
+        logql::Limits {
+            read_bytes_max: LOG_BYTES_MAX,
+            held_bytes_max: self.bytes_max,
+            series_max: LOG_SERIES_MAX,
+            cancel: Some(Arc::clone(&self.late)),
+        }
     }
 
     fn limits(&self) -> query::Limits {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Timestamp;
-use query::{Expr, ValueType};
 use serde_saphyr::Spanned;
 use template::{Functions, TemplateSet};
 
@@ -13,6 +12,8 @@ use super::{
     AlertSpec, Diagnostic, GroupSpec, RawFile, RawGroup, RawRule, RecordSpec, RuleFile, RuleSpec,
     place, position,
 };
+use crate::RuleExpr;
+use crate::expr::Language;
 
 /// Variables that Prometheus declares in front of every alert template.
 const VARIABLES: &[(&str, &str)] = &[
@@ -37,6 +38,7 @@ pub(super) fn file(name: &str, text: &str, raw: RawFile) -> Result<RuleFile, Vec
             external_url: String::new(),
         }),
         found: Vec::new(),
+        notes: Vec::new(),
     };
     let mut seen = BTreeSet::new();
     let mut groups = Vec::new();
@@ -58,6 +60,7 @@ pub(super) fn file(name: &str, text: &str, raw: RawFile) -> Result<RuleFile, Vec
         Ok(RuleFile {
             name: name.to_owned(),
             groups,
+            notes: checker.notes,
         })
     } else {
         let mut found = checker.found;
@@ -71,6 +74,7 @@ struct Checker<'t> {
     text: &'t str,
     functions: Functions<'t>,
     found: Vec<Diagnostic>,
+    notes: Vec<Diagnostic>,
 }
 
 impl Checker<'_> {
@@ -109,7 +113,7 @@ impl Checker<'_> {
             .rules
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|rule| self.rule(rule, &labels))
+            .filter_map(|rule| self.rule(rule, &labels, raw.engine))
             .collect();
         GroupSpec {
             name: raw.name.value,
@@ -125,11 +129,14 @@ impl Checker<'_> {
         &mut self,
         raw: Spanned<RawRule>,
         group_labels: &BTreeMap<String, Spanned<String>>,
+        group_engine: Option<Language>,
     ) -> Option<RuleSpec> {
         let here = place(raw.referenced);
         let rule = raw.value;
         let expr = match &rule.expr {
-            Some(expr) if !expr.value.trim().is_empty() => self.expr(expr),
+            Some(expr) if !expr.value.trim().is_empty() => {
+                self.expr(expr, rule.engine.or(group_engine))
+            }
             Some(expr) => {
                 self.complain(place(expr.referenced), "field 'expr' must be set in rule");
                 None
@@ -166,7 +173,7 @@ impl Checker<'_> {
         &mut self,
         name: &Spanned<String>,
         rule: &RawRule,
-        expr: Option<Expr>,
+        expr: Option<RuleExpr>,
         labels: BTreeMap<String, String>,
         own: &BTreeMap<String, Spanned<String>>,
     ) -> Option<RuleSpec> {
@@ -204,7 +211,7 @@ impl Checker<'_> {
         &mut self,
         name: &Spanned<String>,
         rule: &RawRule,
-        expr: Option<Expr>,
+        expr: Option<RuleExpr>,
         labels: BTreeMap<String, String>,
     ) -> Option<RuleSpec> {
         let misplaced = [
@@ -271,24 +278,27 @@ impl Checker<'_> {
         }
     }
 
-    fn expr(&mut self, value: &Spanned<String>) -> Option<Expr> {
-        match query::parse(&value.value) {
+    fn expr(&mut self, value: &Spanned<String>, engine: Option<Language>) -> Option<RuleExpr> {
+        match RuleExpr::parse(&value.value, engine) {
             Ok(expr) => {
-                if !matches!(expr.value_type(), ValueType::Vector | ValueType::Scalar) {
-                    self.complain(
-                        place(value.referenced),
-                        format!(
-                            "a rule needs an instant vector or a scalar, this expression is a {}",
-                            expr.value_type().documented()
-                        ),
-                    );
-                    return None;
+                if engine.is_none() && expr.may_be_meant_for_logs(&value.value) {
+                    let (line, column) = place(value.referenced);
+                    self.notes.push(Diagnostic {
+                        file: self.file.to_owned(),
+                        line,
+                        column,
+                        message: "this reads metrics, though without the name of one; PromQL and LogQL write it alike".to_owned(),
+                        hint: Some("write engine: logql beside expr to read log lines, or engine: promql".to_owned()),
+                    });
                 }
                 Some(expr)
             }
             Err(error) => {
-                let at = position::in_scalar(self.text, value, error.span.start);
-                self.complain(at, format!("could not parse expression: {}", error.message));
+                let at = match error.offset {
+                    None => place(value.referenced),
+                    Some(offset) => position::in_scalar(self.text, value, offset),
+                };
+                self.complain(at, error.message);
                 None
             }
         }

@@ -60,6 +60,7 @@ pub(crate) fn play(alert: &str, minutes: u32, lines: &[Line]) -> Vec<u32> {
     let control: Arc<dyn ControlStore> = Arc::new(MemoryControlStore::default());
     let groups = Groups::load(
         vec![RuleFile {
+            notes: Vec::new(),
             name: file,
             groups: vec![spec],
         }],

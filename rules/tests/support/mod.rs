@@ -8,13 +8,15 @@
 )]
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::series::InMemoryCursor;
 use model::{
-    Alert, ControlStore, FPoint, HPoint, HistogramSample, Labels, Matcher, ReadError, SampleBatch,
-    SampleCursor, Samples, Selected, SelectedSeries, Selection, SeriesReader, TimeRange, Timestamp,
+    Alert, ControlStore, FPoint, HPoint, HistogramSample, Labels, LogEntry, LogReader,
+    LogSelection, Matcher, ReadError, SampleBatch, SampleCursor, Samples, Selected, SelectedSeries,
+    Selection, SeriesReader, TimeRange, Timestamp,
 };
 use prometheus_client::registry::Registry;
 use query::{Engine, EngineOptions};
@@ -113,9 +115,49 @@ impl SeriesReader for Series {
     }
 }
 
+/// Lines in memory, in the order of time.
+#[derive(Default)]
+pub struct Lines(Mutex<Vec<(Labels, LogEntry)>>);
+
+impl Lines {
+    pub fn push(&self, stream: &str, ms: i64, line: &str) {
+        let entry = LogEntry {
+            at_ns: ms * 1_000_000,
+            line: line.to_owned(),
+            metadata: Labels::empty(),
+        };
+        let mut lines = self.0.lock().unwrap();
+        lines.push((labels(stream), entry));
+        lines.sort_by_key(|(_, entry)| entry.at_ns);
+    }
+}
+
+impl LogReader for Lines {
+    fn read(
+        &self,
+        selection: &LogSelection<'_>,
+        visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        for (stream, entry) in self.0.lock().unwrap().iter() {
+            let inside = (selection.start_ns..selection.end_ns).contains(&entry.at_ns);
+            if inside && holds(selection.matchers, stream) && visit(stream, entry).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn streams(&self, _: &[Vec<Matcher>], _: i64, _: i64) -> Result<Vec<Labels>, ReadError> {
+        Ok(Vec::new())
+    }
+}
+
 #[derive(Default)]
 pub struct TestEnvironment {
     pub series: Series,
+    pub lines: Lines,
+    /// Of an expression over lines.
+    pub log_limits: Mutex<query::logql::Limits>,
     pub sent: Mutex<Vec<Alert>>,
     pub refuse_writes: Mutex<bool>,
     /// Called whenever alerts are handed over.
@@ -128,6 +170,14 @@ pub struct TestEnvironment {
 impl Environment for TestEnvironment {
     fn reader(&self) -> &dyn SeriesReader {
         &self.series
+    }
+
+    fn logs(&self) -> &dyn LogReader {
+        &self.lines
+    }
+
+    fn log_limits(&self) -> query::logql::Limits {
+        self.log_limits.lock().unwrap().clone()
     }
 
     fn append(&self, batch: SampleBatch) -> Result<(), String> {

@@ -81,6 +81,10 @@ fn rules(file: &Path) -> Result<String, String> {
     let name = file.display().to_string();
     let text = read(file)?;
     let parsed = rules::file::parse(&name, &text).map_err(|found| lines(&found))?;
+    for note in &parsed.notes {
+        // A reader who has gone does not make the file wrong.
+        let _ = writeln!(std::io::stderr(), "{note}");
+    }
     Ok(format!("{} rules", count(&[parsed])))
 }
 
