@@ -19,6 +19,7 @@ pub mod glob;
 pub mod heartbeat;
 mod host;
 mod kong;
+mod log_series;
 mod logs;
 mod masked;
 pub mod metadata;
@@ -54,6 +55,8 @@ pub use files::FileConfig;
 pub use heartbeat::{HeartbeatConfig, Heartbeats};
 pub use host::SystemdConfig;
 pub use kong::HttpSourceConfig;
+pub use log_series::{LogSeries, Told};
+pub use logs::level as log_level;
 pub use logs::{
     FirstLine, JournalConfig, LogFilesConfig, LogSources, LogStreamStatus, LogSums, LogsConfig,
     ReadFrom, SyslogConfig, Timestamps,
@@ -87,6 +90,8 @@ pub struct Inbox {
     pub heartbeats: Heartbeats,
     /// Where pushes go.
     pub pushes: Pushes,
+    /// What counts log lines.
+    pub log_series: Arc<dyn LogSeries>,
 }
 
 /// How far log sources have been read, as storage remembers it.

@@ -19,7 +19,7 @@ mod journal;
 mod json_files;
 mod json_record;
 mod labels;
-mod level;
+pub mod level;
 mod lifecycle;
 mod lines;
 mod position;

@@ -19,6 +19,7 @@ use crate::files::{FileConfig, Files};
 use crate::heartbeat::HeartbeatSource;
 use crate::host::{Host, hostname};
 use crate::kong::{HttpSourceConfig, Kong};
+use crate::log_series::LogSource;
 use crate::masked::{masked, masked_label};
 use crate::nginx::Nginx;
 use crate::postgres::{self, Postgres, PostgresConfig};
@@ -86,6 +87,7 @@ enum Kind {
     Probe(Box<ProbeConfig>),
     Heartbeats,
     Pushes,
+    LogSeries,
     Statsd(Box<StatsdConfig>, Box<MappingFile>),
     Files(Vec<FileConfig>),
     /// Found, and not to be read as it is; why, with the line that would change it.
@@ -274,6 +276,8 @@ impl Supervisor {
             let labels = target_labels("heartbeat", &instance);
             own("heartbeat", "heartbeats:", labels, Kind::Heartbeats);
         }
+        let labels = target_labels("logs", &instance);
+        own("logs", "logs:", labels, Kind::LogSeries);
         if config.pushgateway {
             let labels = target_labels("pushgateway", &instance);
             own("pushgateway", "pushes:", labels, Kind::Pushes);
@@ -456,6 +460,7 @@ impl Supervisor {
             Kind::Nginx(config) => Nginx::new(config, timeout, &self.bodies).map(|s| launch.run(s)),
             Kind::Heartbeats => Ok(launch.run(HeartbeatSource(self.inbox.heartbeats.clone()))),
             Kind::Pushes => Ok(launch.run(PushSource(self.inbox.pushes.clone()))),
+            Kind::LogSeries => Ok(launch.run(LogSource(Arc::clone(&self.inbox.log_series)))),
             Kind::Statsd(config, file) => {
                 Statsd::new(config, file, self.statsd.clone()).map(|s| launch.run(s))
             }

@@ -474,6 +474,27 @@ impl<'t> Pass<'t> {
         self.key = key;
     }
 
+    /// As [`Pass::put_described`], of a counter that is told for the first time and was 0 at `since`.
+    pub(crate) fn put_begun(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: f64,
+        since: Timestamp,
+    ) {
+        if fits(self.target_labels, name, labels) {
+            let mut key = std::mem::take(&mut self.key);
+            write_key(&mut key, name, labels);
+            let target_labels = self.target_labels;
+            for (at, value) in [(since, 0.0), (self.at, value)] {
+                let make =
+                    || Ok::<_, std::convert::Infallible>(Some(join(target_labels, name, labels)));
+                let _ = self.add(&key, Some(at), true, value, make);
+            }
+            self.key = key;
+        }
+    }
+
     /// Adds a sample by its key; `make` gives the labels the first time, `None` to drop the series.
     pub(crate) fn add<E>(
         &mut self,

@@ -10,6 +10,18 @@ use super::*;
 
 struct NoPositions;
 
+struct NoSeries;
+
+impl LogSeries for NoSeries {
+    fn families(&self) -> Vec<FamilyMetadata> {
+        Vec::new()
+    }
+
+    fn tell(&self, _: model::Timestamp, _: &mut dyn FnMut(&Told<'_>)) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 impl Positions for NoPositions {
     fn get(&self, _: &str) -> Option<Vec<u8>> {
         None
@@ -100,6 +112,7 @@ async fn a_new_configuration_restarts_only_what_it_changes() {
             )
             .unwrap(),
             pushes: Pushes::default(),
+            log_series: Arc::new(NoSeries),
         },
         Arc::new(|| "own 1\n".to_owned()),
         Outputs { samples, logs },
@@ -115,7 +128,7 @@ async fn a_new_configuration_restarts_only_what_it_changes() {
         let targets = status.targets();
         targets.into_iter().map(|t| t.pool).collect::<BTreeSet<_>>()
     };
-    assert_eq!(pools(&status).len(), 3);
+    assert_eq!(pools(&status).len(), 4);
 
     // One changes its labels, two goes.
     let renamed = ", metric_relabel_configs: [{ target_label: new, replacement: x }]";
@@ -130,6 +143,6 @@ async fn a_new_configuration_restarts_only_what_it_changes() {
         .collect();
     // In one batch: the series under its new labels, the end of the old one.
     assert_eq!(a, ["Some(\"x\") false", "None true"]);
-    assert_eq!(pools(&status).len(), 2);
+    assert_eq!(pools(&status).len(), 3);
     collector.abort();
 }

@@ -85,7 +85,7 @@ struct Shared {
 pub type AppendSamples =
     dyn Fn(&SampleBatch) -> Result<storage::AppendReport, storage::WriteError> + Send + Sync;
 
-/// [`storage::Storage::append_logs_once`].
+/// [`storage::Storage::append_logs_once`], counting what was stored.
 pub type AppendLogs = dyn Fn(&scrub::LogBatch) -> Result<(), storage::WriteError> + Send + Sync;
 
 /// How the last reload of the configuration went.

@@ -27,6 +27,7 @@ use crate::api::{self, Api, Parts};
 use crate::clock::{self, Clock};
 use crate::config::expand::ProcessSurroundings;
 use crate::config::{Config, ConfigError, Diagnostic, Overrides};
+use crate::log_metrics::LogMetrics;
 use crate::process::ProcessMetrics;
 use crate::reload::Reloader;
 use crate::rules_loop::{self, Command, RuleEnvironment, SharedEnvironment};
@@ -262,7 +263,9 @@ impl Starting {
         // 4. Ingestion, then the collector that feeds it.
         let tasks = Tasks::new(metrics.clone());
         let give_up = Arc::new(AtomicBool::new(false));
+        let log_metrics = Arc::new(LogMetrics::new(&config.log_metrics, clock()));
         let ingest = Ingest {
+            log_metrics: Arc::clone(&log_metrics),
             storage: storage.clone(),
             tasks: tasks.clone(),
             metrics: metrics.clone(),
@@ -287,6 +290,7 @@ impl Starting {
             let inbox = collector::Inbox {
                 heartbeats: heartbeats.clone(),
                 pushes: pushes.clone(),
+                log_series: Arc::<LogMetrics>::clone(&log_metrics),
             };
             let positions: Arc<dyn collector::Positions> =
                 Arc::new(StoredPositions(storage.clone()));
@@ -348,6 +352,7 @@ impl Starting {
             groups: Arc::clone(&groups),
             collector: collector_config,
             environment,
+            log_metrics: Arc::clone(&log_metrics),
             metrics,
             clock,
             last_error: Arc::default(),
@@ -368,7 +373,11 @@ impl Starting {
             series: Arc::new(storage.clone()),
             logs: Arc::new(storage.clone()),
             append: Box::new(move |batch| appending.append_samples(batch, clock())),
-            append_logs: Box::new(move |batch| lines.append_logs_once(batch)),
+            append_logs: Box::new(move |batch| {
+                let stored = lines.append_logs_once(batch)?;
+                log_metrics.count(&stored, clock());
+                Ok(())
+            }),
             watch_logs: Box::new(move |watcher| watching.watch_logs(watcher)),
             scrubber,
             storage: Some(storage.clone()),
@@ -520,7 +529,12 @@ pub(crate) fn load_rules(config: &Config) -> Result<Vec<RuleFile>, ConfigError> 
     let mut files = Vec::new();
     let mut problems = Vec::new();
     let mut take = |name: &str, text: &str| match rules::file::parse(name, text) {
-        Ok(file) => files.push(file),
+        Ok(file) => {
+            for note in &file.notes {
+                tracing::warn!(%note, "rule");
+            }
+            files.push(file);
+        }
         Err(found) => problems.extend(found.into_iter().map(diagnostic)),
     };
     for pack in &config.rules.packs {

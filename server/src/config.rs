@@ -23,6 +23,7 @@ use model::Labels;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use crate::log_metrics::{LogMetric, LogMetricSection};
 pub use client::ClientConfig;
 pub use diagnostic::{ConfigError, Diagnostic};
 use expand::Surroundings;
@@ -96,6 +97,8 @@ pub struct Config {
     pub collector: Arc<collector::Config>,
     /// The scrubber.
     pub scrub: scrub::Config,
+    /// What is taken from log lines.
+    pub log_metrics: Vec<LogMetric>,
     /// Rules.
     pub rules: RulesConfig,
     /// Alerting.
@@ -248,6 +251,7 @@ struct LogsSection {
     files: Vec<collector::LogFilesConfig>,
     syslog: Vec<collector::SyslogConfig>,
     journal: Option<Switch<collector::JournalConfig>>,
+    metrics: Vec<LogMetricSection>,
     scrub: Option<Spanned<ScrubSection>>,
 }
 
@@ -289,6 +293,9 @@ impl File {
             findings.add(position, problem.text);
         }
         let scrub = self.logs.scrub(&mut findings);
+        let log_metrics = LogMetricSection::check_all(&self.logs.metrics, &mut |at, problem| {
+            findings.add(yaml::position(at), problem);
+        });
         let alerting = match self.alerting {
             Some(file) => alerting::Config::check(name, file).unwrap_or_else(|problems| {
                 for problem in problems {
@@ -338,6 +345,7 @@ impl File {
             memory,
             collector: Arc::new(collector),
             scrub,
+            log_metrics,
             rules,
             alerting,
         })

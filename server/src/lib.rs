@@ -7,6 +7,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod log_metrics;
 pub mod reload;
 pub mod telemetry;
 

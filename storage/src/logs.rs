@@ -9,6 +9,7 @@ mod state;
 mod tests;
 mod wal_record;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::ControlFlow;
@@ -201,13 +202,16 @@ impl LogStore {
     }
 
     /// See [`crate::Storage::append_logs_once`].
-    pub(crate) fn append_once(&self, batch: &LogBatch) -> Result<(), WriteError> {
+    pub(crate) fn append_once<'b>(
+        &self,
+        batch: &'b LogBatch,
+    ) -> Result<Cow<'b, LogBatch>, WriteError> {
         let _alone = self.pushing.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = self.lock().fresh(batch);
-        match fresh.entries.is_empty() {
-            true => Ok(()),
-            false => self.append_within(&fresh, PUSHED_STREAMS_MAX),
+        if !fresh.entries.is_empty() {
+            self.append_within(&fresh, PUSHED_STREAMS_MAX)?;
         }
+        Ok(fresh)
     }
 
     /// See [`crate::Storage::watch_logs`].

@@ -6,6 +6,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -192,11 +193,14 @@ impl Storage {
 
     /// Stores lines whose sender may repeat what it got no answer for: those that are in memory
     /// with the same stream, time, text and metadata are passed over. Lines stay in memory until
-    /// their stream has 128 KiB of them, up to an hour.
+    /// their stream has 128 KiB of them, up to an hour. Returns what was stored.
     ///
     /// # Errors
     /// As [`Storage::append_logs`].
-    pub fn append_logs_once(&self, batch: &LogBatch) -> Result<(), WriteError> {
+    pub fn append_logs_once<'b>(
+        &self,
+        batch: &'b LogBatch,
+    ) -> Result<Cow<'b, LogBatch>, WriteError> {
         self.shared.inner.is_in_place()?;
         self.shared.inner.logs.append_once(batch)
     }

@@ -22,6 +22,7 @@ mod engine;
 mod host;
 mod journal;
 mod log_files;
+mod log_metrics;
 mod log_receivers;
 mod log_tail;
 mod logs;

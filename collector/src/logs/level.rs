@@ -32,8 +32,9 @@ pub(crate) fn is_error(level: Option<&str>) -> bool {
     matches!(level, Some("error" | "critical" | "fatal"))
 }
 
-/// One of `trace debug info warn error critical fatal`.
-pub(crate) fn of(line: &str) -> Option<&'static str> {
+/// One of `trace debug info warn error critical fatal`, if the line has one.
+#[must_use]
+pub fn of(line: &str) -> Option<&'static str> {
     let bytes = &line.as_bytes()[..line.len().min(REACH)];
     field(bytes).or_else(|| word(&bytes[..bytes.len().min(WORD_REACH)]))
 }
@@ -77,7 +78,8 @@ fn value(rest: &[u8]) -> Option<&'static str> {
 }
 
 /// A level by any of its names; numbers are those of pino and bunyan.
-fn named(name: &[u8]) -> Option<&'static str> {
+#[must_use]
+pub fn named(name: &[u8]) -> Option<&'static str> {
     let is = |names: &[&str]| {
         names
             .iter()

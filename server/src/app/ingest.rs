@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::supervise::{TaskState, Tasks, panic_text};
 use crate::clock::Clock;
+use crate::log_metrics::LogMetrics;
 use crate::telemetry::{AppMetrics, ResultLabel, TaskLabel};
 
 /// Batches of samples that may wait. One scrape interval brings one per target; more than a
@@ -37,6 +38,8 @@ pub(crate) struct Ingest {
     pub(crate) tasks: Tasks,
     pub(crate) metrics: AppMetrics,
     pub(crate) clock: Clock,
+    /// Counts lines that were stored.
+    pub(crate) log_metrics: Arc<LogMetrics>,
     /// Set to stop waiting for a disk that refuses.
     pub(crate) give_up: Arc<AtomicBool>,
 }
@@ -72,7 +75,10 @@ impl Ingest {
     pub(crate) fn logs(self, queue: mpsc::Receiver<LogBatch>) -> std::io::Result<JoinHandle<()>> {
         self.thread("ingest logs", queue, |ingest, batch| {
             match ingest.storage.append_logs(batch) {
-                Ok(()) => Attempt::Taken,
+                Ok(()) => {
+                    ingest.log_metrics.count(batch, (ingest.clock)());
+                    Attempt::Taken
+                }
                 Err(e) => attempt(e),
             }
         })

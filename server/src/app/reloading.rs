@@ -10,6 +10,7 @@ use super::{LastError, Settings};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::log_metrics::LogMetrics;
 use crate::reload::{ReloadRequest, Reloaded};
 use crate::rules_loop::{self, RuleEnvironment, SharedEnvironment};
 use crate::telemetry::AppMetrics;
@@ -23,6 +24,7 @@ pub(super) struct Reloading {
     pub(super) groups: Arc<Groups>,
     pub(super) collector: watch::Sender<Arc<collector::Config>>,
     pub(super) environment: SharedEnvironment,
+    pub(super) log_metrics: Arc<LogMetrics>,
     pub(super) metrics: AppMetrics,
     pub(super) clock: Clock,
     pub(super) last_error: LastError,
@@ -126,6 +128,7 @@ impl Reloading {
             late,
         });
         drop(environment);
+        self.log_metrics.configure(&config.log_metrics);
         self.collector.send_if_modified(|current| {
             let changed = **current != *config.collector;
             if changed {
