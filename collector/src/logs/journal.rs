@@ -52,6 +52,12 @@ pub(super) async fn run(context: Context, config: JournalConfig) {
             },
             Err(e) => format!("journalctl: {e}"),
         };
+        // What it says may repeat what it was given.
+        let problem = context
+            .scrubber
+            .line(problem.as_bytes())
+            .as_str()
+            .to_owned();
         if context.status.set_source(NAME, Err(problem.clone())) {
             tracing::warn!(problem, "the journal cannot be read");
         }

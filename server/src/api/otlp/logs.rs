@@ -59,12 +59,23 @@ fn receive(
     let mut receiver = LogReceiver::new(parts, cancel, now, retention);
     for of_resource in resources(request) {
         let of_resource = of_resource?;
-        let (labels, of_all) = resource(of_resource)?;
-        receiver.stream(Ok(Labels::from_pairs(labels)))?;
+        let mut of_all: Option<Pairs> = None;
         for of_scope in scopes(of_resource) {
             let of_scope = of_scope?;
+            let mut records = records(of_scope).peekable();
+            if records.peek().is_none() {
+                continue;
+            }
+            let of_all = match &mut of_all {
+                Some(of_all) => of_all,
+                none => {
+                    let (labels, rest) = resource(of_resource)?;
+                    receiver.stream(Ok(Labels::from_pairs(labels)))?;
+                    none.insert(rest)
+                }
+            };
             let about: Pairs = of_all.iter().cloned().chain(scope(of_scope)?).collect();
-            for record in records(of_scope) {
+            for record in records {
                 let record = record?;
                 // Later ones win: a line knows best.
                 let pairs = about.iter().cloned().chain(record.metadata);
