@@ -23,8 +23,9 @@ use axum::routing::{MethodRouter, get, post};
 use super::Api;
 use super::prometheus;
 use super::prometheus::envelope::{ErrorType, Failure};
+use super::reading::Reading;
 use super::receive::error;
-use super::workshop::WorkError;
+use super::workshop::{Client, WorkError};
 
 pub(super) use self::tail::TAILS_MAX;
 
@@ -65,6 +66,30 @@ where
     T: 'static,
 {
     get(handler.clone()).post(handler)
+}
+
+/// An answer that is made, and held until it is sent, within the memory of one query.
+async fn made(
+    api: &Api,
+    client: &Client,
+    make: impl Fn(&Reading) -> Result<String, Failure> + Send + Sync + 'static,
+) -> Result<Response, Refused> {
+    let timeout = api.config().query.timeout.0;
+    let made = move |reading: &Reading| {
+        let body = make(reading)?;
+        if body.len() > reading.answer_max {
+            let why = "the answer needs more memory than query.bytes_max leaves for it: \
+                       select fewer streams or a shorter time";
+            return Err(Failure::new(ErrorType::Memory, why));
+        }
+        Ok(body)
+    };
+    let (body, share) = api.read(client, timeout, made).await?;
+    let response = axum_json(body);
+    Ok(match share {
+        Some(share) => response.map(|body| share.held_by(body)),
+        None => response,
+    })
 }
 
 fn axum_json(body: String) -> Response {

@@ -6,8 +6,10 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use model::{Labels, Matcher};
 
-use super::{Refused, axum_json, time};
+use super::{Refused, made, time};
 use crate::api::params::Params;
+use crate::api::prometheus::envelope::Failure;
+use crate::api::reading::Reading;
 use crate::api::workshop::Client;
 use crate::api::{Api, json};
 
@@ -20,12 +22,16 @@ pub(super) async fn names(
     client: Client,
     params: Params,
 ) -> Result<Response, Refused> {
-    let streams = streams(&api, &client, &params, query_set(&params)?).await?;
-    let names: BTreeSet<&str> = streams
-        .iter()
-        .flat_map(|l| l.iter().map(|(n, _)| n))
-        .collect();
-    Ok(list(names))
+    let wanted = Wanted::new(&api, &params, query_set(&params)?)?;
+    made(&api, &client, move |reading| {
+        let streams = wanted.streams(reading)?;
+        let names: BTreeSet<&str> = streams
+            .iter()
+            .flat_map(|l| l.iter().map(|(n, _)| n))
+            .collect();
+        Ok(list(names))
+    })
+    .await
 }
 
 pub(super) async fn values(
@@ -34,9 +40,13 @@ pub(super) async fn values(
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response, Refused> {
-    let streams = streams(&api, &client, &params, query_set(&params)?).await?;
-    let values: BTreeSet<&str> = streams.iter().filter_map(|l| l.get(&name)).collect();
-    Ok(list(values))
+    let wanted = Wanted::new(&api, &params, query_set(&params)?)?;
+    made(&api, &client, move |reading| {
+        let streams = wanted.streams(reading)?;
+        let values: BTreeSet<&str> = streams.iter().filter_map(|l| l.get(&name)).collect();
+        Ok(list(values))
+    })
+    .await
 }
 
 pub(super) async fn series(
@@ -55,11 +65,16 @@ pub(super) async fn series(
             false => sets.push(plain(query::logql::parse_any_selector(text))?),
         }
     }
-    let streams = streams(&api, &client, &params, sets).await?;
-    let mut body = String::from("{\"status\":\"success\",\"data\":");
-    json::array(&mut body, &streams, json::labels);
-    body.push('}');
-    Ok(axum_json(body))
+    let wanted = Wanted::new(&api, &params, sets)?;
+    made(&api, &client, move |reading| {
+        let mut body = String::from("{\"status\":\"success\",\"data\":");
+        json::array(&mut body, wanted.streams(reading)?, |out, labels| {
+            json::labels(out, &labels);
+        });
+        body.push('}');
+        Ok(body)
+    })
+    .await
 }
 
 /// Labels worth offering, and how many values each has. Not wrapped in an envelope, as in Loki.
@@ -68,22 +83,26 @@ pub(super) async fn detected(
     client: Client,
     params: Params,
 ) -> Result<Response, Refused> {
-    let streams = streams(&api, &client, &params, query_set(&params)?).await?;
-    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, value) in streams.iter().flat_map(Labels::iter) {
-        values.entry(name).or_default().insert(value);
-    }
-    values.retain(|name, values| {
-        ALWAYS_SHOWN.contains(name) || !values.iter().all(|value| is_identifier(value))
-    });
-    let mut body = String::from("{\"detectedLabels\":");
-    json::array(&mut body, values, |out, (name, values)| {
-        out.push_str("{\"label\":");
-        json::string(out, name);
-        out.push_str(&format!(",\"cardinality\":{}}}", values.len()));
-    });
-    body.push('}');
-    Ok(axum_json(body))
+    let wanted = Wanted::new(&api, &params, query_set(&params)?)?;
+    made(&api, &client, move |reading| {
+        let streams = wanted.streams(reading)?;
+        let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (name, value) in streams.iter().flat_map(Labels::iter) {
+            values.entry(name).or_default().insert(value);
+        }
+        values.retain(|name, values| {
+            ALWAYS_SHOWN.contains(name) || !values.iter().all(|value| is_identifier(value))
+        });
+        let mut body = String::from("{\"detectedLabels\":");
+        json::array(&mut body, values, |out, (name, values)| {
+            out.push_str("{\"label\":");
+            json::string(out, name);
+            out.push_str(&format!(",\"cardinality\":{}}}", values.len()));
+        });
+        body.push('}');
+        Ok(body)
+    })
+    .await
 }
 
 /// A number or a UUID.
@@ -96,20 +115,27 @@ fn is_identifier(value: &str) -> bool {
     is_uuid || value.parse::<f64>().is_ok()
 }
 
-async fn streams(
-    api: &Api,
-    client: &Client,
-    params: &Params,
+/// Which streams are asked for.
+struct Wanted {
     sets: Vec<Vec<Matcher>>,
-) -> Result<Vec<Labels>, Refused> {
-    let parts = api.parts()?;
-    let (start_ns, end_ns) = time::range(params, api.now())?;
-    Ok(api
-        .workshop()
-        .run_for(client, api.config().query.timeout.0, move |_| {
-            parts.logs.streams(&sets, start_ns, end_ns)
+    start_ns: i64,
+    end_ns: i64,
+}
+
+impl Wanted {
+    fn new(api: &Api, params: &Params, sets: Vec<Vec<Matcher>>) -> Result<Wanted, Refused> {
+        let (start_ns, end_ns) = time::range(params, api.now())?;
+        Ok(Wanted {
+            sets,
+            start_ns,
+            end_ns,
         })
-        .await??)
+    }
+
+    fn streams(&self, reading: &Reading) -> Result<Vec<Labels>, Failure> {
+        let logs = &reading.parts.logs;
+        Ok(logs.streams(&self.sets, self.start_ns, self.end_ns)?)
+    }
 }
 
 fn query_set(params: &Params) -> Result<Vec<Vec<Matcher>>, Refused> {
@@ -130,14 +156,14 @@ fn plain(
 }
 
 /// As Loki's, without `data` where there is nothing.
-fn list(items: BTreeSet<&str>) -> Response {
+fn list(items: BTreeSet<&str>) -> String {
     let mut body = String::from("{\"status\":\"success\"");
     if !items.is_empty() {
         body.push_str(",\"data\":");
         json::array(&mut body, items, json::string);
     }
     body.push('}');
-    axum_json(body)
+    body
 }
 
 #[cfg(test)]
