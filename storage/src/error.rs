@@ -79,6 +79,14 @@ pub enum WriteError {
         /// The limit.
         streams_max: usize,
     },
+    /// The labels of all streams that are stored take as much memory as they may.
+    #[error(
+        "the labels of all log streams stored take {bytes_max} bytes: new streams are refused until retention has removed old ones; labels that differ from line to line belong into the line or its structured metadata"
+    )]
+    TooManyLabels {
+        /// The limit.
+        bytes_max: usize,
+    },
     /// Lines wait in memory because frames cannot be written; the source must wait too.
     #[error("log lines wait for the disk: {bytes} bytes in memory")]
     LogsWaiting {
@@ -88,6 +96,15 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Whether a sender of lines has brought it about, by too many streams.
+    #[must_use]
+    pub fn is_of_sender(&self) -> bool {
+        matches!(
+            self,
+            WriteError::TooManyStreams { .. } | WriteError::TooManyLabels { .. }
+        )
+    }
+
     /// A sync below `dir` failed earlier, and what it was about is not durable yet.
     pub(crate) fn sync_before(dir: &Path) -> Self {
         let e = io::Error::other("an earlier sync failed and its data wait in memory");

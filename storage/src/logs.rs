@@ -2,6 +2,7 @@
 
 mod file;
 mod frame;
+mod known;
 mod merge;
 mod replay;
 mod state;
@@ -23,6 +24,7 @@ use scrub::LogBatch;
 use self::file::{FILE_BYTES, FrameFile, FrameRef, HEADER_BYTES};
 pub(crate) use self::file::{FORMAT as FILE_FORMAT, day_name};
 use self::frame::Line;
+use self::known::Known;
 use self::merge::{Pending, Window};
 use self::replay::{Replay, open_files};
 use self::state::{Cut, IndexedFile, PUSHED_STREAMS_MAX, STREAMS_MAX, State};
@@ -138,7 +140,7 @@ impl LogStore {
         }
         watch.telemetry.log_lines.inc_by(replay.lines);
         let head_bytes = state::head_bytes(&replay.streams);
-        Ok(LogStore {
+        let store = LogStore {
             disk,
             watch,
             dir: dir.to_owned(),
@@ -153,6 +155,7 @@ impl LogStore {
                 streams: replay.streams,
                 head_bytes,
                 files,
+                known: Known::default(),
             }),
             pushing: Mutex::new(()),
             watchers: Mutex::default(),
@@ -160,7 +163,9 @@ impl LogStore {
                 next_number,
                 distrust: false,
             }),
-        })
+        };
+        store.lock().survey();
+        Ok(store)
     }
 
     /// See [`crate::Storage::append_logs`].
@@ -184,7 +189,7 @@ impl LogStore {
         drop(state);
         if let Err(e) = appended {
             // A sender of too many is told; everybody else is served.
-            if streams_max == STREAMS_MAX || !matches!(e, WriteError::TooManyStreams { .. }) {
+            if streams_max == STREAMS_MAX || !e.is_of_sender() {
                 self.watch.write_failed("logs log", FileKind::LogWal, &e);
             }
             return Err(e);
@@ -310,7 +315,8 @@ impl LogStore {
         // A failure is in health and is retried.
         let _ = self.sync_and_cut(&mut cutter, due);
         drop(cutter);
-        let state = self.lock();
+        let mut state = self.lock();
+        state.survey();
         let head_bytes = state.head_bytes as i64;
         self.watch.telemetry.log_head_bytes.set(head_bytes);
     }

@@ -67,7 +67,7 @@ impl Stop {
     /// What the sender is told: that it sends too much of something, or that it is to try again.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Stop::Store(WriteError::TooManyStreams { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Stop::Store(e) if e.is_of_sender() => StatusCode::TOO_MANY_REQUESTS,
             Stop::Store(_) | Stop::Canceled => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

@@ -178,6 +178,7 @@ fn attempt(error: WriteError) -> Attempt {
         WriteError::DiskFull { .. }
         | WriteError::Io { .. }
         | WriteError::LogsWaiting { .. }
-        | WriteError::TooManyStreams { .. } => Attempt::Again(error),
+        | WriteError::TooManyStreams { .. }
+        | WriteError::TooManyLabels { .. } => Attempt::Again(error),
     }
 }

@@ -10,6 +10,7 @@ use scrub::LogBatch;
 
 use super::file::{FrameFile, FrameRef};
 use super::frame::{self, FRAME_TEXT_BYTES, Line};
+use super::known::{Known, LABEL_BYTES_MAX};
 use super::wal_record::{self, LINES, LinesRecord, POSITIONS};
 use crate::error::WriteError;
 use crate::wal::Wal;
@@ -18,8 +19,6 @@ use crate::wal::Wal;
 const LINE_BYTES: usize = 120;
 /// Reckoned per stream in memory besides its labels.
 const STREAM_BYTES: usize = 300;
-/// Frames of a file among which the labels of a new one are looked for.
-const LABELS_SOUGHT: usize = 256;
 /// Streams with lines in memory. Fifty containers have a hundred.
 pub(super) const STREAMS_MAX: usize = 10_000;
 /// Further streams that are pushed are refused from here on: a sender that writes a label of its own
@@ -37,6 +36,7 @@ pub(super) struct State {
     pub(super) streams: HashMap<Labels, Stream, RandomState>,
     pub(super) head_bytes: usize,
     pub(super) files: Vec<IndexedFile>,
+    pub(super) known: Known,
 }
 
 /// Lines of one stream that are not in a frame yet.
@@ -85,6 +85,11 @@ impl State {
         if is_new && self.streams.len() >= streams_max {
             return Err(WriteError::TooManyStreams { streams_max });
         }
+        if is_new && streams_max < STREAMS_MAX && !self.known.admits(labels) {
+            return Err(WriteError::TooManyLabels {
+                bytes_max: LABEL_BYTES_MAX,
+            });
+        }
         let segment = self.ready_segment()?;
         let defined = self.streams.get(labels).and_then(|s| s.defined);
         let defined = defined.filter(|(in_segment, _)| *in_segment == segment);
@@ -114,6 +119,8 @@ impl State {
         }
         if is_new {
             self.head_bytes += stream_bytes(labels);
+            let labels = self.known.add(labels);
+            self.streams.insert(labels, Stream::default());
         }
         let stream = self.streams.entry(labels.clone()).or_default();
         stream.defined = Some((segment, number));
@@ -222,7 +229,7 @@ impl State {
     }
 
     /// A frame with the first `lines` lines of its stream is durable.
-    pub(super) fn publish(&mut self, file: &Arc<FrameFile>, frame: FrameRef, lines: usize) {
+    pub(super) fn publish(&mut self, file: &Arc<FrameFile>, mut frame: FrameRef, lines: usize) {
         if let Some(stream) = self.streams.get_mut(&frame.labels) {
             for line in stream.lines.drain(..lines.min(stream.lines.len())) {
                 self.head_bytes -= line_bytes(&line).min(self.head_bytes);
@@ -237,12 +244,14 @@ impl State {
         }
         if let Some(f) = self.files.iter_mut().find(|f| Arc::ptr_eq(&f.file, file)) {
             f.bytes += u64::from(frame.bytes);
-            // The labels of an earlier frame serve again, where it is not far.
-            let near = f.frames.iter().rev().take(LABELS_SOUGHT);
-            let known = near.into_iter().find(|r| r.labels == frame.labels);
-            let labels = known.map_or(frame.labels, |r| r.labels.clone());
-            f.frames.push(FrameRef { labels, ..frame });
+            frame.labels = self.known.add(&frame.labels);
+            f.frames.push(frame);
         }
+    }
+
+    /// Forgets streams that retention has taken.
+    pub(super) fn survey(&mut self) {
+        self.known.survey(&mut self.files, self.streams.keys());
     }
 
     /// Removes segments whose lines are all in frames, once the positions are in a newer one.

@@ -587,3 +587,45 @@ fn metadata_counts_as_memory_and_towards_a_full_frame() {
     assert!(head < 128 << 10, "{head} bytes wait");
     assert_eq!(everything(&store).len(), 40);
 }
+
+#[test]
+fn labels_of_pushed_streams_are_bounded_until_retention_takes_them() {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    let scrubber = Scrubber::default();
+    let one = batch(1, &[(HOUR_NS, "x".to_owned())], None);
+    let of_stream = |i: usize| {
+        let labels = Labels::from_pairs([("a", format!("{i}{}", "x".repeat(20_000)))]);
+        LogBatch {
+            stream: scrubber.labels(&labels),
+            ..one.clone()
+        }
+    };
+    let mut taken = 0;
+    let refused = loop {
+        if let Err(e) = store.append_once(&of_stream(taken)) {
+            break e;
+        }
+        taken += 1;
+    };
+    assert!(
+        matches!(refused, WriteError::TooManyLabels { .. }),
+        "{refused}"
+    );
+    assert!((700..=840).contains(&taken), "{taken}");
+    // Also when they have left memory, and after a restart; what is known goes on.
+    cut_all(&store);
+    store.maintain(Timestamp::from_millis(0));
+    assert!(store.append_once(&of_stream(taken)).is_err());
+    drop(store);
+    let store = open(&disk);
+    assert!(store.append_once(&of_stream(taken)).is_err());
+    store.append_once(&of_stream(0)).unwrap();
+    append(&store, 3, &[(2 * DAY_NS, "our own")]);
+    cut_all(&store);
+    for piece in store.pieces() {
+        store.remove(&piece.path);
+    }
+    store.maintain(Timestamp::from_millis(0));
+    store.append_once(&of_stream(taken)).unwrap();
+}
