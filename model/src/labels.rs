@@ -71,6 +71,12 @@ impl Labels {
         })
     }
 
+    /// Whether both are clones of one set; others may be equal all the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Labels) -> bool {
+        Arc::ptr_eq(&self.packed, &other.packed)
+    }
+
     /// The value of `name`, or `None` when absent. (PromQL reads absent as empty.)
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -17,6 +17,7 @@ pub mod regex;
 pub mod sample;
 pub mod selected;
 pub mod series;
+pub mod sieve;
 pub mod time;
 
 pub use alert::{Alert, AlertStatus};
@@ -25,7 +26,7 @@ pub use diagnostic::Diagnostic;
 pub use histogram::{CounterResetHint, Histogram, Span};
 pub use labels::{Labels, LabelsBuilder};
 pub use labels_list::{LabelsList, LabelsWalk};
-pub use log::{Direction, LogEntry, LogPiece, LogReader, LogSelection};
+pub use log::{Direction, LogEntry, LogPiece, LogReader, LogSelection, PassedOver, Skim};
 pub use matcher::{MatchOp, Matcher};
 pub use nearest::nearest;
 pub use regex::{Regex, RegexError};
@@ -36,4 +37,5 @@ pub use selected::{LabelsRef, Selected, SelectedSeries, SelectedSource};
 pub use series::{
     Gap, Hints, Missing, ReadBounds, ReadError, SampleCursor, Selection, SeriesReader,
 };
+pub use sieve::Sieve;
 pub use time::{TimeRange, Timestamp};

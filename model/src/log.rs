@@ -1,8 +1,9 @@
 //! Log entries as read back, and how anyone reads them.
 
+use std::fmt;
 use std::ops::ControlFlow;
 
-use crate::{Labels, Matcher, ReadError};
+use crate::{Labels, Matcher, ReadError, Sieve};
 
 /// One stored line. The text has passed the scrubber before it was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,39 @@ pub struct LogSelection<'a> {
     pub end_ns: i64,
     /// The order of the visit.
     pub direction: Direction,
+    /// What the visitor can do without.
+    pub skim: Skim<'a>,
+}
+
+/// What a visitor can do without; a reader makes use of it where that spares work. By default nothing.
+#[derive(Clone, Copy, Default)]
+pub struct Skim<'a> {
+    /// Only lines that pass are wanted; others may be visited all the same.
+    pub sieve: Option<&'a Sieve>,
+    /// Texts are not wanted, but where the stream may have two lines of the same instant: in other
+    /// entries `line` may be empty.
+    pub no_texts: bool,
+    /// Told what was looked at without a visit; ends the reading when it breaks.
+    pub passed_over: Option<&'a dyn Fn(PassedOver) -> ControlFlow<()>>,
+}
+
+impl fmt::Debug for Skim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sieve = f.debug_struct("Skim").field("sieve", &self.sieve).finish();
+        sieve.and_then(|()| write!(f, " no_texts: {}", self.no_texts))
+    }
+}
+
+/// What was looked at without a visit, about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// No line that was wanted and comes later has an instant before this one, in the order of the
+    /// visit.
+    pub at_ns: i64,
+    /// Lines that did not pass.
+    pub lines: u64,
+    /// Their bytes, and those of visited lines whose text was left out.
+    pub bytes: u64,
 }
 
 /// How much there is of a stream within some time.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use regex_automata::meta;
 use regex_automata::util::{captures::Captures, syntax};
+use regex_syntax::hir::{Hir, HirKind, Repetition};
 
 /// Longest expression accepted, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 16 << 10;
@@ -20,6 +21,9 @@ const PROGRAM_BYTES_MAX: usize = 4 << 20;
 const CACHE_BYTES_MAX: usize = 256 << 10;
 /// What [`Regex::expand`] makes at most, in bytes, about: a template may name a long group often.
 const EXPANDED_BYTES_MAX: usize = 1 << 20;
+
+/// Texts of one set that a match must have one of; of more nothing is known.
+const ALTERNATIVES_MAX: usize = 32;
 
 /// A compiled expression. Cloning shares the program.
 #[derive(Clone)]
@@ -169,6 +173,27 @@ impl Regex {
             .collect()
     }
 
+    /// For an expression that may match anywhere: one that matches at least where it does, whatever
+    /// stands before and behind, and texts of which a match has one each. `None` when every text
+    /// matches.
+    pub(crate) fn loosened(&self) -> Option<(meta::Regex, Vec<Vec<String>>)> {
+        let translated = translate(&self.pattern).ok()?;
+        let mut parser = regex_syntax::ParserBuilder::new().octal(true).build();
+        let hir = without_looks(&parser.parse(&translated).ok()?);
+        if hir.properties().minimum_len().is_none_or(|len| len == 0) {
+            return None;
+        }
+        let mut texts = Vec::new();
+        required_texts(&hir, &mut texts);
+        let limits = meta::Config::new()
+            .nfa_size_limit(Some(PROGRAM_BYTES_MAX))
+            .hybrid_cache_capacity(CACHE_BYTES_MAX);
+        let engine = meta::Regex::builder()
+            .configure(limits)
+            .build_from_hir(&hir);
+        Some((engine.ok()?, texts))
+    }
+
     /// Ends early once `out` has more than `bytes_max` bytes.
     /// Source: Go regexp.expand and extract.
     fn expand_into(
@@ -237,6 +262,54 @@ fn group_reference(text: &str) -> Option<(&str, usize)> {
     }
     let len = word(text);
     (len > 0).then(|| (&text[..len], len))
+}
+
+/// The expression without `^`, `$`, `\b` and their like, and without groups: it matches wherever the
+/// original does.
+fn without_looks(hir: &Hir) -> Hir {
+    let each = |all: &[Hir]| all.iter().map(without_looks).collect::<Vec<_>>();
+    match hir.kind() {
+        HirKind::Look(_) => Hir::empty(),
+        HirKind::Capture(group) => without_looks(&group.sub),
+        HirKind::Concat(all) => Hir::concat(each(all)),
+        HirKind::Alternation(all) => Hir::alternation(each(all)),
+        HirKind::Repetition(r) => Hir::repetition(Repetition {
+            sub: Box::new(without_looks(&r.sub)),
+            ..r.clone()
+        }),
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) => hir.clone(),
+    }
+}
+
+/// Adds what each match has: one text of each set.
+fn required_texts(hir: &Hir, out: &mut Vec<Vec<String>>) {
+    match hir.kind() {
+        HirKind::Literal(literal) => {
+            if let Ok(text) = std::str::from_utf8(&literal.0) {
+                out.push(vec![text.to_owned()]);
+            }
+        }
+        HirKind::Concat(all) => all.iter().for_each(|h| required_texts(h, out)),
+        HirKind::Repetition(r) if r.min > 0 => required_texts(&r.sub, out),
+        HirKind::Capture(group) => required_texts(&group.sub, out),
+        HirKind::Alternation(all) => {
+            let mut texts = Vec::new();
+            for branch in all {
+                let mut own = Vec::new();
+                required_texts(branch, &mut own);
+                // The best of a branch: its shortest text is the longest.
+                let shortest = |set: &Vec<String>| set.iter().map(String::len).min();
+                let Some(best) = own.into_iter().max_by_key(shortest) else {
+                    return;
+                };
+                texts.extend(best);
+            }
+            if texts.len() <= ALTERNATIVES_MAX {
+                out.push(texts);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// What is wrong and with which piece.

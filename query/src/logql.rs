@@ -27,6 +27,7 @@ mod pipeline;
 mod pretty;
 mod printer;
 mod sampler;
+mod sieve;
 mod units;
 
 pub use ast::Expr;

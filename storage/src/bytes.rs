@@ -46,6 +46,7 @@ pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
 }
 
 /// Reads what the `put_` functions wrote.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }

@@ -32,6 +32,14 @@ mod store;
 mod telemetry;
 mod wal;
 
+/// The doors for `fuzz/`.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::logs::fuzzing::frames;
+    pub use crate::metrics::fuzzing::{block, head_chunk, wal};
+}
+
 use std::time::Duration;
 
 pub use config::{Config, Rollup};
@@ -39,9 +47,6 @@ pub use error::{OpenError, WriteError};
 pub use left_out::LeftOut;
 pub use logs::LogWatcher;
 pub use metrics::Deleted;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub use metrics::fuzzing;
 pub use report::{AppendReport, BlockFigures, Health, Stats};
 pub use store::Storage;
 

@@ -1,13 +1,22 @@
-//! Log lines: write-ahead log, lines in memory per stream, compressed frames in day files.
+//! Log lines: write-ahead log, lines in memory per stream, compressed frames in day files, which
+//! are packed anew once their day is over.
 
 mod file;
 mod frame;
+mod frame_read;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod known;
 mod merge;
+mod pack;
+#[cfg(test)]
+mod pack_tests;
 mod replay;
+mod scan;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod wal_record;
 
 use std::borrow::Cow;
@@ -20,13 +29,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::fast::RandomState;
 use model::{Labels, LogEntry, LogPiece, LogSelection, Matcher, ReadError, Timestamp};
 use scrub::LogBatch;
+use zstd::bulk::Compressor;
 
 use self::file::{FILE_BYTES, FrameFile, FrameRef, HEADER_BYTES};
 pub(crate) use self::file::{FORMAT as FILE_FORMAT, day_name};
-use self::frame::Line;
+use self::frame::{FrameBuilder, Header, Line, ZSTD_LEVEL};
 use self::known::Known;
-use self::merge::{Pending, Window};
+use self::merge::{Sources, Window};
+use self::pack::Packer;
 use self::replay::{Replay, open_files};
+use self::scan::{Pending, Workers};
 use self::state::{Cut, IndexedFile, PUSHED_STREAMS_MAX, STREAMS_MAX, State};
 use self::wal_record::FORGET;
 use crate::disk::Disk;
@@ -68,6 +80,10 @@ pub(crate) struct LogStore {
     watchers: Mutex<Vec<Box<LogWatcher>>>,
     /// One cut at a time; taken before `state`.
     cutter: Mutex<Cutter>,
+    /// Taken before `cutter`.
+    packer: Mutex<Packer>,
+    /// Threads that read ahead of queries.
+    workers: Workers,
 }
 
 struct Cutter {
@@ -148,6 +164,7 @@ impl LogStore {
             state: Mutex::new(State {
                 wal,
                 segment: 0,
+                starts: replay.starts,
                 next_stream: 0,
                 payload: Vec::new(),
                 next_seq: replay.next_seq,
@@ -163,6 +180,8 @@ impl LogStore {
                 next_number,
                 distrust: false,
             }),
+            packer: Mutex::default(),
+            workers: Workers::default(),
         };
         store.lock().survey();
         Ok(store)
@@ -315,6 +334,7 @@ impl LogStore {
         // A failure is in health and is retried.
         let _ = self.sync_and_cut(&mut cutter, due);
         drop(cutter);
+        self.pack(now);
         let mut state = self.lock();
         state.survey();
         let head_bytes = state.head_bytes as i64;
@@ -348,17 +368,25 @@ impl LogStore {
         cutter: &mut Cutter,
         chosen: &[(Labels, Vec<Arc<Line>>)],
     ) -> Result<(), WriteError> {
+        let failed = |e| WriteError::from_io("compress lines for", &self.dir, e);
+        let mut zstd = Compressor::new(ZSTD_LEVEL).map_err(failed)?;
+        let mut builder = FrameBuilder::default();
         let mut unwritten: Option<Frames> = None;
         for (labels, lines) in chosen {
             let mut rest = &lines[..];
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(frame::frame_len(rest));
                 rest = later;
-                let failed = |e| WriteError::from_io("compress lines for", &self.dir, e);
-                let bytes = frame::encode(labels, now).map_err(failed)?;
-                let max_ns = now.iter().map(|l| l.entry.at_ns).max().unwrap_or(0);
-                let min_ns = now.iter().map(|l| l.entry.at_ns).min().unwrap_or(0);
-                let day = file::day_of(max_ns);
+                for line in now {
+                    let entry = &line.entry;
+                    builder.push(
+                        line.seq,
+                        entry.at_ns,
+                        &entry.metadata,
+                        entry.line.as_bytes(),
+                    );
+                }
+                let day = file::day_of(builder.max_ns());
                 let mut frames = match unwritten.take() {
                     Some(frames) if frames.has_room(day) => frames,
                     full => {
@@ -367,16 +395,14 @@ impl LogStore {
                         Frames::new(file, offset)
                     }
                 };
-                let frame = FrameRef {
-                    labels: labels.clone(),
-                    min_ns,
-                    max_ns,
-                    offset: frames.end() as u32,
-                    bytes: bytes.len() as u32,
-                    raw_bytes: frame::raw_bytes(&bytes),
-                    lines: now.len() as u32,
+                let (offset, begin) = (frames.end() as u32, frames.bytes.len());
+                let made = builder.finish(labels, &mut zstd, &mut frames.bytes);
+                made.map_err(failed)?;
+                let Ok(header) = Header::decode(&frames.bytes[begin..]) else {
+                    let e = io::Error::other("a frame cannot be read back");
+                    return Err(failed(e));
                 };
-                frames.bytes.extend_from_slice(&bytes);
+                let frame = FrameRef::new(&header, labels.clone(), offset);
                 frames.frames.push((frame, now.len()));
                 unwritten = Some(frames);
             }
@@ -413,8 +439,11 @@ impl LogStore {
     /// The file to append frames of `day` to, and where.
     fn file_for(&self, cutter: &mut Cutter, day: i64) -> Result<(Arc<FrameFile>, u64), WriteError> {
         let state = self.lock();
-        let open = state.files.iter().rev().find(|f| f.file.day == day);
-        if let Some(f) = open.filter(|f| f.bytes < FILE_BYTES) {
+        let is_open = |f: &&IndexedFile| {
+            let is_closed = f.is_closed || f.file.is_packed || f.bytes >= FILE_BYTES;
+            f.file.day == day && !is_closed
+        };
+        if let Some(f) = state.files.iter().rev().find(is_open) {
             return Ok((Arc::clone(&f.file), f.bytes));
         }
         drop(state);
@@ -424,7 +453,7 @@ impl LogStore {
             let day_dir = path.parent().unwrap_or(&self.dir);
             self.disk.create_dir(day_dir)?;
             let file = self.disk.create(&path)?;
-            file.write_at(&file::file_header(), 0)?;
+            file.write_at(&file::file_header(false), 0)?;
             file.sync()?;
             self.disk.sync_dir(day_dir)?;
             self.disk.sync_dir(&self.dir)?;
@@ -434,11 +463,18 @@ impl LogStore {
             let _ = self.disk.remove(&path);
             WriteError::from_io("create", &path, e)
         })?;
-        let file = Arc::new(FrameFile { path, file, day });
+        let file = Arc::new(FrameFile {
+            path,
+            file,
+            day,
+            is_packed: false,
+        });
         self.lock().files.push(IndexedFile {
             file: Arc::clone(&file),
             bytes: HEADER_BYTES,
             frames: Vec::new(),
+            last_seq: 0,
+            is_closed: false,
         });
         Ok((file, HEADER_BYTES))
     }
@@ -480,13 +516,16 @@ impl LogStore {
                     frames.push(Pending {
                         file: Arc::clone(&f.file),
                         frame: frame.clone(),
+                        touches: false,
                     });
                 }
             }
         }
         drop(known);
         drop(state);
-        merge::visit(&self.watch, window, heads, frames, visit)
+        let sources = Sources { heads, frames };
+        let (watch, workers) = (&self.watch, &self.workers);
+        merge::visit(watch, workers, window, selection.skim, sources, visit)
     }
 
     /// See [`model::LogReader::sizes`]. Frames are not read: their index knows enough.
@@ -556,7 +595,9 @@ impl LogStore {
     pub(crate) fn pieces(&self) -> Vec<Piece> {
         let state = self.lock();
         let newest = state.files.iter().map(|f| f.file.day).max();
-        let closed = |f: &&IndexedFile| Some(f.file.day) != newest || f.bytes >= FILE_BYTES;
+        let closed = |f: &&IndexedFile| {
+            Some(f.file.day) != newest || f.bytes >= FILE_BYTES || f.file.is_packed
+        };
         let pieces = state.files.iter().filter(closed).map(|f| {
             let end_ns = f.frames.iter().map(|r| r.max_ns).max();
             Piece {
@@ -641,7 +682,7 @@ impl LogStore {
         let frames = state.files.iter().map(|f| crate::backup::Frozen {
             path: f.file.path.clone(),
             bytes: Some(f.bytes),
-            immutable: Some(f.file.day) != newest || f.bytes >= FILE_BYTES,
+            immutable: Some(f.file.day) != newest || f.bytes >= FILE_BYTES || f.file.is_packed,
         });
         let wal = state.wal.files().into_iter();
         let wal = wal.map(|(path, bytes)| crate::backup::Frozen {

@@ -467,6 +467,12 @@ impl Wal {
         self.unread.contains(&number) || self.segments.iter().any(|s| s.number == number)
     }
 
+    /// Number of the oldest segment, read or not.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        let read = self.segments.iter().map(|s| s.number);
+        read.chain(self.unread.iter().copied()).min()
+    }
+
     fn waits_for_unread(&self, segment: &Segment) -> bool {
         segment.mark.undoes && self.unread.iter().any(|n| *n < segment.number)
     }

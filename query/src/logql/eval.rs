@@ -193,6 +193,12 @@ impl Steps {
 
     /// The first step at or after an instant.
     fn first_from(&self, at_ns: i64) -> usize {
+        if let (Some(ahead @ 1..), Ok(step)) = (
+            at_ns.checked_sub(self.start_ns),
+            u64::try_from(self.step_ns),
+        ) {
+            return usize::try_from((ahead as u64).div_ceil(step.max(1))).unwrap_or(usize::MAX);
+        }
         let ahead = i128::from(at_ns) - i128::from(self.start_ns);
         if ahead <= 0 {
             return 0;

@@ -77,6 +77,11 @@ pub(super) fn check_pattern(text: &str) -> Result<(), String> {
     pattern::Pattern::parser(text).map(drop)
 }
 
+/// The texts of a pattern that a line filter looks for; none when it is refused.
+pub(super) fn pattern_texts(text: &str) -> Vec<String> {
+    pattern::Pattern::filter(text).map_or(Vec::new(), pattern::Pattern::texts)
+}
+
 impl Pipeline {
     /// Makes stages ready; templates take `now` for the time of day.
     ///
@@ -90,6 +95,16 @@ impl Pipeline {
         }
         line_filters_first(&mut steps);
         Ok(Pipeline { steps })
+    }
+
+    /// Whether there is no stage.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Whether stages neither read nor change labels, nor lines.
+    pub(crate) fn only_filters_lines(&self) -> bool {
+        self.steps.iter().all(|s| matches!(s, Step::Line(_)))
     }
 
     /// Names of labels that stages read, for hints.

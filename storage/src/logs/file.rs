@@ -1,4 +1,4 @@
-//! A file of frames, appended to during its day.
+//! A file of frames, appended to during its day and packed anew after it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use model::Labels;
 
-use super::frame::{self, Frame, Header, PREFIX_BYTES};
+use super::frame::{self, Header, Lengths, PREFIX_BYTES};
+use super::frame_read::{Frame, Scratch, Wanted};
+use super::scan::Loaded;
 use crate::disk::DiskFile;
 use crate::format::other_version;
 use crate::health::Watch;
@@ -16,7 +18,9 @@ use crate::telemetry::FileKind;
 pub(crate) const FILE_BYTES: u64 = 64 << 20;
 
 const MAGIC: [u8; 4] = *b"SWLF";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// What bytes 6 and 7 say of a file that was packed anew.
+const PACKED: u16 = 1;
 /// Magic and version.
 pub(crate) const FORMAT: ([u8; 4], u16) = (MAGIC, VERSION);
 pub(crate) const HEADER_BYTES: u64 = 8;
@@ -30,6 +34,8 @@ pub(crate) struct FrameFile {
     pub(crate) file: Arc<dyn DiskFile>,
     /// Days since the epoch.
     pub(crate) day: i64,
+    /// It was packed anew: nothing is appended to it.
+    pub(crate) is_packed: bool,
 }
 
 /// A frame's entry in the index in memory.
@@ -39,18 +45,45 @@ pub(crate) struct FrameRef {
     pub(crate) min_ns: i64,
     pub(crate) max_ns: i64,
     pub(crate) offset: u32,
-    /// Header and payload.
+    /// All of it.
     pub(crate) bytes: u32,
-    /// Payload after decompression.
+    /// Texts after decompression.
     pub(crate) raw_bytes: u32,
     pub(crate) lines: u32,
+    /// Header and filter, when it has a filter; else 0.
+    pub(crate) lead_bytes: u32,
+    /// The texts, which are its end.
+    pub(crate) texts_bytes: u32,
+}
+
+impl FrameRef {
+    /// `labels` may be shared with other frames'.
+    pub(crate) fn new(header: &Header, labels: Labels, offset: u32) -> FrameRef {
+        let lengths = &header.lengths;
+        let lead_bytes = match lengths.filter {
+            0 => 0,
+            filter => lengths.header + filter,
+        };
+        FrameRef {
+            labels,
+            min_ns: header.min_ns,
+            max_ns: header.max_ns,
+            offset,
+            bytes: lengths.total() as u32,
+            lead_bytes,
+            texts_bytes: lengths.texts,
+            raw_bytes: header.raw_texts_bytes,
+            lines: header.lines,
+        }
+    }
 }
 
 /// What the beginning of every file says.
-pub(crate) fn file_header() -> [u8; HEADER_BYTES as usize] {
+pub(crate) fn file_header(is_packed: bool) -> [u8; HEADER_BYTES as usize] {
     let mut header = [0; HEADER_BYTES as usize];
     header[..4].copy_from_slice(&MAGIC);
     header[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    header[6..].copy_from_slice(&(u16::from(is_packed) * PACKED).to_le_bytes());
     header
 }
 
@@ -92,14 +125,15 @@ pub(crate) fn day_from_name(name: &str) -> Option<i64> {
 }
 
 impl FrameFile {
-    /// Whether the file starts as it should.
-    pub(crate) fn header_holds(&self) -> io::Result<bool> {
+    /// Whether the file starts as it should; it is then known whether it was packed anew.
+    pub(crate) fn check_header(&mut self) -> io::Result<bool> {
         let mut header = [0; HEADER_BYTES as usize];
         if self.file.len()? < HEADER_BYTES {
             return Ok(false);
         }
         self.file.read_at(&mut header, 0)?;
-        Ok(header == file_header())
+        self.is_packed = header == file_header(true);
+        Ok(self.is_packed || header == file_header(false))
     }
 
     /// The version of its format, when that is another one.
@@ -133,7 +167,7 @@ impl FrameFile {
                         let what = format_args!("frame at byte {at}");
                         watch.corrupt(FileKind::Frames, &self.path, what);
                     }
-                    at += u64::from(header.header_bytes) + u64::from(header.payload_bytes);
+                    at += header.lengths.total();
                     good_end = at;
                 }
                 None => {
@@ -153,21 +187,21 @@ impl FrameFile {
         Ok(good_end)
     }
 
-    /// The header at `at` if it is good and its payload ends within the file, and whether the
-    /// payload is good (taken for granted below `verify_from`).
+    /// The header at `at` if it is good and its frame ends within the file, and whether all of the
+    /// frame is good (taken for granted below `verify_from`).
     fn frame_at(&self, at: u64, len: u64, verify_from: u64) -> io::Result<Option<(Header, bool)>> {
         if at + PREFIX_BYTES as u64 > len {
             return Ok(None);
         }
         let mut bytes = vec![0; PREFIX_BYTES];
         self.file.read_at(&mut bytes, at)?;
-        let Some((header_bytes, payload_bytes)) = frame::lengths(&bytes) else {
+        let Some(lengths) = Lengths::read(&bytes) else {
             return Ok(None);
         };
-        if at + u64::from(header_bytes) + u64::from(payload_bytes) > len {
+        if at + lengths.total() > len {
             return Ok(None);
         }
-        bytes.resize(header_bytes as usize, 0);
+        bytes.resize(lengths.header as usize, 0);
         self.file.read_at(&mut bytes, at)?;
         let Ok(header) = Header::decode(&bytes) else {
             return Ok(None);
@@ -175,10 +209,9 @@ impl FrameFile {
         if header.last_seq < verify_from {
             return Ok(Some((header, true)));
         }
-        let mut payload = vec![0; payload_bytes as usize];
-        self.file
-            .read_at(&mut payload, at + u64::from(header_bytes))?;
-        let whole = header.holds_for(&payload);
+        bytes.resize(lengths.total() as usize, 0);
+        self.file.read_at(&mut bytes, at)?;
+        let whole = header.holds_for(&bytes);
         Ok(Some((header, whole)))
     }
 
@@ -199,19 +232,60 @@ impl FrameFile {
         Ok(None)
     }
 
-    /// Reads and checks one frame; `None` when it is damaged.
-    pub(crate) fn read(&self, frame: &FrameRef) -> io::Result<Option<Frame>> {
-        let mut bytes = vec![0; frame.bytes as usize];
-        match self.file.read_at(&mut bytes, frame.offset.into()) {
+    /// Reads and checks what is wanted of a frame.
+    pub(super) fn read(
+        &self,
+        frame: &FrameRef,
+        wanted: &Wanted<'_>,
+        scratch: &mut Scratch,
+    ) -> io::Result<Loaded> {
+        let mut has_bad_filter = false;
+        if frame.lead_bytes > 0
+            && let Some(sieve) = wanted.sieve
+        {
+            let Some(header) = self.fetch(frame, frame.lead_bytes, scratch)? else {
+                return Ok(Loaded::Damaged);
+            };
+            match Frame::may_have(&header, &scratch.bytes, sieve) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Loaded::Unwanted),
+                Err(_) => has_bad_filter = true,
+            }
+        }
+        let texts_bytes = match wanted.no_texts && wanted.sieve.is_none() {
+            true => frame.texts_bytes,
+            false => 0,
+        };
+        for bytes in [frame.bytes - texts_bytes, frame.bytes] {
+            let Some(header) = self.fetch(frame, bytes, scratch)? else {
+                return Ok(Loaded::Damaged);
+            };
+            match Frame::decode(&header, scratch, wanted) {
+                Ok(Some(mut lines)) => {
+                    lines.has_bad_filter = has_bad_filter;
+                    return Ok(Loaded::Lines(lines));
+                }
+                Ok(None) => {}
+                Err(_) => return Ok(Loaded::Damaged),
+            }
+        }
+        Ok(Loaded::Damaged)
+    }
+
+    /// Puts the first bytes of a frame into `scratch`; gives its header, unless that is damaged.
+    fn fetch(
+        &self,
+        frame: &FrameRef,
+        bytes: u32,
+        scratch: &mut Scratch,
+    ) -> io::Result<Option<Header>> {
+        scratch.bytes.resize(bytes as usize, 0);
+        match self.file.read_at(&mut scratch.bytes, frame.offset.into()) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(e) => return Err(e),
         }
-        let Ok(header) = Header::decode(&bytes) else {
-            return Ok(None);
-        };
-        let payload = bytes.get(header.header_bytes as usize..);
-        Ok(payload.and_then(|p| Frame::decode(&header, p).ok()))
+        Ok(Header::decode(&scratch.bytes).ok())
     }
 }
 

@@ -2,21 +2,20 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::HashMap;
+use std::collections::binary_heap::PeekMut;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use model::{Direction, Labels, LogEntry, ReadError};
+use foldhash::fast::RandomState;
+use model::{Direction, Labels, LogEntry, PassedOver, ReadError, Skim};
 
-use super::file::{FrameFile, FrameRef};
-use super::frame::{Frame, Line};
+use super::file::FrameRef;
+use super::frame::Line;
+use super::frame_read::{Frame, Scratch, Wanted};
+use super::scan::{Loaded, Loader, Pending, Workers};
 use crate::health::Watch;
 use crate::telemetry::FileKind;
-
-/// A frame that may have to be read.
-pub(crate) struct Pending {
-    pub(crate) file: Arc<FrameFile>,
-    pub(crate) frame: FrameRef,
-}
 
 /// What is wanted.
 #[derive(Clone, Copy)]
@@ -29,7 +28,7 @@ pub(crate) struct Window {
 impl Window {
     /// Sorts in the order of the visit; equal instants in the order of reception, forwards or
     /// backwards: one page is the other read from its end.
-    fn key(&self, at_ns: i64, seq: u64) -> (i64, u64) {
+    pub(super) fn key(&self, at_ns: i64, seq: u64) -> (i64, u64) {
         match self.direction {
             Direction::Forward => (at_ns, seq),
             // `!x` turns the order round without overflow.
@@ -37,8 +36,16 @@ impl Window {
         }
     }
 
-    fn contains(&self, at_ns: i64) -> bool {
+    pub(super) fn contains(&self, at_ns: i64) -> bool {
         self.start_ns <= at_ns && at_ns < self.end_ns
+    }
+
+    /// The instant of a key.
+    fn instant(&self, key: i64) -> i64 {
+        match self.direction {
+            Direction::Forward => key,
+            Direction::Backward => !key,
+        }
     }
 
     /// No line of the frame comes before this.
@@ -55,6 +62,8 @@ struct Open {
     labels: Labels,
     content: Content,
     next: usize,
+    /// The line that is visited.
+    entry: LogEntry,
 }
 
 enum Content {
@@ -63,6 +72,19 @@ enum Content {
 }
 
 impl Open {
+    fn new(labels: Labels, content: Content) -> Open {
+        Open {
+            labels,
+            content,
+            next: 0,
+            entry: LogEntry {
+                at_ns: 0,
+                line: String::new(),
+                metadata: Labels::empty(),
+            },
+        }
+    }
+
     fn key(&self, window: &Window) -> Option<(i64, u64)> {
         match &self.content {
             Content::Head(lines) => {
@@ -75,99 +97,215 @@ impl Open {
             }
         }
     }
+
+    /// Shows the line that comes next.
+    fn visit(
+        &mut self,
+        visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let next = self.next;
+        self.next += 1;
+        match &self.content {
+            Content::Head(lines) => visit(&self.labels, &lines[next].entry),
+            Content::Frame(frame) => {
+                frame.fill(&frame.rows[next], &mut self.entry);
+                visit(&self.labels, &self.entry)
+            }
+        }
+    }
 }
 
-/// Visits the lines of `heads` and `frames` that lie in the window. A frame is read when the
-/// visit reaches its first instant and dropped after its last: about one per stream is open.
-pub(crate) fn visit(
-    watch: &Watch,
-    window: Window,
-    heads: Vec<(Labels, Vec<Arc<Line>>)>,
-    mut frames: Vec<Pending>,
-    visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
-) -> Result<(), ReadError> {
-    let mut open: Vec<Option<Open>> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
-    let mut heap = BinaryHeap::new();
-    let add = |o: Open, open: &mut Vec<Option<Open>>, free: &mut Vec<usize>| {
-        let key = o.key(&window)?;
-        let slot = match free.pop() {
+/// Streams being visited, the one whose line is next on top.
+#[derive(Default)]
+struct Opened {
+    open: Vec<Option<Open>>,
+    free: Vec<usize>,
+    heap: BinaryHeap<Reverse<((i64, u64), usize)>>,
+}
+
+impl Opened {
+    fn add(&mut self, opened: Open, window: &Window) {
+        let Some(key) = opened.key(window) else {
+            return;
+        };
+        let slot = match self.free.pop() {
             Some(slot) => {
-                open[slot] = Some(o);
+                self.open[slot] = Some(opened);
                 slot
             }
             None => {
-                open.push(Some(o));
-                open.len() - 1
+                self.open.push(Some(opened));
+                self.open.len() - 1
             }
         };
-        Some(Reverse((key, slot)))
-    };
-    for (labels, mut lines) in heads {
+        self.heap.push(Reverse((key, slot)));
+    }
+
+    fn next_at(&self) -> Option<i64> {
+        self.heap.peek().map(|Reverse(((at, _), _))| *at)
+    }
+
+    /// Visits one line.
+    fn step(
+        &mut self,
+        window: &Window,
+        visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Some(mut top) = self.heap.peek_mut() else {
+            return ControlFlow::Break(());
+        };
+        let Reverse((_, slot)) = *top;
+        let Some(current) = self.open[slot].as_mut() else {
+            PeekMut::pop(top);
+            return ControlFlow::Continue(());
+        };
+        let flow = current.visit(visit);
+        match current.key(window) {
+            Some(key) => *top = Reverse((key, slot)),
+            None => {
+                PeekMut::pop(top);
+                self.open[slot] = None;
+                self.free.push(slot);
+            }
+        }
+        flow
+    }
+}
+
+/// What a visit reads.
+pub(super) struct Sources {
+    /// Lines in memory, by stream.
+    pub(super) heads: Vec<(Labels, Vec<Arc<Line>>)>,
+    pub(super) frames: Vec<Pending>,
+}
+
+/// Visits the lines that lie in the window. A frame is read when the visit reaches its first
+/// instant, or a little ahead, and dropped after its last: about one per stream is open.
+pub(super) fn visit(
+    watch: &Watch,
+    workers: &Workers,
+    window: Window,
+    skim: Skim<'_>,
+    mut sources: Sources,
+    visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
+    if skim.no_texts {
+        mark_touching(&mut sources);
+    }
+    let mut opened = Opened::default();
+    for (labels, mut lines) in sources.heads {
         lines.retain(|l| window.contains(l.entry.at_ns));
         lines.sort_by_key(|l| window.key(l.entry.at_ns, l.seq));
-        let content = Content::Head(lines);
-        let opened = Open {
-            labels,
-            content,
-            next: 0,
-        };
-        heap.extend(add(opened, &mut open, &mut free));
+        opened.add(Open::new(labels, Content::Head(lines)), &window);
     }
-    // Taken from the end: the first to open is last.
-    frames.sort_by_key(|p| Reverse(window.first_key(&p.frame)));
-    let mut entry = LogEntry {
-        at_ns: 0,
-        line: String::new(),
-        metadata: Labels::empty(),
+    let mut frames = sources.frames;
+    frames.sort_by_key(|p| window.first_key(&p.frame));
+    let wanted = Wanted {
+        window,
+        sieve: skim.sieve,
+        no_texts: skim.no_texts,
     };
-    loop {
-        let next_at = heap.peek().map(|Reverse(((at, _), _))| *at);
-        if let Some(p) =
-            frames.pop_if(|p| next_at.is_none_or(|at| window.first_key(&p.frame) <= at))
-        {
-            let read = p.file.read(&p.frame).map_err(|e| ReadError::Io {
-                what: p.file.path.display().to_string(),
-                source: Arc::new(e),
-            })?;
-            let Some(mut frame) = read else {
-                let what = format_args!("frame at byte {}", p.frame.offset);
-                watch.corrupt(FileKind::Frames, &p.file.path, what);
+    let loader = Loader::new(&frames, wanted, workers);
+    std::thread::scope(|scope| {
+        let mut scratch = Scratch::new().map_err(|e| failed("memory for frames", e))?;
+        let mut done = Ok(());
+        let mut waiting = frames.iter().peekable();
+        loop {
+            let next_at = opened.next_at();
+            let is_due = |p: &&Pending| next_at.is_none_or(|at| window.first_key(&p.frame) <= at);
+            let Some(p) = waiting.next_if(is_due) else {
+                if opened.step(&window, visit).is_break() {
+                    break;
+                }
                 continue;
             };
-            frame.rows.retain(|r| window.contains(r.at_ns));
-            frame.rows.sort_by_key(|r| window.key(r.at_ns, r.seq));
-            let opened = Open {
-                labels: p.frame.labels,
-                content: Content::Frame(frame),
-                next: 0,
-            };
-            heap.extend(add(opened, &mut open, &mut free));
-            continue;
-        }
-        let Some(Reverse((_, slot))) = heap.pop() else {
-            return Ok(());
-        };
-        let Some(current) = open[slot].as_mut() else {
-            continue;
-        };
-        let flow = match &current.content {
-            Content::Head(lines) => visit(&current.labels, &lines[current.next].entry),
-            Content::Frame(frame) => {
-                frame.fill(&frame.rows[current.next], &mut entry);
-                visit(&current.labels, &entry)
-            }
-        };
-        if flow.is_break() {
-            return Ok(());
-        }
-        current.next += 1;
-        match current.key(&window) {
-            Some(key) => heap.push(Reverse((key, slot))),
-            None => {
-                open[slot] = None;
-                free.push(slot);
+            match loader.next(scope, &mut scratch) {
+                Loaded::Lines(frame) => {
+                    let (lines, bytes) = (frame.passed_lines, frame.passed_bytes);
+                    if frame.has_bad_filter {
+                        let what = format_args!("filter of the frame at byte {}", p.frame.offset);
+                        watch.corrupt(FileKind::Frames, &p.file.path, what);
+                    }
+                    let content = Content::Frame(frame);
+                    opened.add(Open::new(p.frame.labels.clone(), content), &window);
+                    if tell(&skim, &window, &p.frame, lines, bytes).is_break() {
+                        break;
+                    }
+                }
+                Loaded::Unwanted => {
+                    if tell(&skim, &window, &p.frame, 0, 0).is_break() {
+                        break;
+                    }
+                }
+                Loaded::Damaged => {
+                    let what = format_args!("frame at byte {}", p.frame.offset);
+                    watch.corrupt(FileKind::Frames, &p.file.path, what);
+                }
+                Loaded::Failed(e) => {
+                    done = Err(failed(p.file.path.display(), e));
+                    break;
+                }
             }
         }
+        loader.stop();
+        done
+    })
+}
+
+fn failed(what: impl std::fmt::Display, e: std::io::Error) -> ReadError {
+    ReadError::Io {
+        what: what.to_string(),
+        source: Arc::new(e),
+    }
+}
+
+fn tell(
+    skim: &Skim<'_>,
+    window: &Window,
+    frame: &FrameRef,
+    lines: u64,
+    bytes: u64,
+) -> ControlFlow<()> {
+    let Some(passed_over) = skim.passed_over else {
+        return ControlFlow::Continue(());
+    };
+    passed_over(PassedOver {
+        at_ns: window.instant(window.first_key(frame)),
+        lines,
+        bytes,
+    })
+}
+
+/// Finds the frames that may have a line of the same instant as another one of their stream.
+fn mark_touching(sources: &mut Sources) {
+    let mut spans: HashMap<&Labels, Vec<(i64, i64, Option<usize>)>, RandomState> =
+        HashMap::default();
+    for (labels, lines) in &sources.heads {
+        let times = || lines.iter().map(|l| l.entry.at_ns);
+        if let Some((min, max)) = times().min().zip(times().max()) {
+            spans.entry(labels).or_default().push((min, max, None));
+        }
+    }
+    for (i, p) in sources.frames.iter().enumerate() {
+        let span = (p.frame.min_ns, p.frame.max_ns, Some(i));
+        spans.entry(&p.frame.labels).or_default().push(span);
+    }
+    let mut touching = Vec::new();
+    for spans in spans.values_mut() {
+        spans.sort_unstable();
+        let mut last: Option<(i64, Option<usize>)> = None;
+        for (min, max, i) in spans {
+            if let Some((end, before)) = last
+                && *min <= end
+            {
+                touching.extend([before, *i].into_iter().flatten());
+            }
+            if last.is_none_or(|(end, _)| *max > end) {
+                last = Some((*max, *i));
+            }
+        }
+    }
+    for i in touching {
+        sources.frames[i].touches = true;
     }
 }

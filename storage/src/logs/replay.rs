@@ -1,6 +1,6 @@
 //! Frame files and write-ahead log, read back at the start.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(super) struct Replay {
     /// Per stream the first and last sequence number of its frames.
     pub(super) covered: HashMap<Labels, Vec<(u64, u64)>, RandomState>,
     pub(super) segment: u64,
+    /// Of each segment the number that its first line has at least.
+    pub(super) starts: VecDeque<(u64, u64)>,
     pub(super) numbers: HashMap<u32, Labels, RandomState>,
     pub(super) streams: HashMap<Labels, Stream, RandomState>,
     pub(super) positions: BTreeMap<String, Vec<u8>>,
@@ -46,6 +48,7 @@ impl Replay {
                 let (next_seq, positions) = wal_record::decode_positions(payload)?;
                 self.next_seq = self.next_seq.max(next_seq);
                 self.positions = positions;
+                self.starts.push_back((segment, next_seq));
             }
             FORGET => {
                 let source = std::str::from_utf8(payload).map_err(|_| Malformed)?;
@@ -109,12 +112,22 @@ pub(super) fn open_files(
             let path = day_dir.join(&entry.name);
             let number = number_in(&entry.name);
             next_number = next_number.max(number.map_or(0, |n| n + 1));
+            if number.is_some() && entry.name.ends_with(".tmp") {
+                // A crash came before it took the place of the file of its number.
+                let _ = disk.remove(&path);
+                continue;
+            }
             if !entry.name.ends_with(".frames") {
                 continue;
             }
             let opened = disk.open(&path).and_then(|file| {
-                let file = FrameFile { path, file, day };
-                let holds = file.header_holds()?;
+                let mut file = FrameFile {
+                    path,
+                    file,
+                    day,
+                    is_packed: false,
+                };
+                let holds = file.check_header()?;
                 Ok((file, holds))
             });
             let (file, holds) = match opened {
@@ -134,7 +147,7 @@ pub(super) fn open_files(
                 quarantine(disk, &file.path);
                 continue;
             }
-            let mut frames = Vec::new();
+            let (mut frames, mut last_seq) = (Vec::new(), 0);
             let scanned = file.scan(watch, verify_from, &mut |header: &Header, offset| {
                 if !names.contains(&header.labels) {
                     names.insert(header.labels.clone());
@@ -145,21 +158,16 @@ pub(super) fn open_files(
                     let covered = replay.covered.entry(labels.clone()).or_default();
                     covered.push((header.first_seq, header.last_seq));
                 }
-                frames.push(FrameRef {
-                    labels,
-                    min_ns: header.min_ns,
-                    max_ns: header.max_ns,
-                    offset,
-                    bytes: header.header_bytes.saturating_add(header.payload_bytes),
-                    raw_bytes: header.raw_bytes,
-                    lines: header.lines,
-                });
+                last_seq = last_seq.max(header.last_seq);
+                frames.push(FrameRef::new(header, labels, offset));
             });
             match scanned {
                 Ok(bytes) => files.push(IndexedFile {
                     file: Arc::new(file),
                     bytes,
                     frames,
+                    last_seq,
+                    is_closed: false,
                 }),
                 Err(e) => watch.corrupt(FileKind::Frames, &file.path, e),
             }

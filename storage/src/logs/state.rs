@@ -1,7 +1,7 @@
 //! What the log store knows under its lock: lines in memory, positions, the frame index.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) wal: Wal,
     /// The segment that `next_stream` and the streams' definitions belong to.
     pub(super) segment: u64,
+    /// Of each segment the number that its first line has at least.
+    pub(super) starts: VecDeque<(u64, u64)>,
     pub(super) next_stream: u32,
     pub(super) payload: Vec<u8>,
     pub(super) next_seq: u64,
@@ -57,6 +59,10 @@ pub(super) struct IndexedFile {
     pub(super) file: Arc<FrameFile>,
     pub(super) bytes: u64,
     pub(super) frames: Vec<FrameRef>,
+    /// The largest number of a line in it.
+    pub(super) last_seq: u64,
+    /// Nothing is appended to it any more.
+    pub(super) is_closed: bool,
 }
 
 /// Which streams to cut.
@@ -182,9 +188,26 @@ impl State {
             self.wal.append(POSITIONS, &payload, mark)?;
             self.wal.repeats(payload.len());
             self.segment = segment;
+            self.starts.push_back((segment, self.next_seq));
             self.next_stream = 0;
         }
         Ok(segment)
+    }
+
+    /// The write-ahead log has no line with a smaller number.
+    pub(super) fn log_from(&mut self) -> u64 {
+        while let Some((segment, _)) = self.starts.front()
+            && !self.wal.has(*segment)
+        {
+            self.starts.pop_front();
+        }
+        match self.starts.front() {
+            Some((segment, first)) if self.wal.oldest() == Some(*segment) => *first,
+            // The start of the oldest could not be read.
+            Some(_) => 0,
+            None if self.wal.oldest().is_some() => 0,
+            None => self.next_seq,
+        }
     }
 
     /// Streams to cut and how many of their lines.
@@ -230,8 +253,10 @@ impl State {
 
     /// A frame with the first `lines` lines of its stream is durable.
     pub(super) fn publish(&mut self, file: &Arc<FrameFile>, mut frame: FrameRef, lines: usize) {
+        let mut last_seq = 0;
         if let Some(stream) = self.streams.get_mut(&frame.labels) {
             for line in stream.lines.drain(..lines.min(stream.lines.len())) {
+                last_seq = last_seq.max(line.seq);
                 self.head_bytes -= line_bytes(&line).min(self.head_bytes);
                 stream.text_bytes -= line.weight.min(stream.text_bytes);
             }
@@ -244,6 +269,7 @@ impl State {
         }
         if let Some(f) = self.files.iter_mut().find(|f| Arc::ptr_eq(&f.file, file)) {
             f.bytes += u64::from(frame.bytes);
+            f.last_seq = f.last_seq.max(last_seq);
             frame.labels = self.known.add(&frame.labels);
             f.frames.push(frame);
         }

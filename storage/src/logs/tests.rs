@@ -1,8 +1,9 @@
 //! The log store against a naive list, through cuts, restarts and faults.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use model::Direction;
+use model::{Direction, Skim};
 use proptest::prelude::*;
 use scrub::{LogBatch, ScrubbedEntry, Scrubber, SourcePosition};
 
@@ -11,9 +12,9 @@ use crate::disk::faulty::FaultyDisk;
 
 const DIR: &str = "/data/logs";
 const HOUR_NS: i64 = 3_600_000_000_000;
-const DAY_NS: i64 = 24 * HOUR_NS;
+pub(super) const DAY_NS: i64 = 24 * HOUR_NS;
 
-fn open(disk: &FaultyDisk) -> LogStore {
+pub(super) fn open(disk: &FaultyDisk) -> LogStore {
     open_with(disk, 8 << 20)
 }
 
@@ -22,16 +23,19 @@ fn open_with(disk: &FaultyDisk, head_bytes_max: u64) -> LogStore {
     LogStore::open(disk, Watch::for_test(), Path::new(DIR), head_bytes_max).unwrap()
 }
 
-fn stream(i: u32) -> Labels {
+pub(super) fn stream(i: u32) -> Labels {
     Labels::from_pairs([
         ("service_name", format!("s{i}")),
         ("stream", "stdout".to_owned()),
     ])
 }
 
+/// Made once: that takes longer than most tests.
+static SCRUBBER: LazyLock<Scrubber> = LazyLock::new(Scrubber::default);
+
 /// Lines of stream `i`; the position says how many lines the source has given.
 fn batch(i: u32, lines: &[(i64, String)], position: Option<u64>) -> LogBatch {
-    let scrubber = Scrubber::default();
+    let scrubber = &*SCRUBBER;
     let metadata = Labels::from_pairs([("container_id", format!("c{i}"))]);
     LogBatch {
         stream: scrubber.labels(&stream(i)),
@@ -50,20 +54,26 @@ fn batch(i: u32, lines: &[(i64, String)], position: Option<u64>) -> LogBatch {
     }
 }
 
-fn append(store: &LogStore, i: u32, lines: &[(i64, &str)]) {
+pub(super) fn append(store: &LogStore, i: u32, lines: &[(i64, &str)]) {
     let lines: Vec<_> = lines.iter().map(|(t, l)| (*t, (*l).to_owned())).collect();
     store.append(&batch(i, &lines, None)).unwrap();
 }
 
-type Seen = Vec<(i64, Labels, String)>;
+pub(super) type Seen = Vec<(i64, Labels, String)>;
 
-fn read(store: &LogStore, matchers: &[Matcher], range: (i64, i64), direction: Direction) -> Seen {
+pub(super) fn read(
+    store: &LogStore,
+    matchers: &[Matcher],
+    range: (i64, i64),
+    direction: Direction,
+) -> Seen {
     let mut seen = Seen::new();
     let selection = LogSelection {
         matchers,
         start_ns: range.0,
         end_ns: range.1,
         direction,
+        skim: Skim::default(),
     };
     let visit = &mut |labels: &Labels, e: &LogEntry| {
         assert!(e.metadata.get("container_id").is_some());
@@ -74,16 +84,16 @@ fn read(store: &LogStore, matchers: &[Matcher], range: (i64, i64), direction: Di
     seen
 }
 
-fn everything(store: &LogStore) -> Seen {
+pub(super) fn everything(store: &LogStore) -> Seen {
     read(store, &[], (i64::MIN, i64::MAX), Direction::Forward)
 }
 
-fn lines(seen: &Seen) -> Vec<&str> {
+pub(super) fn lines(seen: &Seen) -> Vec<&str> {
     seen.iter().map(|(_, _, l)| l.as_str()).collect()
 }
 
 /// Everything in memory becomes frames.
-fn cut_all(store: &LogStore) {
+pub(super) fn cut_all(store: &LogStore) {
     let mut cutter = store.cutter.lock().unwrap();
     store.sync_wal().unwrap();
     assert!(store.cut(&mut cutter, &Cut::All));
@@ -137,6 +147,7 @@ fn how_much_there_is_can_be_told_without_reading() {
             start_ns,
             end_ns,
             direction: Direction::Forward,
+            skim: Skim::default(),
         };
         let mut found = Vec::new();
         store.sizes(&selection, &mut |labels, piece| {
@@ -165,6 +176,7 @@ fn a_visit_that_breaks_sees_no_more() {
         start_ns: 0,
         end_ns: 9,
         direction: Direction::Backward,
+        skim: Skim::default(),
     };
     let visit = &mut |_: &Labels, e: &LogEntry| {
         seen += 1;
@@ -336,7 +348,6 @@ fn a_frame_file_cut_anywhere_opens_and_the_log_fills_the_gap() {
         copy.create_dir(path.parent().unwrap()).unwrap();
         copy.set_content(&path, &damaged);
         let store = open(&copy);
-        // Bytes 6 and 7 of the header say nothing.
         assert_eq!(everything(&store), expect, "flip at {at}");
     }
 }
@@ -409,6 +420,7 @@ enum Step {
     Maintain,
     Sync,
     CutAll,
+    Pack,
     Reopen,
     PowerCut(usize),
 }
@@ -420,6 +432,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Maintain),
         2 => Just(Step::Sync),
         1 => Just(Step::CutAll),
+        1 => Just(Step::Pack),
         1 => Just(Step::Reopen),
         1 => (0..60_usize).prop_map(Step::PowerCut),
     ];
@@ -458,6 +471,10 @@ proptest! {
                     durable = sent.iter().map(|(i, l)| (*i, l.len())).collect();
                 }
                 Step::CutAll => cut_all(&store),
+                Step::Pack => {
+                    let now = Timestamp::from_millis((clock + 3 * DAY_NS) / 1_000_000);
+                    (0..4).for_each(|_| store.pack(now));
+                }
                 Step::Reopen => {
                     drop(store);
                     store = open(&disk);
@@ -535,10 +552,7 @@ fn a_line_pushed_again_is_stored_once() {
 fn streams_in_memory_are_bounded() {
     let disk = FaultyDisk::default();
     let store = open(&disk);
-    let (scrubber, one_more) = (
-        Scrubber::default(),
-        batch(1 << 20, &[(1, "x".to_owned())], None),
-    );
+    let (scrubber, one_more) = (&*SCRUBBER, batch(1 << 20, &[(1, "x".to_owned())], None));
     let of_stream = |i: usize| LogBatch {
         stream: scrubber.labels(&stream(i as u32)),
         ..one_more.clone()
@@ -567,7 +581,7 @@ fn metadata_counts_as_memory_and_towards_a_full_frame() {
     let disk = FaultyDisk::default();
     let store = open(&disk);
     let mut stored = batch(0, &[], None);
-    let scrubber = Scrubber::default();
+    let scrubber = &*SCRUBBER;
     for n in 0..40_i64 {
         let metadata = Labels::from_pairs([
             ("container_id", "c".to_owned()),
@@ -592,7 +606,7 @@ fn metadata_counts_as_memory_and_towards_a_full_frame() {
 fn labels_of_pushed_streams_are_bounded_until_retention_takes_them() {
     let disk = FaultyDisk::default();
     let store = open(&disk);
-    let scrubber = Scrubber::default();
+    let scrubber = &*SCRUBBER;
     let one = batch(1, &[(HOUR_NS, "x".to_owned())], None);
     let of_stream = |i: usize| {
         let labels = Labels::from_pairs([("a", format!("{i}{}", "x".repeat(20_000)))]);

@@ -115,6 +115,7 @@ fn line_count(storage: &Storage) -> usize {
         start_ns: i64::MIN,
         end_ns: i64::MAX,
         direction: model::Direction::Forward,
+        skim: model::Skim::default(),
     };
     let mut count = 0;
     let visit = &mut |_: &Labels, _: &LogEntry| {

@@ -26,6 +26,39 @@ pub(super) struct Extractor {
     number: Option<Number>,
     counts_bytes: bool,
     series: SeriesTable,
+    /// The series of lines that stages only let pass or not.
+    known: Known,
+}
+
+/// Series by the labels of stream and line.
+#[derive(Default)]
+struct Known(HashTable<(u64, Labels, Labels, u32)>);
+
+/// Metadata may be different in each line; then remembering does not help.
+const KNOWN_MAX: usize = 1024;
+
+impl Known {
+    fn hash(stream: &Labels, metadata: &Labels) -> u64 {
+        let mut hasher = FixedState::default().build_hasher();
+        stream.hash(&mut hasher);
+        metadata.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn get(&self, hash: u64, stream: &Labels, metadata: &Labels) -> Option<u32> {
+        let same = |(h, s, m, _): &(u64, Labels, Labels, u32)| {
+            *h == hash && (s.is_same(stream) || s == stream) && m == metadata
+        };
+        self.0.find(hash, same).map(|(.., series)| *series)
+    }
+
+    fn put(&mut self, hash: u64, stream: &Labels, metadata: &Labels, series: u32) {
+        if self.0.len() >= KNOWN_MAX {
+            self.0.clear();
+        }
+        let known = (hash, stream.clone(), metadata.clone(), series);
+        self.0.insert_unique(hash, known, |(hash, ..)| *hash);
+    }
 }
 
 /// Series by their labels.
@@ -120,7 +153,13 @@ impl Extractor {
             number,
             counts_bytes: matches!(op, RangeOp::Bytes | RangeOp::BytesRate),
             series: SeriesTable::default(),
+            known: Known::default(),
         })
+    }
+
+    /// Whether samples depend on what lines say.
+    pub(super) fn reads_texts(&self) -> bool {
+        !self.pipeline.is_empty() || self.number.is_some() || self.counts_bytes
     }
 
     /// The sample of a line; `None` when it has none.
@@ -130,7 +169,10 @@ impl Extractor {
         stream: &Labels,
         entry: &LogEntry,
     ) -> Option<(u32, f64)> {
-        self.labels.begin(stream, &entry.metadata);
+        let is_plain = self.number.is_none() && self.pipeline.only_filters_lines();
+        if !is_plain {
+            self.labels.begin(stream, &entry.metadata);
+        }
         let line = self
             .pipeline
             .run(entry.at_ns, &entry.line, &mut self.labels)?;
@@ -143,6 +185,14 @@ impl Extractor {
             return None;
         }
         source.count_kept();
+        let mut hash = 0;
+        if is_plain {
+            hash = Known::hash(stream, &entry.metadata);
+            if let Some(series) = self.known.get(hash, stream, &entry.metadata) {
+                return Some((series, value));
+            }
+            self.labels.begin(stream, &entry.metadata);
+        }
         let before = self.series.labels.len();
         let series = if self.grouping.is_none() && self.labels.is_unchanged() {
             self.series.of(self.labels.base())
@@ -154,6 +204,9 @@ impl Extractor {
         if self.series.labels.len() > before {
             let labels = &self.series.labels[series as usize];
             source.hold(SERIES_BYTES + labels.heap_bytes());
+        }
+        if is_plain {
+            self.known.put(hash, stream, &entry.metadata, series);
         }
         Some((series, value))
     }

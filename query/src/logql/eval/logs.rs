@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 
 use model::{Direction, Labels, Timestamp};
 
-use super::source::{Seen, Source};
+use super::source::{Seen, Source, Wanted};
 use super::{Entry, EvalError, LogQuery, Stream};
 use crate::logql::ast::LogExpr;
 use crate::logql::hints::Hints;
 use crate::logql::labels::{Categorized, LineLabels};
 use crate::logql::pipeline::Pipeline;
+use crate::logql::sieve;
 
 /// Bytes an entry takes besides its text.
 const ENTRY_BYTES: usize = size_of::<Entry>() + 64;
@@ -30,7 +31,14 @@ pub(super) fn read(
     let mut seen = Seen::default();
     let mut streams: HashMap<Labels, Vec<Entry>, foldhash::fast::FixedState> = HashMap::default();
     let (mut count, mut last_ns, mut is_full) = (0, None, false);
-    let window = (query.start_ns, query.end_ns);
+    let sieve = sieve::of(&expr.stages);
+    let wanted = Wanted {
+        matchers: &expr.matchers,
+        window: (query.start_ns, query.end_ns),
+        direction: query.direction,
+        sieve: &sieve,
+        no_texts: false,
+    };
     let mut visit = |stream: &Labels, entry: &model::LogEntry| {
         if count >= query.limit {
             return ControlFlow::Break(());
@@ -86,7 +94,7 @@ pub(super) fn read(
         }
         ControlFlow::Continue(())
     };
-    source.read(&expr.matchers, window, query.direction, &mut visit)?;
+    source.read(&wanted, &mut visit)?;
     if is_full {
         source.warn_full();
     }

@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use model::{Direction, Labels, LogEntry, MatchOp, Matcher};
 
 use super::extract::{Extractor, check_error};
-use super::source::{Read, Source, now_of};
+use super::source::{Read, Source, Wanted, now_of};
 use super::vectors::Vectors;
 use super::window::{Function, Sample};
 use super::{EvalError, Steps};
 use crate::logql::ast::{Grouping, RangeAggregation, RangeOp};
+use crate::logql::sieve;
 
 /// Bytes of a sample held in a window, or of a step's change.
 const SAMPLE_BYTES: usize = size_of::<Sample>();
@@ -39,6 +40,14 @@ pub(super) fn evaluate(
             .saturating_add(1),
         shifted.last().saturating_add(1),
     );
+    let sieve = sieve::of(&range.selector.stages);
+    let wanted = Wanted {
+        matchers: &range.selector.matchers,
+        window,
+        direction: Direction::Forward,
+        sieve: &sieve,
+        no_texts: !extractor.reads_texts(),
+    };
     let counts = range.unwrap.is_none() || aggregation.op == RangeOp::Absent;
     let mut sums = Sums::default();
     let mut windows = Windows::new(function, shifted, interval_ns);
@@ -70,12 +79,7 @@ pub(super) fn evaluate(
         }
         ControlFlow::Continue(())
     };
-    let read = source.read(
-        &range.selector.matchers,
-        window,
-        Direction::Forward,
-        &mut visit,
-    )?;
+    let read = source.read(&wanted, &mut visit)?;
     stopped?;
     let read = match is_full {
         Some(at_ns) => {

@@ -7,7 +7,10 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use foldhash::fast::FixedState;
-use model::{Direction, Labels, LogEntry, LogReader, LogSelection, Matcher, Timestamp};
+use model::{
+    Direction, Labels, LogEntry, LogReader, LogSelection, Matcher, PassedOver, Sieve, Skim,
+    Timestamp,
+};
 
 use super::{EvalError, Evaluation, Limits, Stats, Value};
 
@@ -19,6 +22,20 @@ pub(super) struct Source<'a> {
     held_bytes: Cell<usize>,
     warnings: RefCell<Vec<String>>,
     is_full: Cell<bool>,
+}
+
+/// Which lines are read.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// Of their stream.
+    pub(super) matchers: &'a [Matcher],
+    /// First nanosecond inside, first outside.
+    pub(super) window: (i64, i64),
+    pub(super) direction: Direction,
+    /// What they must have; others may come all the same.
+    pub(super) sieve: &'a Sieve,
+    /// Their texts only tell lines of one instant apart.
+    pub(super) no_texts: bool,
 }
 
 /// Whether everything was read.
@@ -93,46 +110,61 @@ impl<'a> Source<'a> {
         self.stats.set(stats);
     }
 
-    /// Visits the lines of `start_ns..end_ns` in order until `visit` has enough.
+    /// Visits the lines that are wanted, in order, until `visit` has enough.
     pub(super) fn read(
         &self,
-        matchers: &[Matcher],
-        (start_ns, end_ns): (i64, i64),
-        direction: Direction,
+        wanted: &Wanted<'_>,
         visit: &mut dyn FnMut(&Labels, &LogEntry) -> ControlFlow<()>,
     ) -> Result<Read, EvalError> {
         self.check_cancel()?;
-        let mut done = Read::All;
-        let mut canceled = false;
+        let Wanted {
+            matchers,
+            window: (start_ns, end_ns),
+            direction,
+            sieve,
+            no_texts,
+        } = *wanted;
         if start_ns >= end_ns {
-            return Ok(done);
+            return Ok(Read::All);
         }
+        let (done, canceled) = (Cell::new(Read::All), Cell::new(false));
+        let take = |at_ns: i64, lines: u64, bytes: u64, metadata_bytes: u64| {
+            let mut stats = self.stats.get();
+            if stats.bytes >= self.limits.read_bytes_max {
+                done.set(Read::Until(at_ns));
+                return ControlFlow::Break(());
+            }
+            stats.lines += lines;
+            stats.bytes += bytes;
+            stats.metadata_bytes += metadata_bytes;
+            self.stats.set(stats);
+            if self.is_canceled() {
+                canceled.set(true);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        let passed_over = |passed: PassedOver| take(passed.at_ns, passed.lines, passed.bytes, 0);
         let selection = LogSelection {
             matchers,
             start_ns,
             end_ns,
             direction,
+            skim: Skim {
+                sieve: Some(sieve).filter(|s| !s.is_empty()),
+                no_texts,
+                passed_over: Some(&passed_over),
+            },
         };
         self.reader.read(&selection, &mut |stream, entry| {
-            let mut stats = self.stats.get();
-            if stats.bytes >= self.limits.read_bytes_max {
-                done = Read::Until(entry.at_ns);
-                return ControlFlow::Break(());
-            }
-            stats.lines += 1;
-            stats.bytes += entry.line.len() as u64;
-            stats.metadata_bytes += entry
-                .metadata
-                .iter()
+            let metadata = entry.metadata.iter();
+            let metadata_bytes = metadata
                 .map(|(n, v)| (n.len() + v.len()) as u64)
                 .sum::<u64>();
-            self.stats.set(stats);
-            if self.is_canceled() {
-                canceled = true;
-                return ControlFlow::Break(());
-            }
+            take(entry.at_ns, 1, entry.line.len() as u64, metadata_bytes)?;
             visit(stream, entry)
         })?;
+        let (done, canceled) = (done.get(), canceled.get());
         if canceled {
             return Err(EvalError::Canceled);
         }
@@ -161,10 +193,12 @@ impl<'a> Source<'a> {
 }
 
 /// Tells lines that were received twice: same stream, instant and text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seen {
     at_ns: Option<i64>,
-    /// Hashes of the lines of that instant; nearly always there is one.
+    /// The first line of that instant: nearly always it is the only one.
+    first: (Labels, String),
+    /// Hashes of the lines of that instant, once there are two.
     few: Vec<u64>,
     /// Those beyond [`FEW`].
     many: HashSet<u64, FixedState>,
@@ -173,20 +207,36 @@ pub(super) struct Seen {
 /// So many hashes are looked through one after the other.
 const FEW: usize = 16;
 
+impl Default for Seen {
+    fn default() -> Self {
+        Seen {
+            at_ns: None,
+            first: (Labels::empty(), String::new()),
+            few: Vec::new(),
+            many: HashSet::default(),
+        }
+    }
+}
+
 impl Seen {
     /// Whether the line is a new one.
     pub(super) fn is_new(&mut self, stream: &Labels, entry: &LogEntry) -> bool {
         if self.at_ns != Some(entry.at_ns) {
             self.at_ns = Some(entry.at_ns);
+            if !self.first.0.is_same(stream) {
+                self.first.0 = stream.clone();
+            }
+            entry.line.clone_into(&mut self.first.1);
             self.few.clear();
             if !self.many.is_empty() {
                 self.many = HashSet::default();
             }
+            return true;
         }
-        let mut hasher = FixedState::default().build_hasher();
-        stream.hash(&mut hasher);
-        entry.line.hash(&mut hasher);
-        let hash = hasher.finish();
+        if self.few.is_empty() {
+            self.few.push(line_hash(&self.first.0, &self.first.1));
+        }
+        let hash = line_hash(stream, &entry.line);
         if self.few.contains(&hash) {
             return false;
         }
@@ -196,6 +246,13 @@ impl Seen {
         }
         self.many.insert(hash)
     }
+}
+
+fn line_hash(stream: &Labels, line: &str) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    stream.hash(&mut hasher);
+    line.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The instant templates take for now.

@@ -79,6 +79,15 @@ impl Pattern {
         Ok(pattern)
     }
 
+    /// The texts a line must have.
+    pub(super) fn texts(self) -> Vec<String> {
+        let literal = |part| match part {
+            Part::Literal(text) => Some(text),
+            Part::Capture(_) => None,
+        };
+        self.0.into_iter().filter_map(literal).collect()
+    }
+
     /// Whether the line is made so; captures are not empty.
     pub(super) fn matches(&self, line: &str) -> bool {
         let Some(last) = self.0.last() else {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::State;
 use axum::response::Response;
-use model::{Direction, LogReader, LogSelection, ReadError};
+use model::{Direction, LogReader, LogSelection, ReadError, Skim};
 use query::logql::Patterns;
 use query::logql::patterns::Pattern;
 
@@ -35,6 +35,7 @@ pub(super) async fn patterns(
             start_ns,
             end_ns,
             direction: Direction::Backward,
+            skim: Skim::default(),
         };
         find(&*parts.logs, &selection, step, &cancel)
     };

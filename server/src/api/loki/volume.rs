@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use model::{
-    Direction, Labels, LogPiece, LogReader, LogSelection, MatchOp, Matcher, ReadError, Timestamp,
+    Direction, Labels, LogPiece, LogReader, LogSelection, MatchOp, Matcher, ReadError, Skim,
+    Timestamp,
 };
 use query::logql::eval::{Series, Stats};
 
@@ -92,6 +93,7 @@ fn selection(matchers: &[Matcher], (start_ns, end_ns): (i64, i64)) -> LogSelecti
         start_ns,
         end_ns,
         direction: Direction::Forward,
+        skim: Skim::default(),
     }
 }
 
