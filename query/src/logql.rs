@@ -33,7 +33,7 @@ mod units;
 pub use ast::Expr;
 pub use error::ParseError;
 pub use eval::{EvalError, Evaluation, Limits, LogQuery, Value};
-pub use follow::Follower;
+pub use follow::{Follower, Shown};
 pub use parser::{parse, parse_any_selector, parse_selector, parse_unwrap};
 pub use patterns::Patterns;
 pub use pipeline::detect::{DetectedField, FieldKind, detect_fields, detect_values};

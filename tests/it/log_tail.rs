@@ -28,19 +28,28 @@ fn push(stackwatch: &Stackwatch, job: &str, lines: &[(u64, &str)]) {
 }
 
 /// A client that follows lines.
-struct Tail(TcpStream);
+pub(crate) struct Tail(TcpStream);
 
 impl Tail {
     fn open(address: &str, query: &str) -> Tail {
+        Tail::open_as(address, query, &[])
+    }
+
+    /// With further headers.
+    pub(crate) fn open_as(address: &str, query: &str, headers: &[(&str, &str)]) -> Tail {
         let mut stream = TcpStream::connect(address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
         let query = http::encode(query);
+        let more: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
         let request = format!(
             "GET /loki/api/v1/tail?query={query}&limit=2 HTTP/1.1\r\nHost: {address}\r\n\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut head = Vec::new();
@@ -77,7 +86,7 @@ impl Tail {
         (head[0], payload)
     }
 
-    fn message(&mut self) -> Value {
+    pub(crate) fn message(&mut self) -> Value {
         let (head, payload) = self.frame();
         assert_eq!(head, 0x81);
         serde_json::from_slice(&payload).unwrap()
@@ -188,6 +197,6 @@ fn who_cannot_follow_is_told_why() {
     ];
     let path = "/loki/api/v1/tail?query=%7Bjob%3D%22a%22%7D";
     let refused = http::request("GET", stackwatch.listen(), path, &headers, "").unwrap();
-    assert_eq!(refused.status, 429, "{}", refused.body);
+    assert_eq!(refused.status, 400, "{}", refused.body);
     drop(tails);
 }

@@ -32,21 +32,49 @@ impl Follower {
         &self.matchers
     }
 
-    /// An entry of a stream that fits, as it is to be shown: its labels and its text. `None` when
-    /// a stage drops it.
+    /// An entry of a stream that fits, as it is to be shown; `None` when a stage drops it.
+    /// `categorize` keeps metadata and what stages made apart from the stream's labels.
     #[must_use]
-    pub fn show(&self, stream: &Labels, entry: &LogEntry) -> Option<(Labels, String)> {
+    pub fn show(&self, stream: &Labels, entry: &LogEntry, categorize: bool) -> Option<Shown> {
         let mut labels = LineLabels::new(Hints::none());
         labels.begin(stream, &entry.metadata);
         let line = self.pipeline.run(entry.at_ns, &entry.line, &mut labels)?;
-        if labels.is_unchanged() {
-            return Some((stream.clone(), line.into_owned()));
+        let line = line.into_owned();
+        if categorize {
+            let apart = labels.categorized();
+            return Some(Shown {
+                stream: apart.stream,
+                metadata: apart.metadata,
+                parsed: apart.parsed,
+                line,
+            });
         }
-        let mut pairs = Vec::new();
-        labels.grouped(None, &mut pairs);
-        let all = Labels::from_sorted(pairs.into_iter());
-        Some((all, line.into_owned()))
+        let mut all = stream.clone();
+        if !labels.is_unchanged() {
+            let mut pairs = Vec::new();
+            labels.grouped(None, &mut pairs);
+            all = Labels::from_sorted(pairs.into_iter());
+        }
+        Some(Shown {
+            stream: all,
+            metadata: Labels::empty(),
+            parsed: Labels::empty(),
+            line,
+        })
     }
+}
+
+/// A line for somebody who follows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shown {
+    /// All labels, or the stream's.
+    pub stream: Labels,
+    /// Structured metadata, where it is kept apart.
+    pub metadata: Labels,
+    /// Labels that stages made, where they are kept apart.
+    pub parsed: Labels,
+    /// The text, as stages left it.
+    pub line: String,
 }
 
 #[cfg(test)]
@@ -68,10 +96,14 @@ mod tests {
             metadata: Labels::from_pairs([("pod", "p")]),
         };
         assert_eq!(follower.matchers().len(), 1);
-        assert_eq!(follower.show(&stream, &entry("nothing")), None);
-        let (labels, line) = follower.show(&stream, &entry("x=1 y=2")).unwrap();
+        assert_eq!(follower.show(&stream, &entry("nothing"), false), None);
+        let all = follower.show(&stream, &entry("x=1 y=2"), false).unwrap();
         let expect = [("job", "a"), ("pod", "p"), ("x", "1")];
-        assert_eq!(labels, Labels::from_pairs(expect));
-        assert_eq!(line, "2");
+        assert_eq!(all.stream, Labels::from_pairs(expect));
+        assert_eq!(all.line, "2");
+        let apart = follower.show(&stream, &entry("x=1 y=2"), true).unwrap();
+        assert_eq!(apart.stream, stream);
+        assert_eq!(apart.metadata, Labels::from_pairs([("pod", "p")]));
+        assert_eq!(apart.parsed, Labels::from_pairs([("x", "1")]));
     }
 }

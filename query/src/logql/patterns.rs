@@ -271,7 +271,7 @@ mod tests {
                     line: (*line).to_owned(),
                     metadata: Labels::empty(),
                 };
-                let shown = filter.show(&Labels::empty(), &entry);
+                let shown = filter.show(&Labels::empty(), &entry, false);
                 assert!(shown.is_some(), "{query}: {line}");
             }
         }

@@ -12,6 +12,7 @@ use query::logql::{self, DetectedField, Expr, LogQuery};
 use super::query as queries;
 use super::{Refused, axum_json, time};
 use crate::api::params::Params;
+use crate::api::prometheus::envelope::{ErrorType, Failure};
 use crate::api::workshop::Client;
 use crate::api::{Api, json};
 
@@ -71,21 +72,36 @@ async fn detect(
         categorize: true,
     };
     let (expr, name) = (Arc::new(expr), Arc::new(name));
-    let timeout = api.config().query.timeout.0;
+    let config = api.config();
+    let (timeout, bytes_max) = (config.query.timeout.0, config.query_bytes_max());
     let (body, _) = api
         .read(client, timeout, move |reading| {
             let Expr::Log(expr) = &*expr else {
                 return Ok(String::new());
             };
             let limits = queries::limits(reading);
-            let done = logql::eval::log_query(expr, &*reading.parts.logs, &wanted, now, &limits);
-            let Value::Streams(streams) = done.map_err(queries::failure)?.value else {
+            let done = logql::eval::log_query(expr, &*reading.parts.logs, &wanted, now, &limits)
+                .map_err(queries::failure)?;
+            if done.is_full && reading.bytes_max < bytes_max {
+                let why = "the query needs more memory";
+                return Err(Failure::new(ErrorType::Memory, why));
+            }
+            let Value::Streams(streams) = done.value else {
                 return Ok(String::new());
             };
-            Ok(match &*name {
+            let mut body = match &*name {
                 None => fields_body(&logql::detect_fields(&streams, limit), limit),
                 Some(name) => values_body(&logql::detect_values(&streams, name, limit), limit),
-            })
+            };
+            if !done.warnings.is_empty() && body.len() > 2 {
+                body.pop();
+                body.push_str(",\"warnings\":");
+                json::array(&mut body, &done.warnings, |out, text| {
+                    json::string(out, text)
+                });
+                body.push('}');
+            }
+            Ok(body)
         })
         .await?;
     Ok(axum_json(body))

@@ -19,14 +19,15 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use model::{Direction, Labels, LogEntry};
 use query::logql::ast::LogExpr;
-use query::logql::{self, Expr, Follower, Limits, LogQuery, Value};
+use query::logql::{self, Expr, Follower, Limits, LogQuery, Shown, Value};
 use scrub::{LogBatch, ScrubbedEntry};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::Instant;
 
+use super::query::{categorized, check_page, limit};
 use super::websocket::{Reader, Said, Writer};
-use super::{Refused, time};
+use super::{Refused, answer, time};
 use crate::api::params::Params;
 use crate::api::reading::Reading;
 use crate::api::workshop::Client;
@@ -63,15 +64,21 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 /// One line on its way to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Line {
-    stream: Labels,
     at_ns: i64,
-    text: String,
+    shown: Shown,
 }
 
 impl Line {
     /// What it takes in memory, its labels counted for each line.
     fn bytes(&self) -> usize {
-        size_of::<Line>() + self.stream.heap_bytes() + self.text.len()
+        let Shown {
+            stream,
+            metadata,
+            parsed,
+            line,
+        } = &self.shown;
+        let labels = [stream, metadata, parsed].map(Labels::heap_bytes);
+        size_of::<Line>() + labels.iter().sum::<usize>() + line.len()
     }
 }
 
@@ -104,6 +111,8 @@ struct Wanted {
     start_ns: i64,
     limit: usize,
     delay: Duration,
+    /// Metadata and parsed labels are a third element instead of among the labels.
+    categorize: bool,
 }
 
 pub(super) async fn follow(
@@ -113,7 +122,7 @@ pub(super) async fn follow(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Refused> {
-    let wanted = wanted(&api, &params).await?;
+    let wanted = wanted(&api, &params, &headers).await?;
     let parts = api.parts()?;
     let text = |name| {
         headers
@@ -128,17 +137,18 @@ pub(super) async fn follow(
         ));
     };
     let Ok(seat) = Arc::clone(&api.0.tails).try_acquire_owned() else {
-        let why =
-            format!("max concurrent tail requests limit exceeded, count > limit ({TAILS_MAX})");
-        return Err(Refused(StatusCode::TOO_MANY_REQUESTS, why));
+        return Err(Refused::bad(format!(
+            "max concurrent tail requests limit exceeded, count > limit ({} > {TAILS_MAX})",
+            TAILS_MAX + 1
+        )));
     };
     let accept = collector::websocket_accept(key);
     // Watched first, so that nothing falls between; what is in both is sent once.
-    let waiting = watch(&wanted.query, &parts);
+    let waiting = watch(&wanted, &parts);
     let past = past(&api, &client, &wanted).await?;
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
-            serve(TokioIo::new(upgraded), past, waiting, wanted.delay).await;
+            serve(TokioIo::new(upgraded), past, waiting, &wanted).await;
         }
         drop(seat);
     });
@@ -150,7 +160,7 @@ pub(super) async fn follow(
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
-async fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
+async fn wanted(api: &Api, params: &Params, headers: &HeaderMap) -> Result<Wanted, Refused> {
     let text = params.get("query").unwrap_or_default();
     let refused = |e: logql::ParseError| Refused::bad(e.to_string());
     let Expr::Log(expr) = logql::parse(text).map_err(refused)? else {
@@ -171,15 +181,15 @@ async fn wanted(api: &Api, params: &Params) -> Result<Wanted, Refused> {
     if delay > DELAY_MAX {
         return Err(Refused::bad("delay_for can't be greater than 5"));
     }
+    let limit = limit(params, LIMIT_DEFAULT)?;
+    check_page(limit)?;
     Ok(Wanted {
         expr,
         query,
         start_ns,
-        limit: match params.get("limit") {
-            Some(_) => super::query::limit(params, LIMIT_DEFAULT)?,
-            None => LIMIT_DEFAULT,
-        },
+        limit,
         delay,
+        categorize: categorized(headers),
     })
 }
 
@@ -187,7 +197,7 @@ async fn serve(
     stream: impl AsyncRead + AsyncWrite,
     past: Vec<Line>,
     waiting: Waiting,
-    delay: Duration,
+    wanted: &Wanted,
 ) {
     let (reader, writer) = tokio::io::split(stream);
     let (mut reader, mut writer) = (Reader::new(reader), Writer::new(writer));
@@ -202,7 +212,7 @@ async fn serve(
         }
     };
     let ended = {
-        let telling = tell(&mut writer, past, waiting, delay, &mut said);
+        let telling = tell(&mut writer, past, waiting, wanted, &mut said);
         tokio::pin!(listening, telling);
         tokio::select! {
             // Without its sender `said` ends, and with it the telling.
@@ -221,7 +231,7 @@ async fn tell<W: AsyncWrite + Unpin>(
     writer: &mut Writer<W>,
     past: Vec<Line>,
     mut waiting: Waiting,
-    delay: Duration,
+    wanted: &Wanted,
     said: &mut Receiver<Said>,
 ) -> Option<(u16, &'static str)> {
     let hasher = RandomState::default();
@@ -229,7 +239,10 @@ async fn tell<W: AsyncWrite + Unpin>(
     let mut past = past.into_iter().peekable();
     while past.peek().is_some() {
         let together = message_of(|| past.next());
-        writer.text(&message(&together, 0)).await.ok()?;
+        writer
+            .text(&message(&together, 0, wanted.categorize))
+            .await
+            .ok()?;
     }
     let end = Instant::now() + TAIL_TIME_MAX;
     let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
@@ -253,14 +266,17 @@ async fn tell<W: AsyncWrite + Unpin>(
             },
             first = waiting.recv() => first?,
         };
-        tokio::time::sleep(COLLECT_TIME + delay).await;
+        tokio::time::sleep(COLLECT_TIME + wanted.delay).await;
         let mut first = Some(first);
         let mut together = message_of(|| first.take().or_else(|| waiting.try_recv()));
         together.retain(|line| !known.contains(&hasher.hash_one(line)));
         together.sort_by_key(|line| line.at_ns);
         let missed = waiting.room.missed.swap(0, Ordering::Relaxed);
         if !together.is_empty() || missed > 0 {
-            writer.text(&message(&together, missed)).await.ok()?;
+            writer
+                .text(&message(&together, missed, wanted.categorize))
+                .await
+                .ok()?;
         }
     }
 }
@@ -280,7 +296,7 @@ fn message_of(mut next: impl FnMut() -> Option<Line>) -> Vec<Line> {
 
 /// The lines accepted from now on. They are only collected on the thread that stores them; the
 /// query's stages run elsewhere, for they may take long.
-fn watch(query: &Arc<Follower>, parts: &Parts) -> Waiting {
+fn watch(wanted: &Wanted, parts: &Parts) -> Waiting {
     let (send, batches) = mpsc::channel(BATCHES_MAX);
     let (show, lines) = mpsc::channel(WAITING_MAX);
     let room = Room::default();
@@ -288,8 +304,9 @@ fn watch(query: &Arc<Follower>, parts: &Parts) -> Waiting {
         lines,
         room: room.clone(),
     };
-    tokio::spawn(look(Arc::clone(query), batches, show, room.clone()));
-    let query = Arc::clone(query);
+    let query = Arc::clone(&wanted.query);
+    let stages = Arc::clone(&query);
+    tokio::spawn(look(stages, wanted.categorize, batches, show, room.clone()));
     (parts.watch_logs)(Box::new(move |batch: &LogBatch| {
         if send.is_closed() {
             return ControlFlow::Break(());
@@ -364,7 +381,13 @@ impl Room {
 }
 
 /// Runs the query's stages over what was collected, until the client is gone.
-async fn look(query: Arc<Follower>, mut batches: Receiver<Raw>, show: Sender<Line>, room: Room) {
+async fn look(
+    query: Arc<Follower>,
+    categorize: bool,
+    mut batches: Receiver<Raw>,
+    show: Sender<Line>,
+    room: Room,
+) {
     loop {
         let raw = tokio::select! {
             () = show.closed() => return,
@@ -380,14 +403,11 @@ async fn look(query: Arc<Follower>, mut batches: Receiver<Raw>, show: Sender<Lin
                 if show.is_closed() {
                     return;
                 }
-                let Some((stream, text)) = query.show(&raw.stream, entry) else {
+                let Some(shown) = query.show(&raw.stream, entry, categorize) else {
                     continue;
                 };
-                let line = Line {
-                    stream,
-                    at_ns: entry.at_ns,
-                    text,
-                };
+                let at_ns = entry.at_ns;
+                let line = Line { at_ns, shown };
                 let size = line.bytes();
                 if room.take(size, 1) && show.try_send(line).is_err() {
                     room.refuse(size, 1);
@@ -409,7 +429,7 @@ async fn past(api: &Api, client: &Client, wanted: &Wanted) -> Result<Vec<Line>, 
         limit: wanted.limit,
         direction: Direction::Backward,
         interval_ns: 0,
-        categorize: false,
+        categorize: wanted.categorize,
     };
     let timeout = api.config().query.timeout.0;
     let read = move |reading: &Reading| {
@@ -430,9 +450,13 @@ async fn past(api: &Api, client: &Client, wanted: &Wanted) -> Result<Vec<Line>, 
     for stream in streams {
         // Newest first within each.
         lines.extend(stream.entries.into_iter().rev().map(|entry| Line {
-            stream: stream.labels.clone(),
             at_ns: entry.at_ns,
-            text: entry.line,
+            shown: Shown {
+                stream: stream.labels.clone(),
+                metadata: entry.metadata,
+                parsed: entry.parsed,
+                line: entry.line,
+            },
         }));
     }
     lines.sort_by_key(|line| line.at_ns);
@@ -440,10 +464,10 @@ async fn past(api: &Api, client: &Client, wanted: &Wanted) -> Result<Vec<Line>, 
 }
 
 /// `{"streams": […], "dropped_entries": […]}`.
-fn message(lines: &[Line], missed: u64) -> String {
+fn message(lines: &[Line], missed: u64, categorize: bool) -> String {
     let mut streams: BTreeMap<&Labels, Vec<&Line>> = BTreeMap::new();
     for line in lines {
-        streams.entry(&line.stream).or_default().push(line);
+        streams.entry(&line.shown.stream).or_default().push(line);
     }
     let mut out = String::from("{\"streams\":");
     json::array(&mut out, streams, |out, (labels, lines)| {
@@ -452,7 +476,10 @@ fn message(lines: &[Line], missed: u64) -> String {
         out.push_str(",\"values\":");
         json::array(out, lines, |out, line| {
             out.push_str(&format!("[\"{}\",", line.at_ns));
-            json::string(out, &line.text);
+            json::string(out, &line.shown.line);
+            if categorize {
+                answer::apart(out, &line.shown.metadata, &line.shown.parsed);
+            }
             out.push(']');
         });
         out.push('}');
@@ -463,6 +490,9 @@ fn message(lines: &[Line], missed: u64) -> String {
         out.push_str(&format!(
             ",\"dropped_entries\":[{{\"timestamp\":\"{at}\",\"labels\":{labels}}}]"
         ));
+    }
+    if categorize {
+        out.push_str(",\"encodingFlags\":[\"categorize-labels\"]");
     }
     out.push('}');
     out
