@@ -28,6 +28,7 @@ pub(super) fn write(done: &Evaluation, shown: Shown) -> String {
         });
         out.push(',');
     }
+    // Grafana reads on without looking back: how entries are written must stand before them.
     out.push_str("\"data\":{\"resultType\":");
     out.push_str(match (&done.value, shown.categorized) {
         (Value::Streams(_), false) => "\"streams\"",
