@@ -30,12 +30,12 @@ groups:
         for: 1s
 "#;
 
-fn config(webhook: &Sink) -> String {
+fn config(dir: &Path, webhook: &Sink) -> String {
     format!(
         r#"
 collect: {{ interval: 1s, host: false, docker: false }}
 logs:
-  files: [{{ path: app.log, job: app }}]
+  files: [{{ path: {}/app.log, job: app }}]
   metrics:
     - name: shop_request_seconds
       type: histogram
@@ -49,6 +49,7 @@ alerting:
   route: {{ receiver: hook, group_by: [alertname, service_name], group_wait: 0s, group_interval: 1s }}
   receivers: [{{ name: hook, webhook_configs: [{{ url: "http://{}/" }}] }}]
 "#,
+        dir.display(),
         webhook.address()
     )
 }
@@ -101,7 +102,7 @@ fn lines_are_counted_once_become_metrics_and_fire_alerts() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("lines.rules.yml"), RULES).unwrap();
     let webhook = Sink::start("");
-    let mut stackwatch = Stackwatch::start(dir.path(), &config(&webhook));
+    let mut stackwatch = Stackwatch::start(dir.path(), &config(dir.path(), &webhook));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = u64::try_from(now.as_nanos()).unwrap();
 
@@ -186,17 +187,24 @@ fn lines_are_counted_once_become_metrics_and_fire_alerts() {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
 
-    // 4. A new process begins at 0 and counts what is new, not what it knows.
+    // 4. A new process begins at 0 and counts what is new, not what it knows: nothing began again.
     stackwatch.kill_and_restart();
     append(dir.path(), "level=fatal msg=gone\n");
-    becomes(&stackwatch, "level", app, "fatal=1");
+    becomes(&stackwatch, "level", app, "fatal=1 info=1 warn=3");
+    let resets = "resets(log_lines_total{service_name=\"app\"}[2m])";
+    becomes(&stackwatch, "level", resets, "fatal=0 info=0 warn=0");
+    append(dir.path(), "level=warn msg=back\n");
+    becomes(&stackwatch, "level", app, "fatal=1 info=1 warn=1");
 }
 
 #[test]
 fn a_reload_takes_other_metrics_and_refuses_wrong_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let base = "collect: { interval: 1s, host: false, docker: false }\nlogs:\n  files: [{ path: app.log, job: app }]\n";
-    let stackwatch = Stackwatch::start(dir.path(), base);
+    let base = format!(
+        "collect: {{ interval: 1s, host: false, docker: false }}\nlogs:\n  files: [{{ path: {}/app.log, job: app }}]\n",
+        dir.path().display()
+    );
+    let stackwatch = Stackwatch::start(dir.path(), &base);
     let file = dir.path().join("stackwatch.yml");
     let reload = |metrics: &str| {
         std::fs::write(&file, format!("{base}  metrics:\n    - {metrics}\n")).unwrap();
@@ -208,7 +216,7 @@ fn a_reload_takes_other_metrics_and_refuses_wrong_ones() {
     append(dir.path(), "who=a\nwho=b\nwho=a\n");
     becomes(&stackwatch, "who", "seen_total", "a=2 b=1");
     let refused = reload("{ name: seen_total, type: counter, match: '{job=\"app\"} |= x' }");
-    assert_eq!(refused.status, 500, "{}", refused.body);
+    assert_eq!(refused.status, 400, "{}", refused.body);
     assert!(
         refused.body.contains("stackwatch.yml:5:"),
         "{}",
