@@ -1,8 +1,8 @@
 //! What a rule computes: PromQL over metrics, LogQL over lines, or PromQL with terms of LogQL in it.
 //!
 //! Prometheus' and Loki's rule files look alike. An expression that PromQL can read is PromQL, so that
-//! Prometheus' files mean what they meant; what only LogQL can read is LogQL. `engine` in a group or
-//! rule says otherwise.
+//! Prometheus' files mean what they meant; what only LogQL can read is LogQL, and so are windows without
+//! the name of a metric where PromQL could make nothing of them. `engine` in a group or rule says otherwise.
 
 mod mixed;
 
@@ -196,21 +196,42 @@ fn logs(text: &str) -> Result<RuleExpr, ExprError> {
 }
 
 fn guessed(text: &str) -> Result<RuleExpr, ExprError> {
-    let no_metrics = match metrics(text) {
-        Err(error) if query::parse(text).is_err() => error,
-        readable => return readable,
+    let no_metrics = match (query::parse(text), metrics(text)) {
+        (Ok(expr), readable) if !has_nameless_window(&expr) => return readable,
+        (Ok(_), readable) => readable,
+        (Err(_), refused) => refused,
     };
     let no_logs = match logs(text) {
         Ok(RuleExpr::Logs(expr)) if has_lines(&expr) => return Ok(RuleExpr::Logs(expr)),
-        Ok(_) => return Err(no_metrics),
+        Ok(_) => return no_metrics,
         Err(error) => error,
     };
     match Mixed::parse(text) {
         Some(Ok(mixed)) => Ok(RuleExpr::Both(Box::new(mixed))),
+        Some(Err(_)) if no_metrics.is_ok() => no_metrics,
         Some(Err(error)) => Err(error),
-        None if looks_like_logs(text) => Err(no_logs),
-        None => Err(no_metrics),
+        None if no_metrics.is_err() && looks_like_logs(text) => Err(no_logs),
+        None => no_metrics,
     }
+}
+
+/// Functions over windows that drop the name of the metric and that both languages have.
+const OF_BOTH: [&str; 2] = ["rate", "count_over_time"];
+
+/// Whether one of [`OF_BOTH`] is over a window of no particular metric. PromQL fails there as soon as two
+/// metrics have the same labels otherwise, as those of a target have; for LogQL it is the usual form.
+fn has_nameless_window(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.walk(&mut |e| {
+        if let ExprKind::Call(call) = &e.kind
+            && OF_BOTH.contains(&call.function.name)
+            && let [arg] = call.args.as_slice()
+            && let ExprKind::Range(r) = &arg.kind
+        {
+            found |= r.selector.matchers.iter().all(|m| m.name() != METRIC_NAME);
+        }
+    });
+    found
 }
 
 fn has_lines(expr: &MetricExpr) -> bool {

@@ -20,7 +20,7 @@ use crate::{Environment, GroupDefaults, GroupStatus, Health, RuleKind, RuleStatu
 
 /// How far in the past lines are read when the group has no `query_offset`. A line is stored a moment
 /// after its own time: what reads it waits for company, for its pipe, for its sender's next request.
-/// Windows that follow each other would miss it in between.
+/// Windows that follow each other would miss it in between. Loki leaves that to `ruler_evaluation_delay_duration`.
 const LOGS_OFFSET: Duration = Duration::from_secs(5);
 
 /// A group that is being evaluated at its interval.

@@ -207,7 +207,17 @@ fn every_file_of_the_community_collection_is_accepted() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
         match parse(&path.display().to_string(), &text) {
-            Ok(file) => rules += file.groups.iter().map(|g| g.rules.len()).sum::<usize>(),
+            Ok(file) => {
+                rules += file.groups.iter().map(|g| g.rules.len()).sum::<usize>();
+                let all = file.groups.iter().flat_map(|g| &g.rules);
+                let expr = |rule: &RuleSpec| match rule {
+                    RuleSpec::Alert(a) => a.expr.clone(),
+                    RuleSpec::Record(r) => r.expr.clone(),
+                };
+                for expr in all.map(expr) {
+                    assert!(matches!(*expr, rules::RuleExpr::Metrics(_)), "{expr}");
+                }
+            }
             Err(found) => failed.extend(found.iter().map(ToString::to_string)),
         }
     }

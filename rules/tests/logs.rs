@@ -69,10 +69,30 @@ fn what_only_logql_can_read_is_logql() {
 }
 
 #[test]
-fn what_both_can_read_is_promql_unless_the_file_says_otherwise() {
-    let both = "count_over_time({app=\"x\"}[5m]) > 3";
+fn what_both_can_read_is_promql_if_it_can_work_and_the_file_does_not_say_otherwise() {
+    let both = "absent_over_time({app=\"x\"}[5m])";
     check(both, "promql, noted");
-    check("absent_over_time({app=\"x\"}[5m])", "promql, noted");
+    check("rate({app=\"x\",__name__=\"a_total\"}[5m]) > 3", "promql");
+    check("rate(a_total{app=\"x\"}[5m]) > 3", "promql");
+    // Every target has metrics whose labels are the same without the name: PromQL would fail.
+    check("sum by (app) (rate({app=~\"x.*\"}[1m])) > 1000", "logql");
+    check(
+        "sum(count_over_time({app=\"x\"}[5m] offset 1h)) > 3",
+        "logql",
+    );
+    check(
+        "count_over_time({app=\"x\"}[5m]) > 3 and on() up == 1",
+        "both",
+    );
+    check("rate({app=\"x\"}[5m:1m]) > 3", "promql");
+    check("rate({app=\"x\"}[5m] @ 7) > 3", "promql");
+    check(
+        "max_over_time(sum(rate({app=\"x\"}[1m]))[1h:1m]) > 3",
+        "promql",
+    );
+    check("increase({app=\"x\"}[5m]) > 3", "promql");
+    let counted = "count_over_time({app=\"x\"}[5m]) > 3";
+    assert_eq!(language(counted, ", engine: promql"), "promql");
     check("count_over_time({__name__=~\"a.*\"}[5m]) > 3", "promql");
     check("{app=\"x\"} == 1", "promql");
     assert_eq!(language(both, ", engine: promql"), "promql");

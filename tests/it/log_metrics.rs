@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use stackwatch_tests::sink::Sink;
+use stackwatch_tests::sink::{Received, Sink};
 use stackwatch_tests::stackwatch::Stackwatch;
 use stackwatch_tests::{eventually, http};
 
@@ -158,7 +158,7 @@ fn lines_are_counted_once_become_metrics_and_fire_alerts() {
     // 3. The alerts arrive, each with its value, one of them over lines and metrics.
     let summary = |service: &str| {
         eventually(service, LIMIT, || {
-            let all: Vec<Value> = webhook.accepted().iter().map(|r| r.json()).collect();
+            let all: Vec<Value> = webhook.accepted().iter().map(Received::json).collect();
             let mut alerts = all.iter().filter_map(|r| r["alerts"].as_array()).flatten();
             let wanted = |a: &&Value| {
                 a["labels"]["alertname"] == "Refused" && a["labels"]["service_name"] == service

@@ -1,6 +1,6 @@
 //! PromQL with terms of LogQL: `sum(rate({app="shop"} |= "refused" [5m])) > 1 and on() up{job="db"} == 1`.
 //!
-//! A term is a function over a window of lines that PromQL cannot read. Each is computed first; PromQL
+//! A term is a function over a window of lines that is not PromQL's. Each is computed first; PromQL
 //! then finds its values under a name of their own in place of the term.
 
 use std::fmt;
@@ -16,7 +16,7 @@ use query::logql::{self, ast};
 use query::promql::ast::ExprKind;
 use query::{Expr, PointValue};
 
-use super::{Evaluation, ExprError, METRIC_NAME, check_type, is_plain};
+use super::{Evaluation, ExprError, METRIC_NAME, check_type, has_nameless_window, is_plain};
 use crate::alert_rule::RuleError;
 
 /// Terms of LogQL in one expression; each reads lines.
@@ -164,7 +164,7 @@ impl SeriesReader for WithTerms<'_> {
     }
 }
 
-/// Functions over lines that PromQL cannot read, in text order.
+/// Functions over lines, in text order.
 fn terms(text: &str) -> Vec<(Range<usize>, MetricExpr)> {
     let mut words = Vec::new();
     scan(text, &mut |place, piece| {
@@ -193,7 +193,7 @@ fn terms(text: &str) -> Vec<(Range<usize>, MetricExpr)> {
             end = call_end(text, after).unwrap_or(end);
         }
         let term = &text[start..end];
-        if query::parse(term).is_ok() {
+        if query::parse(term).is_ok_and(|expr| !has_nameless_window(&expr)) {
             continue;
         }
         if let Ok(ast::Expr::Metric(expr)) = logql::parse(term) {
