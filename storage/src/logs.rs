@@ -13,6 +13,7 @@ mod pack;
 mod pack_tests;
 mod replay;
 mod scan;
+mod slices;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -490,15 +491,21 @@ impl LogStore {
             end_ns: selection.end_ns,
             direction: selection.direction,
         };
+        let sources = self.lines_in(selection.matchers, &window);
+        let (watch, workers) = (&self.watch, &self.workers);
+        slices::visit(watch, workers, window, selection.skim, sources, visit)
+    }
+
+    /// The lines in memory, and the frames that may have to be read.
+    fn lines_in(&self, matchers: &[Matcher], window: &Window) -> Sources {
         let state = self.lock();
-        let matches = |l: &Labels| selection.matchers.iter().all(|m| m.matches_labels(l));
+        let matches = |l: &Labels| matchers.iter().all(|m| m.matches_labels(l));
         let heads = state
             .streams
             .iter()
             .filter(|(labels, _)| matches(labels))
             .map(|(labels, s)| {
-                let inside =
-                    |l: &&Arc<Line>| (window.start_ns..window.end_ns).contains(&l.entry.at_ns);
+                let inside = |l: &&Arc<Line>| window.contains(l.entry.at_ns);
                 let lines = s.lines.iter().filter(inside).cloned().collect();
                 (labels.clone(), lines)
             })
@@ -507,8 +514,7 @@ impl LogStore {
         let mut frames = Vec::new();
         for f in &state.files {
             for frame in &f.frames {
-                let inside = frame.min_ns < window.end_ns && frame.max_ns >= window.start_ns;
-                if inside
+                if frame.is_within(window.start_ns, window.end_ns)
                     && *known
                         .entry(&frame.labels)
                         .or_insert_with(|| matches(&frame.labels))
@@ -521,11 +527,7 @@ impl LogStore {
                 }
             }
         }
-        drop(known);
-        drop(state);
-        let sources = Sources { heads, frames };
-        let (watch, workers) = (&self.watch, &self.workers);
-        merge::visit(watch, workers, window, selection.skim, sources, visit)
+        Sources { heads, frames }
     }
 
     /// See [`model::LogReader::sizes`]. Frames are not read: their index knows enough.
@@ -548,8 +550,7 @@ impl LogStore {
         }
         let mut known: HashMap<&Labels, bool, RandomState> = HashMap::default();
         for frame in state.files.iter().flat_map(|f| &f.frames) {
-            let inside = frame.min_ns < window.end && frame.max_ns >= window.start;
-            if inside
+            if frame.is_within(window.start, window.end)
                 && *known
                     .entry(&frame.labels)
                     .or_insert_with(|| matches(&frame.labels))
@@ -576,7 +577,7 @@ impl LogStore {
             }
         }
         for frame in state.files.iter().flat_map(|f| &f.frames) {
-            if frame.min_ns < end_ns && frame.max_ns >= start_ns {
+            if frame.is_within(start_ns, end_ns) {
                 found.insert(&frame.labels);
             }
         }

@@ -6,7 +6,7 @@
 //! many words.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
@@ -61,9 +61,7 @@ impl Patterns {
     /// Adds a line.
     pub fn add(&mut self, at_ns: i64, line: &str) {
         let (separators, words) = split(line);
-        let mut hasher = FixedState::default().build_hasher();
-        separators.hash(&mut hasher);
-        let shape = hasher.finish();
+        let shape = FixedState::default().hash_one(&separators);
         let known = self.by_shape.entry(shape).or_default();
         let same_shape = known
             .iter()

@@ -57,6 +57,11 @@ pub(crate) struct FrameRef {
 }
 
 impl FrameRef {
+    /// Whether some of its lines may have such an instant.
+    pub(super) fn is_within(&self, start_ns: i64, end_ns: i64) -> bool {
+        self.min_ns < end_ns && self.max_ns >= start_ns
+    }
+
     /// `labels` may be shared with other frames'.
     pub(crate) fn new(header: &Header, labels: Labels, offset: u32) -> FrameRef {
         let lengths = &header.lengths;

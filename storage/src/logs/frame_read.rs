@@ -145,7 +145,10 @@ impl Frame {
         let Some(sieve) = sieve else {
             frame.rows = rows(header, r, frame.metadata.len())?;
             frame.rows.retain(|row| wanted.window.contains(row.at_ns));
-            frame.texts = std::mem::take(texts);
+            match frame.rows.len() == header.lines as usize {
+                true => frame.texts = std::mem::take(texts),
+                false => frame.keep(texts),
+            }
             return Ok(Some(frame));
         };
         let mask = sieve.mask(&|name| {
@@ -158,16 +161,22 @@ impl Frame {
         }
         frame.passed_lines = u64::from(header.lines) - frame.rows.len() as u64;
         frame.rows.retain(|row| wanted.window.contains(row.at_ns));
-        let kept: usize = frame.rows.iter().map(|row| row.range().len()).sum();
-        frame.passed_bytes = (texts.len() - kept) as u64;
-        frame.texts.reserve_exact(kept);
-        for row in &mut frame.rows {
-            let begin = frame.texts.len() as u32;
+        frame.keep(texts);
+        frame.passed_bytes = (texts.len() - frame.texts.len()) as u64;
+        Ok(Some(frame))
+    }
+
+    /// Takes the texts of the rows out of those of all lines.
+    fn keep(&mut self, texts: &[u8]) {
+        let kept = self.rows.iter().map(|row| row.range().len()).sum();
+        self.texts.reserve_exact(kept);
+        for row in &mut self.rows {
+            let begin = self.texts.len() as u32;
             let text = texts.get(row.range()).unwrap_or_default();
-            frame.texts.extend_from_slice(text);
+            self.texts.extend_from_slice(text);
             (row.start, row.end) = (begin, begin + text.len() as u32);
         }
-        Ok(Some(frame))
+        self.rows.shrink_to_fit();
     }
 
     /// The text of a line.

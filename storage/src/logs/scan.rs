@@ -21,6 +21,7 @@ const ALONE: usize = 8;
 const AHEAD: usize = 8;
 
 /// A frame that may have to be read.
+#[derive(Clone)]
 pub(super) struct Pending {
     pub(super) file: Arc<FrameFile>,
     pub(super) frame: FrameRef,

@@ -643,3 +643,37 @@ fn labels_of_pushed_streams_are_bounded_until_retention_takes_them() {
     store.maintain(Timestamp::from_millis(0));
     store.append_once(&of_stream(taken)).unwrap();
 }
+
+/// Frames of three streams whose lines come in no order of time, and some lines in memory.
+pub(super) fn store_with_overlaps() -> LogStore {
+    let disk = FaultyDisk::default();
+    let store = open(&disk);
+    for round in 0..6_i64 {
+        for i in 0..3_u32 {
+            let lines = (0..20_i64).map(|n| {
+                let at = (n * 379 + round * 101 + i64::from(i)) % 1000;
+                (at, format!("{i} {round} {n} {}", "x".repeat(50)))
+            });
+            store
+                .append(&batch(i, &lines.collect::<Vec<_>>(), None))
+                .unwrap();
+        }
+        if round < 5 {
+            cut_all(&store);
+        }
+    }
+    store
+}
+
+pub(super) fn sources_of(store: &LogStore, window: Window) -> Sources {
+    store.lines_in(&[], &window)
+}
+
+pub(super) fn all_of(store: &LogStore, window: Window) -> Seen {
+    read(
+        store,
+        &[],
+        (window.start_ns, window.end_ns),
+        window.direction,
+    )
+}
