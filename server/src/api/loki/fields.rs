@@ -97,7 +97,7 @@ async fn detect(
                 body.pop();
                 body.push_str(",\"warnings\":");
                 json::array(&mut body, &done.warnings, |out, text| {
-                    json::string(out, text)
+                    json::string(out, text);
                 });
                 body.push('}');
             }

@@ -207,7 +207,7 @@ impl Asked {
 
     fn answer(&self, logs: &dyn LogReader) -> Result<String, Refused> {
         let volumes = self.volumes(logs)?;
-        let mut rows = self.rows(volumes);
+        let mut rows = self.rows(&volumes);
         let is_matrix = rows.iter().any(|row| row.points.len() > 1);
         rows.sort_by(|a, b| {
             let first = |row: &Series| row.points.first().map_or(0.0, |(_, v)| *v);
@@ -281,11 +281,12 @@ impl Asked {
 
     fn add(&self, volume: &mut [f64], piece: &LogPiece) {
         let first = self.steps.partition_point(|start| *start <= piece.min_ns);
-        for i in first.saturating_sub(1)..self.steps.len() {
-            if self.steps[i] > piece.max_ns {
+        let steps = self.steps.iter().enumerate().zip(volume);
+        for ((i, start), volume) in steps.skip(first.saturating_sub(1)) {
+            if *start > piece.max_ns {
                 break;
             }
-            volume[i] += piece.bytes as f64 * part_within(piece, self.steps[i], self.end_of(i));
+            *volume += piece.bytes as f64 * part_within(piece, *start, self.end_of(i));
         }
     }
 
@@ -294,7 +295,7 @@ impl Asked {
     }
 
     /// The largest of each step, at the step's end.
-    fn rows(&self, volumes: HashMap<Labels, Vec<f64>>) -> Vec<Series> {
+    fn rows(&self, volumes: &HashMap<Labels, Vec<f64>>) -> Vec<Series> {
         let mut rows: Vec<Series> = volumes
             .keys()
             .map(|labels| Series {
@@ -303,7 +304,7 @@ impl Asked {
             })
             .collect();
         rows.sort_by(|a, b| a.labels.cmp(&b.labels));
-        for step in 0..self.steps.len() {
+        for (step, _) in self.steps.iter().enumerate() {
             let mut largest: Vec<(f64, usize)> = rows
                 .iter()
                 .enumerate()
