@@ -19,6 +19,7 @@ mod crowd;
 mod discovery;
 mod disk_full;
 mod engine;
+mod grafana_loki;
 mod host;
 mod journal;
 mod log_files;
