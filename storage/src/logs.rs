@@ -13,6 +13,8 @@ mod pack;
 mod pack_tests;
 mod replay;
 mod scan;
+#[cfg(test)]
+mod skim_tests;
 mod slices;
 mod state;
 #[cfg(test)]

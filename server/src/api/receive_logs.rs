@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::{Labels, Timestamp};
-use scrub::{LogBatch, ScrubbedEntry};
+use scrub::{LogBatch, ScrubbedEntry, ScrubbedLabels};
 
 use super::Parts;
 use super::receive::Stop;
@@ -44,6 +44,8 @@ pub(crate) struct LogReceiver<'a> {
     /// The stream whose lines come now, as it was sent; `None` when it was refused.
     stream: Option<Labels>,
     batch: LogBatch,
+    /// What the scrubber left of the last metadata: mostly all, and the next line has the same.
+    clean: ScrubbedLabels,
     bytes: usize,
     tally: LogTally,
 }
@@ -101,6 +103,7 @@ impl<'a> LogReceiver<'a> {
             newest_ns: nanos(now.plus(AHEAD_MAX)),
             stream: None,
             batch: empty_batch(),
+            clean: ScrubbedLabels::default(),
             bytes: 0,
             tally: LogTally::default(),
         }
@@ -165,10 +168,13 @@ impl<'a> LogReceiver<'a> {
             // Dropped by a rule of the operator's, who knows better than the sender.
             return Ok(());
         };
+        if self.clean.labels() != metadata {
+            self.clean = scrubber.labels(metadata);
+        }
         self.batch.entries.push(ScrubbedEntry {
             at_ns,
             line: scrubbed,
-            metadata: scrubber.labels(metadata),
+            metadata: self.clean.clone(),
         });
         self.bytes += line.len() + metadata.heap_bytes();
         if self.batch.entries.len() >= BATCH_LINES_MAX || self.bytes >= BATCH_BYTES_MAX {
@@ -199,7 +205,7 @@ impl<'a> LogReceiver<'a> {
 
 fn empty_batch() -> LogBatch {
     LogBatch {
-        stream: scrub::ScrubbedLabels::default(),
+        stream: ScrubbedLabels::default(),
         entries: Vec::new(),
         position: None,
     }

@@ -87,7 +87,7 @@ fn main() {
         ["--active", dir] => active(Path::new(dir)),
         [] => all("250"),
         [megabytes] => all(megabytes),
-        _ => panic!("usage: logs [MEGABYTES]"),
+        _ => println!("usage: logs [MEGABYTES]"),
     }
 }
 
@@ -162,6 +162,8 @@ fn feed(dir: &Path, megabytes: u64) {
     let (mut lines, mut bytes, mut errors) = (0_u64, 0_u64, 0_u64);
     let (mut making, mut making_cpu) = (Duration::ZERO, 0);
     let mut needle = String::new();
+    let levels = ["error", "warn", "info"].map(level);
+    let mut clean = ScrubbedLabels::default();
     let (mut maintained_ms, mut last_ns) = (START_MS, 0);
     let began = Instant::now();
     while bytes < megabytes * 1_000_000 {
@@ -188,10 +190,17 @@ fn feed(dir: &Path, megabytes: u64) {
                 needle = id.unwrap_or("").to_owned();
             }
             let batch = &mut batches[one.stream];
+            // As receivers do: once for lines with the same metadata.
+            let metadata = levels
+                .iter()
+                .find(|l| l.get("detected_level") == Some(one.level));
+            if clean.labels() != metadata.unwrap() {
+                clean = scrubber.labels(metadata.unwrap());
+            }
             batch.entries.push(ScrubbedEntry {
                 at_ns: one.at_ns,
                 line: scrubber.line(raw.as_bytes()),
-                metadata: scrubber.labels(&level(one.level)),
+                metadata: clean.clone(),
             });
             if batch.entries.len() >= BATCH_LINES {
                 storage.append_logs_once(batch).unwrap();

@@ -193,8 +193,11 @@ impl Frame {
     pub(crate) fn fill(&self, row: &Row, entry: &mut LogEntry) {
         entry.at_ns = row.at_ns;
         entry.line.clear();
-        let text = String::from_utf8_lossy(self.text(row));
-        entry.line.push_str(&text);
+        let text = self.text(row);
+        match std::str::from_utf8(text) {
+            Ok(text) => entry.line.push_str(text),
+            Err(_) => entry.line.push_str(&String::from_utf8_lossy(text)),
+        }
         if let Some(metadata) = self.metadata(row)
             && !metadata.is_same(&entry.metadata)
         {

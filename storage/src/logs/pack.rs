@@ -27,7 +27,7 @@ use crate::telemetry::FileKind;
 /// Text and metadata in a frame, about. Larger ones compress a little better, and a query holds one of each
 /// stream.
 const TEXT_BYTES: usize = 512 << 10;
-/// A seventh smaller than at the level of the day, for three times the work.
+/// Some tenth smaller than at the level of the day, for several times the work.
 const ZSTD_LEVEL: i32 = 6;
 /// Read in one step: some tenths of a second of work between two maintenances.
 const STEP_BYTES: u64 = 8 << 20;

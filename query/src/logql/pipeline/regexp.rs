@@ -50,7 +50,8 @@ impl Regexp {
 /// Sets a parsed label unless it is not needed or found already; a clash gets the longer name.
 /// Whether it was set.
 pub(super) fn extract(labels: &mut LineLabels, name: &str, value: &str) -> bool {
-    if name.is_empty() {
+    // Where the longer name is wanted, the shorter one is too.
+    if name.is_empty() || !labels.hints.wants(name) {
         return false;
     }
     if labels.clashes(name) {

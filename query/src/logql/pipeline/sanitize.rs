@@ -3,9 +3,14 @@
 /// Appends `key` as (part of) a label name: what is no letter, digit or underscore becomes an
 /// underscore, and none begins with a digit. Source: loki pkg/logql/log/util.go.
 pub(super) fn append_name(name: &mut String, key: &str) {
+    let is_fit = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let key = key.trim();
     if name.is_empty() && key.starts_with(|c: char| c.is_ascii_digit()) {
         name.push('_');
+    }
+    if key.bytes().all(is_fit) {
+        name.push_str(key);
+        return;
     }
     name.extend(key.chars().map(|c| {
         if c.is_ascii_alphanumeric() || c == '_' {
