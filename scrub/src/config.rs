@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::action::Action;
 use crate::detector::Detector;
+use crate::detector::KEYS_MAX;
 use crate::rule::RULES_MAX;
-use crate::trigger::TriggerError;
 
 /// How a [`crate::Scrubber`] is built. By default every detector but `ssn` is on; finds are
 /// masked, and public addresses are truncated to their network.
@@ -100,9 +100,12 @@ pub enum ConfigError {
         /// How many there are.
         count: usize,
     },
-    /// The triggers together do not compile, which only happens with very many keys.
-    #[error("scrub: {0}")]
-    Triggers(#[from] TriggerError),
+    /// More keys than one pass can bear.
+    #[error("scrub: secret_keys: {count} keys are more than {KEYS_MAX}")]
+    TooManyKeys {
+        /// How many there are.
+        count: usize,
+    },
 }
 
 fn known_actions(truncates: &bool) -> String {

@@ -1,5 +1,5 @@
-//! The detectors: each has triggers, short patterns of which all together make one automaton, and
-//! a function that decides by hand what around a trigger must go.
+//! The detectors: each has triggers, short patterns that are all looked for in one pass, and a
+//! function that decides by hand what around a trigger must go.
 //!
 //! Triggers are loose and cost little; exact extents and checksums are ordinary code.
 
@@ -22,6 +22,7 @@ use std::ops::Range;
 use crate::action::{Action, Marks};
 use crate::trigger::Trigger;
 use crate::{Config, ConfigError};
+pub(crate) use secret::KEYS_MAX;
 
 /// One kind of thing that must not be stored.
 ///
@@ -230,6 +231,11 @@ impl Detector {
         if let Some(range) = range {
             found(range);
         }
+    }
+
+    /// Whether [`Detector::locate_whole`] may find anything.
+    pub(crate) fn reads_whole(&self) -> bool {
+        matches!(self, Detector::PrivateKey)
     }
 
     /// What is found in a text as a whole, whatever it consists of.

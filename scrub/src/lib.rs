@@ -21,7 +21,6 @@ pub use batch::{LogBatch, ScrubbedEntry, ScrubbedLabels, ScrubbedLine, SourcePos
 pub use config::{Config, ConfigError, RuleConfig};
 pub use pseudonym::PseudonymKey;
 pub use scrubber::{Count, Found, Scrubber};
-pub use trigger::TriggerError;
 
 /// The names of all detectors, as they appear in [`Config::disabled`] and
 /// [`Scrubber::counts`].

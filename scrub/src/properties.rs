@@ -48,6 +48,9 @@ static ACTING: LazyLock<Vec<Scrubber>> = LazyLock::new(|| {
     Vec::from(acting)
 });
 
+/// As [`ALL`], every trigger tried at every place.
+static SLOW: LazyLock<Scrubber> = LazyLock::new(|| Scrubber::default().slow());
+
 /// Pieces that detectors look for, and what may stand between them.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -111,6 +114,15 @@ proptest! {
         }
         let twice = ALL.line(once.as_str().as_bytes());
         prop_assert_eq!(twice.as_str(), once.as_str());
+    }
+
+    #[test]
+    fn one_pass_finds_what_looking_everywhere_finds(text in text(), filler in "[ -~]{0,40}", at in any::<prop::sample::Index>()) {
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let (head, tail) = text.split_at(ends[at.index(ends.len())]);
+        let text = format!("{head}{filler}{tail}");
+        let (fast, slow) = (ALL.line(text.as_bytes()), SLOW.line(text.as_bytes()));
+        prop_assert_eq!(fast.as_str(), slow.as_str(), "{:?}", &text);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::action::{self, Action, Marks};
 use crate::detector::Detector;
 use crate::json::Json;
 use crate::rule::{Allowed, Rules};
-use crate::trigger::{Automaton, Trigger};
+use crate::trigger::{Sieve, Trigger};
 use crate::{Config, ConfigError, PseudonymKey, ScrubbedLabels, ScrubbedLine};
 
 /// How often a line is gone over. A replacement can uncover another find (its neighbours
@@ -31,10 +31,12 @@ const EXCERPT_CHARS: usize = 40;
 
 /// Replaces what must not be stored. Cheap to share: one per process behind an `Arc`.
 pub struct Scrubber {
-    triggers: Automaton,
+    triggers: Sieve,
     /// Of each trigger: its detector, its number there, its length.
     origins: Vec<(usize, usize, usize)>,
     detectors: Vec<Detector>,
+    /// Of the detectors, the one that looks at a text as a whole.
+    reads_whole: Option<usize>,
     rules: Rules,
     /// Of the detectors, then of the rules.
     actions: Vec<Action>,
@@ -112,9 +114,10 @@ impl Scrubber {
         labels.sort_unstable();
         labels.dedup();
         Ok(Scrubber {
-            triggers: Automaton::new(triggers)?,
+            triggers: Sieve::new(triggers),
             origins,
             counts: actions.iter().map(|_| AtomicU64::new(0)).collect(),
+            reads_whole: detectors.iter().position(Detector::reads_whole),
             detectors,
             rules,
             actions,
@@ -216,6 +219,37 @@ impl Scrubber {
             .collect()
     }
 
+    /// As [`Scrubber::examine`], of labels or metadata: what is in their values, and values whose
+    /// names are those of secrets.
+    #[must_use]
+    pub fn examine_labels(&self, raw: &Labels) -> Vec<Found<'_>> {
+        let mut all = Vec::new();
+        for (name, value) in raw {
+            let found = self.examine(value.as_bytes());
+            if found.is_empty()
+                && let Some(secret) = self.names_secret(name, value)
+            {
+                all.push(Found {
+                    detector: self.name(secret),
+                    action: self.actions[secret],
+                    excerpt: format!("{name}=<{}>", self.label(secret)),
+                });
+            }
+            all.extend(found.into_iter().map(|found| Found {
+                excerpt: format!("{name}={}", found.excerpt),
+                ..found
+            }));
+        }
+        all
+    }
+
+    /// The same, asking every trigger at every place.
+    #[cfg(test)]
+    pub(crate) fn slow(mut self) -> Self {
+        self.triggers.slow = true;
+        self
+    }
+
     fn name(&self, finder: usize) -> &str {
         match self.detectors.get(finder) {
             Some(detector) => detector.name(),
@@ -313,7 +347,7 @@ impl Scrubber {
             if hit.end <= done {
                 return;
             }
-            let (finder, number, length) = self.origins[usize::from(hit.trigger)];
+            let (finder, number, length) = self.origins[hit.trigger];
             let trigger = hit.end - length..hit.end;
             self.detectors[finder].locate(
                 text,
@@ -327,10 +361,10 @@ impl Scrubber {
                 },
             );
         });
-        for (finder, detector) in self.detectors.iter().enumerate() {
-            if let Some(range) = detector.locate_whole(text) {
-                add(finder, range, &mut done);
-            }
+        if let Some(finder) = self.reads_whole
+            && let Some(range) = self.detectors[finder].locate_whole(text)
+        {
+            add(finder, range, &mut done);
         }
         let first_rule = self.detectors.len();
         self.rules.each(text, &self.marks, |rule, range| {
@@ -396,17 +430,20 @@ impl Scrubber {
         }
     }
 
-    /// What stands for the value of a label if one of this name holds a secret: asked as
+    /// The detector that says that a label of this name and value holds a secret: asked as
     /// `"name":"value"`, the value without what could end it early.
-    fn as_secret(&self, name: &str, value: &str) -> Option<String> {
+    fn names_secret(&self, name: &str, value: &str) -> Option<usize> {
         let secret = (self.detectors.iter()).position(|d| matches!(d, Detector::Secret(_)))?;
         let pair = format!("\"{name}\":\"{}\"", value.replace(['"', '\\'], " "));
         let value_at = name.len() + 4;
         let found = (self.finds(&pair, |_| Action::Mask).0.iter())
             .any(|find| find.finder == secret && find.range.start == value_at);
-        if !found || self.allowed.holds(value) {
-            return None;
-        }
+        (found && !self.allowed.holds(value)).then_some(secret)
+    }
+
+    /// What stands for the value of a label if one of this name holds a secret.
+    fn as_secret(&self, name: &str, value: &str) -> Option<String> {
+        let secret = self.names_secret(name, value)?;
         self.counts[secret].fetch_add(1, Ordering::Relaxed);
         match self.actions[secret] {
             Action::Count => None,

@@ -42,11 +42,16 @@ pub(crate) fn letter_escape_before(head: &[u8]) -> usize {
     }
 }
 
-/// `ESC [ 1 ; 31 m`, the escape itself raw or as `\u001b`, `\x1b`, `\033`, `\e`.
+/// The escape character raw and as programs write it.
+const ESCAPES: [&[u8]; 7] = [
+    b"\x1b", b"\\u001b", b"\\u001B", b"\\x1b", b"\\x1B", b"\\033", b"\\e",
+];
+/// `[38;2;255;255;255m` and an escaped ESC before it.
+const LONGEST_COLOUR: usize = 24;
+
+/// `ESC [ 1 ; 31 m`.
 fn colour_before(head: &[u8]) -> usize {
-    /// `[38;2;255;255;255m` and an escaped ESC before it.
-    const LONGEST: usize = 24;
-    let from = head.len().saturating_sub(LONGEST);
+    let from = head.len().saturating_sub(LONGEST_COLOUR);
     let numbers = |byte: &u8| byte.is_ascii_digit() || *byte == b';';
     let Some(open) = head[from..].iter().rposition(|byte| *byte == b'[') else {
         return 0;
@@ -55,20 +60,27 @@ fn colour_before(head: &[u8]) -> usize {
     if !head[open + 1..head.len() - 1].iter().all(numbers) {
         return 0;
     }
-    for escape in [
-        &b"\x1b"[..],
-        b"\\u001b",
-        b"\\u001B",
-        b"\\x1b",
-        b"\\x1B",
-        b"\\033",
-        b"\\e",
-    ] {
+    for escape in ESCAPES {
         if head[..open].ends_with(escape) {
             return head.len() - open + escape.len();
         }
     }
     0
+}
+
+/// Length of the terminal colour at the start of `text`, its escape raw or escaped; 0 when there is
+/// none.
+pub(crate) fn colour_at(text: &[u8]) -> usize {
+    let escape = ESCAPES.iter().find(|escape| text.starts_with(escape));
+    let Some(rest) = escape.and_then(|escape| text[escape.len()..].strip_prefix(b"[")) else {
+        return 0;
+    };
+    let numbers = |byte: &&u8| byte.is_ascii_digit() || **byte == b';';
+    let count = rest.iter().take(LONGEST_COLOUR).take_while(numbers).count();
+    match rest.get(count) {
+        Some(b'm') => text.len() - rest.len() + count + 1,
+        _ => 0,
+    }
 }
 
 fn odd_backslashes(head: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! The labelled corpus: lines as programs write them. In `positive.txt`, `{{find|mark}}` says what
 //! must go and what stands for it, and all else must stay; `negative.txt` must stay as it is. `¦` is
-//! taken out, so that scanners of this repository find no key in it.
+//! taken out, so that scanners of this repository find no key in it; `{{ESC}}` is an escape. Lines of
+//! `adversarial.txt` are made up to mislead, with and without finds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,7 +26,7 @@ fn lines(text: &str) -> impl Iterator<Item = String> {
     let lines = text
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with("## "));
-    lines.map(|line| line.replace('¦', ""))
+    lines.map(|line| line.replace('¦', "").replace("{{ESC}}", "\x1b"))
 }
 
 /// The line as written, as it must become, and the marks in it.
@@ -47,7 +48,11 @@ fn read(line: &str) -> (String, String, Vec<String>) {
 fn every_labelled_find_goes_and_nothing_else() {
     let scrubber = scrubber();
     let (mut labelled, mut wrong) = (BTreeMap::new(), Vec::new());
-    for line in lines(include_str!("corpus/positive.txt")) {
+    let written = [
+        include_str!("corpus/positive.txt"),
+        include_str!("corpus/adversarial.txt"),
+    ];
+    for line in written.into_iter().flat_map(lines) {
         let (raw, expect, marks) = read(&line);
         for mark in marks {
             *labelled.entry(mark).or_insert(0) += 1;

@@ -7,18 +7,29 @@ use std::ops::Range;
 
 use crate::text::{is_word, starts_token};
 
-use crate::trigger::Trigger;
+use crate::trigger::{ByteSet, Trigger};
 
 const DIGITS_MIN: usize = 12;
-/// Bytes of a trigger with a separator.
-const GROUPED: usize = 9;
 const DIGITS_MAX: usize = 19;
 
-/// Twelve digits, or two groups of at least four: each form of grouping has such a place.
+/// The first of many digits, or two groups of at least four: each form of grouping has such a place.
+/// Of the second group three are enough to tell it from the month of a date. Most long numbers are
+/// times in milliseconds, which begin with 1; of cards only some of JCB do.
 pub(super) fn triggers() -> Vec<Trigger> {
+    const D: ByteSet = ByteSet::DIGIT;
+    const FIRST: ByteSet = ByteSet::of(b"023456789");
+    const GAP: ByteSet = ByteSet::of(b" -");
+    const fn one(byte: u8) -> ByteSet {
+        ByteSet::one(byte)
+    }
+    const ONE: ByteSet = one(b'1');
     vec![
-        Trigger::Pattern("[^0-9][0-9]{12}", DIGITS_MIN),
-        Trigger::Pattern("[0-9]{4}[ -][0-9]{4}", GROUPED),
+        Trigger::shape(1, &[D.not(), FIRST, D, D, D, D, D, D]),
+        Trigger::shape(1, &[D.not(), ONE, one(b'8'), one(b'0'), one(b'0'), D, D, D]),
+        // Behind escape sequences whose digits begin with 1.
+        Trigger::shape(1, &[one(b'%'), ONE, D, D, D, D, D, D]),
+        Trigger::shape(2, &[one(b'\\'), one(b'u'), ONE, D, D, D, D, D]),
+        Trigger::shape(0, &[D, D, D, D, GAP, D, D, D]),
     ]
 }
 
@@ -98,7 +109,7 @@ fn ends_uuid(text: &[u8], at: usize) -> bool {
 fn ends(text: &[u8], at: usize) -> bool {
     match &text[at..] {
         [] => true,
-        [b'.' | b',', digit, ..] if digit.is_ascii_digit() => false,
+        [b'.', digit, ..] if digit.is_ascii_digit() => false,
         [byte, ..] => !is_word(*byte),
     }
 }
@@ -215,6 +226,8 @@ mod tests {
         check(r#"{"n": [ 4111111111111111 ]}"#, r#"{"n": [ "<card>" ]}"#);
         check(r#"{"n":"a 4111111111111111"}"#, r#"{"n":"a <card>"}"#);
         check("[x] 4111111111111111", "[x] <card>");
+        check("[4111111111111111,7]", "[<card>,7]");
+        check("7,4111111111111111,12,28", "7,<card>,12,28");
     }
 
     #[test]

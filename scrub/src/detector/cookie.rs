@@ -97,6 +97,14 @@ mod tests {
         );
         check("-H 'Cookie: sid=abc' x", "-H 'Cookie: sid=<cookie>' x");
         check("Cookie: abc1", "Cookie: <cookie>");
+        check(
+            r#"Cookie: a="q1"; b=c=d"#,
+            r#"Cookie: a="<cookie>"; b=<cookie>"#,
+        );
+        check(
+            r#"-H "Cookie: a=" -H "X: y""#,
+            r#"-H "Cookie: a=" -H "X: y""#,
+        );
     }
 
     #[test]

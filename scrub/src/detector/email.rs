@@ -3,19 +3,21 @@
 
 use std::ops::Range;
 
-use crate::text::letter_escape_before;
+use crate::text::{backslashes_before, letter_escape_before};
 
-use crate::trigger::Trigger;
+use crate::trigger::{ByteSet, Trigger};
 
 pub(super) fn triggers() -> Vec<Trigger> {
-    vec![
-        Trigger::Pattern(r"@[A-Za-z0-9\x80-\xff]", 2),
-        Trigger::Pattern(r"%40[A-Za-z0-9\x80-\xff]", 4),
-    ]
+    const LETTER: ByteSet = ByteSet::ALNUM.and(0x80, 0xff);
+    ["@", "%40"]
+        .map(|at| Trigger::literal(at).followed_by(LETTER, 1))
+        .into()
 }
 
 /// RFC 5321 allows 64; a longer run goes as a whole.
 const LOCAL_BYTES_MAX: usize = 256;
+/// Of a local part in quotes: RFC 5321.
+const QUOTED_BYTES_MAX: usize = 64;
 const DOMAIN_BYTES_MAX: usize = 253;
 
 /// Last labels that are file suffixes or unit types, not top-level domains:
@@ -82,13 +84,27 @@ pub(super) fn locate(text: &str, anchor: Range<usize>) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let at_sign = anchor.start..anchor.start + if bytes[anchor.start] == b'@' { 1 } else { 3 };
     let end = at_sign.end + domain_length(&text[at_sign.end..])?;
-    let start = local_start(text, at_sign.start);
+    let start =
+        quoted_start(bytes, at_sign.start).unwrap_or_else(|| local_start(text, at_sign.start));
     let local = &text[start..at_sign.start];
     // `git@host:path` is how every clone URL looks.
     if local.is_empty() || local.bytes().all(|byte| byte == b'.') || local == "git" {
         return None;
     }
     Some(start..end)
+}
+
+/// Where a local part in quotes begins (`"john doe"@example.com`), which may be escaped.
+fn quoted_start(text: &[u8], end: usize) -> Option<usize> {
+    let close = end.checked_sub(1).filter(|at| text[*at] == b'"')?;
+    let slashes = backslashes_before(&text[..close]);
+    let close = close - slashes;
+    let from = close.saturating_sub(QUOTED_BYTES_MAX);
+    let open = from + memchr::memrchr(b'"', &text[from..close])?;
+    let is_same = backslashes_before(&text[..open]) == slashes;
+    let inner = &text[open + 1..close];
+    let says_something = inner.iter().any(u8::is_ascii_alphanumeric);
+    (is_same && says_something && !inner.contains(&b'\\')).then_some(open - slashes)
 }
 
 fn local_start(text: &str, end: usize) -> usize {
@@ -161,6 +177,14 @@ fn is_letter(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::{check, keeps};
+
+    #[test]
+    fn local_parts_in_quotes() {
+        check(r#"to "john doe"@example.com."#, "to <email>.");
+        check(r#"{"m":"\"j d\"@b.org"}"#, r#"{"m":"<email>"}"#);
+        keeps(r#"{"m":"j d\"@b.org"}"#);
+        keeps(r#"a ""@b.org"#);
+    }
 
     #[test]
     fn addresses_in_text() {

@@ -5,15 +5,25 @@ use std::ops::Range;
 
 use crate::text::{ends_token, starts_token};
 
-use crate::trigger::Trigger;
+use crate::trigger::{ByteSet, Trigger};
 
-/// Bytes of the trigger: country and check digits.
+/// Bytes of country and check digits.
 const HEAD: usize = 4;
 
 pub(super) fn triggers() -> Vec<Trigger> {
+    const D: ByteSet = ByteSet::DIGIT;
+    const U: ByteSet = ByteSet::UPPER;
+    const L: ByteSet = ByteSet::LOWER;
+    let followed = |head: Trigger, symbol: ByteSet| {
+        let next = symbol.or(ByteSet::one(b' '));
+        head.followed_by(next, 1).followed_by(symbol, 3)
+    };
     vec![
-        Trigger::Pattern("[A-Z]{2}[0-9]{2}", HEAD),
-        Trigger::Pattern("[^a-zA-Z0-9][a-z]{2}[0-9]{2}", HEAD),
+        followed(Trigger::shape(0, &[U, U, D, D]), U.or(D)),
+        followed(
+            Trigger::shape(1, &[ByteSet::ALNUM.not(), L, L, D, D]),
+            L.or(D),
+        ),
     ]
 }
 
@@ -27,12 +37,6 @@ const LENGTHS: &str = "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY
 pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> {
     let start = anchor.start;
     if !starts_token(text, start) {
-        return None;
-    }
-    // Parts of UUIDs come here most.
-    let goes_on =
-        matches!(text.get(anchor.end), Some(byte) if *byte == b' ' || byte.is_ascii_alphanumeric());
-    if !goes_on {
         return None;
     }
     let lower = text[start].is_ascii_lowercase();

@@ -10,7 +10,10 @@ mod v6;
 
 use std::ops::Range;
 
-use crate::trigger::Trigger;
+use crate::trigger::{ByteSet, Trigger};
+
+/// So many of the triggers, the first ones, are of IPv4.
+const V4_TRIGGERS: usize = 3;
 
 /// Which addresses are found.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +26,23 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(super) fn triggers(&self) -> Vec<Trigger> {
-        vec![
-            Trigger::Pattern(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", 1),
-            Trigger::Pattern("[0-9a-fA-F]{4}:[0-9a-fA-F:]", 6),
-        ]
+        const D: ByteSet = ByteSet::DIGIT;
+        const H: ByteSet = ByteSet::HEX;
+        const DOT: ByteSet = ByteSet::one(b'.');
+        const COLON: ByteSet = ByteSet::one(b':');
+        let v6 = |first| Trigger::shape(0, &[first, H, H, H, COLON, H.or(COLON)]);
+        let mut triggers = vec![
+            // A number of one to three digits between two others.
+            Trigger::shape(4, &[D, DOT, D, DOT, D]),
+            Trigger::shape(5, &[D, DOT, D, D, DOT, D]),
+            Trigger::shape(6, &[D, DOT, D, D, D, DOT, D]),
+            // 2000::/3.
+            v6(ByteSet::of(b"23")),
+        ];
+        if self.private {
+            triggers.push(v6(ByteSet::either_case(b'f')));
+        }
+        triggers
     }
 
     pub(super) fn locate(
@@ -36,7 +52,7 @@ impl Scope {
         number: usize,
     ) -> Option<Range<usize>> {
         match number {
-            0 => v4::locate(text, trigger.start, self),
+            0..V4_TRIGGERS => v4::locate(text, trigger.start, self),
             _ => v6::locate(text, trigger.start, self),
         }
     }

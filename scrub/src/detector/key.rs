@@ -14,8 +14,7 @@ const BEFORE_BYTES_MAX: usize = 32;
 const DIFFERENT_MIN: usize = 3;
 
 pub(super) fn triggers() -> Vec<Trigger> {
-    let prefixes = FORMS.iter().flat_map(Form::prefixes);
-    prefixes.map(Trigger::Literal).collect()
+    FORMS.iter().flat_map(Form::triggers).collect()
 }
 
 /// `number`: which prefix of all forms triggered.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::text::{ends_token, is_word, letter_escape_before};
-use crate::trigger::Trigger;
+use crate::trigger::{ByteSet, Trigger};
 
 const DIGITS_MIN: usize = 8;
 const DIGITS_MAX: usize = 15;
@@ -15,9 +15,23 @@ const DIGITS_ENOUGH: usize = 10;
 const DIGITS_FIXED: usize = 11;
 
 pub(super) fn triggers() -> Vec<Trigger> {
+    const FIRST: ByteSet = ByteSet::EMPTY.and(b'1', b'9');
+    const NEXT: ByteSet = ByteSet::DIGIT.or(ByteSet::of(b" ().-"));
+    const fn one(byte: u8) -> ByteSet {
+        ByteSet::one(byte)
+    }
     vec![
-        Trigger::Pattern(r"\+[1-9][0-9 ().-]", 2),
-        Trigger::Pattern("%2[bB][1-9][0-9 ().-]", 2),
+        Trigger::shape(1, &[one(b'+'), FIRST, NEXT]),
+        Trigger::shape(
+            3,
+            &[
+                one(b'%'),
+                one(b'2'),
+                ByteSet::either_case(b'b'),
+                FIRST,
+                NEXT,
+            ],
+        ),
     ]
 }
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::action::Marks;
 use crate::json;
-use crate::text::backslashes_before;
+use crate::text::{backslashes_before, colour_at};
 use crate::trigger::Trigger;
 use crate::{Config, ConfigError};
 use name::Name;
@@ -64,6 +64,8 @@ const BLANKS_MAX: usize = 8;
 /// How far the end of a JSON string is looked for. Of a longer one, a secret at its end may
 /// take the rest of the line with it.
 const STRING_BYTES_MAX: usize = 64 * 1024;
+/// Configured keys. With very many, more of the text is looked at closely.
+pub(crate) const KEYS_MAX: usize = 256;
 /// Bounds of a configured key, in bytes.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 3..=crate::trigger::TRIGGER_BYTES_MAX;
 
@@ -105,6 +107,10 @@ impl Keys {
                 })
                 .collect()
         };
+        let count = config.secret_keys.len();
+        if count > KEYS_MAX {
+            return Err(ConfigError::TooManyKeys { count });
+        }
         Ok(Keys {
             secret: checked(&config.secret_keys)?,
             plain: checked(&config.plain_keys)?,
@@ -238,12 +244,16 @@ fn separator(text: &[u8], name: &Name) -> Option<Found> {
     })
 }
 
+/// Length of blanks and colours.
 fn blanks(text: &[u8], at: usize) -> usize {
-    text[at..]
-        .iter()
-        .take(BLANKS_MAX)
-        .take_while(|byte| matches!(byte, b' ' | b'\t'))
-        .count()
+    let mut end = at;
+    for _ in 0..BLANKS_MAX {
+        end += match &text[end..] {
+            [b' ' | b'\t', ..] => 1,
+            rest => colour_at(rest),
+        };
+    }
+    end - at
 }
 
 fn xml_like(text: &[u8], key: &Range<usize>) -> bool {
@@ -323,6 +333,28 @@ mod tests {
             "map[Authorization:[Bearer abc def]]",
             "map[Authorization:[<secret>]]",
         );
+    }
+
+    #[test]
+    fn colours_stay() {
+        check(
+            "\x1b[1mpassword\x1b[0m=\x1b[32mhunter2\x1b[0m x",
+            "\x1b[1mpassword\x1b[0m=\x1b[32m<secret>\x1b[0m x",
+        );
+        check(
+            "{ password: \x1b[32m'a b'\x1b[39m }",
+            "{ password: \x1b[32m'<secret>'\x1b[39m }",
+        );
+        check(
+            r#"{"m":"token=\u001b[33mabc\u001b[0m"}"#,
+            r#"{"m":"token=\u001b[33m<secret>\u001b[0m"}"#,
+        );
+    }
+
+    #[test]
+    fn a_percent_escape_ends_a_value_only_where_its_pair_is_escaped() {
+        check("?password=a%26b&c=1", "?password=<secret>&c=1");
+        check("?r=x%3Fpwd%3Dab%26c%3D1", "?r=x%3Fpwd%3D<secret>%26c%3D1");
     }
 
     #[test]

@@ -4,16 +4,17 @@
 use std::ops::Range;
 
 use crate::text::{ends_token, starts_token};
-use crate::trigger::Trigger;
+use crate::trigger::{ByteSet, Trigger};
 
 /// Bytes of a number with its separators.
 const LENGTH: usize = 11;
 
 pub(super) fn triggers() -> Vec<Trigger> {
-    vec![
-        Trigger::Pattern("[0-9]{3}-[0-9]{2}-[0-9]", 8),
-        Trigger::Pattern("[0-9]{3} [0-9]{2} [0-9]", 8),
-    ]
+    const D: ByteSet = ByteSet::DIGIT;
+    [b'-', b' ']
+        .map(ByteSet::one)
+        .map(|gap| Trigger::shape(0, &[D, D, D, gap, D, D, gap, D]))
+        .into()
 }
 
 pub(super) fn locate(text: &[u8], trigger: Range<usize>) -> Option<Range<usize>> {

@@ -39,7 +39,7 @@ pub(super) fn locate(text: &[u8], anchor: Range<usize>, marks: &Marks) -> Option
 
 /// Where user, password and host cannot go on.
 fn ends_authority(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte.is_ascii_control() || b"/\"'`\\".contains(&byte)
+    byte <= b' ' || matches!(byte, b'/' | b'"' | b'\'' | b'`' | b'\\' | 0x7f)
 }
 
 #[cfg(test)]

@@ -22,12 +22,12 @@ const VERSION_WORDS: [&[u8]; 8] = [
     b"firmware",
 ];
 
-/// `last`: where the fourth number begins.
+/// `last`: where the fourth number begins, if this is one.
 pub(super) fn locate(text: &[u8], last: usize, scope: &Scope) -> Option<Range<usize>> {
     let mut numbers = [0_u8; 4];
     let mut start = last;
     for number in numbers[..3].iter_mut().rev() {
-        let dot = start - 1;
+        let dot = start.checked_sub(1).filter(|dot| text[*dot] == b'.')?;
         start = dot;
         while start > 0 && dot - start < 3 && text[start - 1].is_ascii_digit() {
             start -= 1;

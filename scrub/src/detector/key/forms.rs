@@ -1,6 +1,8 @@
 //! How the keys look. Prefixes and lengths are as the services document them for secret scanners,
 //! and as the rules of gitleaks have them.
 
+use crate::trigger::{ByteSet, Trigger};
+
 /// Which symbols a part of a key has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
@@ -25,6 +27,12 @@ pub(super) enum Class {
 }
 
 impl Class {
+    /// All its bytes.
+    fn set(self) -> ByteSet {
+        let bytes: Vec<u8> = (0..=u8::MAX).filter(|byte| self.holds(*byte)).collect();
+        ByteSet::of(&bytes)
+    }
+
     pub(super) fn holds(self, byte: u8) -> bool {
         match self {
             Self::Digits => byte.is_ascii_digit(),
@@ -68,6 +76,14 @@ pub(super) struct Form {
 }
 
 impl Form {
+    /// A prefix and the first symbols: some prefixes are words, too.
+    pub(super) fn triggers(&self) -> impl Iterator<Item = Trigger> {
+        let first = self.symbols.set();
+        let min = self.min;
+        let prefixes = self.prefixes().into_iter();
+        prefixes.map(move |prefix| Trigger::literal(&prefix).followed_by(first, min))
+    }
+
     /// All prefixes.
     pub(super) fn prefixes(&self) -> Vec<String> {
         let Some((head, rest)) = self.prefix.split_once('(') else {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Name, Separator};
 use crate::action::Marks;
-use crate::text::backslashes_before;
+use crate::text::{backslashes_before, colour_at};
 
 /// How far an unquoted value is followed. What is longer goes in several pieces.
 pub(super) const BYTES_MAX: usize = 16 * 1024;
@@ -160,16 +160,17 @@ fn run(text: &[u8], byte: u8) -> usize {
 
 /// Where an unquoted value ends.
 fn plain_end(text: &[u8], at: usize, separator: Separator, name: &Name) -> usize {
-    let mut end = word_end(text, at);
     if name.is(text, "cookie") {
+        let mut end = cookie_end(text, at);
         // `a=b; c=d`.
         while let [b';', b' ', next, ..] = &text[end..]
             && next.is_ascii_alphanumeric()
         {
-            end = word_end(text, end + 2);
+            end = cookie_end(text, end + 2);
         }
         return end;
     }
+    let mut end = word_end(text, at);
     let scheme = |word: &str| text[at..end].eq_ignore_ascii_case(word.as_bytes());
     if separator != Separator::Blank
         && text.get(end) == Some(&b' ')
@@ -178,6 +179,23 @@ fn plain_end(text: &[u8], at: usize, separator: Separator, name: &Name) -> usize
         end = word_end(text, end + 1);
     }
     end
+}
+
+/// Where `a=b` or `a="b"` ends.
+fn cookie_end(text: &[u8], at: usize) -> usize {
+    let end = word_end(text, at);
+    let slashes = run(&text[end..], b'\\');
+    let start = end + slashes + 1;
+    if !text[at..end].ends_with(b"=") || text.get(start - 1) != Some(&b'"') {
+        return end;
+    }
+    // Without a second quote before a blank, the first one ends what the cookie stands in.
+    let word = text[start..].iter().take(BYTES_MAX);
+    let word = word.take_while(|byte| !byte.is_ascii_whitespace()).count();
+    match memchr::memchr(b'"', &text[start..start + word]) {
+        Some(length) => start + length + 1,
+        None => end,
+    }
 }
 
 fn word_end(text: &[u8], at: usize) -> usize {
@@ -208,11 +226,16 @@ fn word_end(text: &[u8], at: usize) -> usize {
             b'\\' => {
                 let slashes = run(&text[end..], b'\\');
                 match text.get(end + slashes) {
+                    _ if colour_at(&text[end + slashes - 1..]) > 0 => true,
                     None | Some(b'"' | b'\'') => true,
                     Some(letter) => slashes % 2 == 1 && b"nrt".contains(letter),
                 }
             }
-            b'%' => text[end..].starts_with(b"%26") || text[end..].starts_with(b"%22"),
+            // The next pair of a query inside a query.
+            b'%' if text[end..].starts_with(b"%26") => {
+                text[..at].ends_with(b"%3D") || text[..at].ends_with(b"%3d")
+            }
+            b'%' => text[end..].starts_with(b"%22"),
             _ => false,
         };
         if stop {
