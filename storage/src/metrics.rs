@@ -26,7 +26,7 @@ mod directory;
 mod flush;
 mod freeze;
 #[cfg(feature = "fuzzing")]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod gaps;
 mod head;
 mod head_late;
