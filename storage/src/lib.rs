@@ -45,7 +45,7 @@ use std::time::Duration;
 pub use config::{Config, Rollup};
 pub use error::{OpenError, WriteError};
 pub use left_out::LeftOut;
-pub use logs::LogWatcher;
+pub use logs::{LogFiles, LogWatcher, read_log_files};
 pub use metrics::Deleted;
 pub use report::{AppendReport, BlockFigures, Health, Stats};
 pub use store::Storage;

@@ -2,6 +2,7 @@
 //! are packed anew once their day is over.
 
 mod file;
+mod files;
 mod frame;
 mod frame_read;
 #[cfg(feature = "fuzzing")]
@@ -36,6 +37,7 @@ use zstd::bulk::Compressor;
 
 use self::file::{FILE_BYTES, FrameFile, FrameRef, HEADER_BYTES};
 pub(crate) use self::file::{FORMAT as FILE_FORMAT, day_name};
+pub use self::files::{LogFiles, read_log_files};
 use self::frame::{FrameBuilder, Header, Line, ZSTD_LEVEL};
 use self::known::Known;
 use self::merge::{Sources, Window};

@@ -1,12 +1,15 @@
 //! `stackwatch scrub [FILE]…`: what would be stored of these lines, and with `--dry-run` a report
-//! of what is in them. Lines pass one by one, so memory is bounded by the longest.
+//! of what is in them, or in the lines already stored. Lines pass one by one, so memory is bounded
+//! by the longest.
+
+mod stored;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use scrub::{Action, Scrubber};
+use scrub::{Action, Found, Scrubber};
 
 use super::{Failure, Shared};
 use crate::scrub_key;
@@ -25,6 +28,10 @@ pub(super) struct ScrubArgs {
     /// when there is something)
     #[arg(long)]
     dry_run: bool,
+    /// Report on the lines already stored in the data directory, per stream: what was stored before
+    /// a rule was added
+    #[arg(long, requires = "dry_run", conflicts_with = "files")]
+    stored: bool,
 }
 
 pub(super) fn scrub(args: &ScrubArgs, shared: &Shared) -> Result<(), Failure> {
@@ -43,6 +50,12 @@ pub(super) fn scrub(args: &ScrubArgs, shared: &Shared) -> Result<(), Failure> {
     }
     let key = key.map_or_else(scrub_key::passing, Ok)?;
     let scrubber = Scrubber::new(&config.scrub, &key).map_err(|e| Failure::Usage(e.to_string()))?;
+    if args.stored {
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        let done = stored::dry_run(dir, &scrubber, &mut out, &mut std::io::stderr().lock());
+        out.flush()?;
+        return done;
+    }
     let stdin = [PathBuf::from(STDIN)];
     let files = if args.files.is_empty() {
         &stdin[..]
@@ -89,52 +102,58 @@ fn filter(files: &[PathBuf], scrubber: &Scrubber, out: &mut impl Write) -> Resul
     warn_of_cuts(&mut err, cut)
 }
 
-/// What was found of one kind in one file.
+/// What was found of one kind.
 struct Finding {
     action: Action,
     count: u64,
     example: String,
 }
 
+/// What was found in one place, by detector.
+#[derive(Default)]
+struct Findings(BTreeMap<String, Finding>);
+
+impl Findings {
+    fn add(&mut self, found: &Found<'_>) {
+        if let Some(known) = self.0.get_mut(found.detector) {
+            known.count += 1;
+            return;
+        }
+        let finding = Finding {
+            action: found.action,
+            count: 1,
+            example: found.excerpt.clone(),
+        };
+        self.0.insert(found.detector.to_owned(), finding);
+    }
+
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        for (detector, found) in &self.0 {
+            let (action, count) = (found.action.name(), found.count);
+            let example = printable(&found.example);
+            writeln!(out, "  {detector:<14} {action:<10} {count:>9}  {example}")?;
+        }
+        Ok(())
+    }
+}
+
 fn dry_run(files: &[PathBuf], scrubber: &Scrubber, out: &mut impl Write) -> Result<(), Failure> {
     let (mut anything, mut cut) = (false, 0_u64);
     for file in files {
         let (mut lines, mut with_finds) = (0_u64, 0_u64);
-        let mut findings: BTreeMap<&str, Finding> = BTreeMap::new();
+        let mut findings = Findings::default();
         each_line(file, |line, is_cut| {
             lines += 1;
             cut += u64::from(is_cut);
             let found = scrubber.examine(line);
             with_finds += u64::from(!found.is_empty());
-            for found in found {
-                let finding = findings.entry(found.detector).or_insert(Finding {
-                    action: found.action,
-                    count: 0,
-                    example: found.excerpt,
-                });
-                finding.count += 1;
-            }
+            found.iter().for_each(|found| findings.add(found));
             Ok(())
         })?;
         anything |= with_finds > 0;
         let name = file.display();
         writeln!(out, "{name}: {lines} lines, {with_finds} with finds")?;
-        for (
-            detector,
-            Finding {
-                action,
-                count,
-                example,
-            },
-        ) in &findings
-        {
-            let action = action.name();
-            writeln!(
-                out,
-                "  {detector:<14} {action:<10} {count:>9}  {}",
-                printable(example)
-            )?;
-        }
+        findings.print(out)?;
     }
     out.flush()?;
     warn_of_cuts(&mut std::io::stderr().lock(), cut)?;

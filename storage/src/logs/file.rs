@@ -194,7 +194,12 @@ impl FrameFile {
 
     /// The header at `at` if it is good and its frame ends within the file, and whether all of the
     /// frame is good (taken for granted below `verify_from`).
-    fn frame_at(&self, at: u64, len: u64, verify_from: u64) -> io::Result<Option<(Header, bool)>> {
+    pub(super) fn frame_at(
+        &self,
+        at: u64,
+        len: u64,
+        verify_from: u64,
+    ) -> io::Result<Option<(Header, bool)>> {
         if at + PREFIX_BYTES as u64 > len {
             return Ok(None);
         }
@@ -220,7 +225,7 @@ impl FrameFile {
         Ok(Some((header, whole)))
     }
 
-    fn next_magic(&self, from: u64, len: u64) -> io::Result<Option<u64>> {
+    pub(super) fn next_magic(&self, from: u64, len: u64) -> io::Result<Option<u64>> {
         let finder = memchr::memmem::Finder::new(&frame::MAGIC);
         let mut at = from;
         let mut buffer = Vec::new();

@@ -40,7 +40,7 @@ const PAUSE: u32 = 60;
 const TOPIC: &str = "logs packing";
 
 /// Everything of a frame, in the order of reception.
-const ALL: Wanted<'_> = Wanted {
+pub(super) const ALL: Wanted<'_> = Wanted {
     window: Window {
         start_ns: i64::MIN,
         end_ns: i64::MAX,
