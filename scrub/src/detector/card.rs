@@ -45,7 +45,7 @@ pub(super) fn locate(text: &[u8], trigger: Range<usize>) -> Option<Range<usize>>
         text.get(start..)?,
         [b'2'..=b'6', ..] | [b'1', b'8', ..] | [b'0', b'6', ..]
     );
-    if !may_be || !starts_token(text, start) || ends_uuid(text, start) {
+    if !may_be || !starts_token(text, start) || in_uuid(text, start) {
         return None;
     }
     // The digits after a decimal point are no card.
@@ -97,12 +97,14 @@ fn escape_digits(head: &[u8]) -> usize {
     }
 }
 
-/// Whether the number at `at` is the last part of a UUID: `…-a716-446655440000`.
-fn ends_uuid(text: &[u8], at: usize) -> bool {
-    let [.., b'-', a, b, c, d, b'-'] = &text[..at] else {
-        return false;
-    };
-    [a, b, c, d].iter().all(|byte| byte.is_ascii_hexdigit())
+/// Whether the number at `at` is the last part of a UUID, `…-a716-446655440000`, or begins with the
+/// second, `550e8400-5758-4157-4495-…`.
+fn in_uuid(text: &[u8], at: usize) -> bool {
+    let head = &text[..at];
+    let hex = |part: &[u8]| part.iter().all(u8::is_ascii_hexdigit);
+    let last = matches!(head.last_chunk::<6>(), Some([b'-', part @ .., b'-']) if hex(part));
+    let second = matches!(head.last_chunk::<9>(), Some([part @ .., b'-']) if hex(part));
+    last || second
 }
 
 /// Whether a number may end before `at`.
@@ -244,6 +246,7 @@ mod tests {
         keeps("550e8400-e29b-41d4-a716-446655440000");
         keeps("9111111111111111");
         keeps("12345678-1234-4123-8123-501800000009 20261122171545 2026-11-22 10:11:12");
+        keeps("25c24978-5758-4157-4495-d1f62d192c63 6387f221-5789-4023-9770-d34e11d88bf2");
         keeps("4111,1111,1111,1111 1763800000000 1763800000000000");
     }
 }

@@ -47,6 +47,8 @@ pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> 
         .iter()
         .fold(0, |n, digit| n * 10 + usize::from(digit - b'0'));
 
+    // Who writes groups of four begins with one; else a blank ends it.
+    let grouped = text.get(anchor.end) == Some(&b' ');
     let mut symbols = Vec::with_capacity(length);
     let mut at = start;
     while symbols.len() < length {
@@ -54,7 +56,7 @@ pub(super) fn locate(text: &[u8], anchor: Range<usize>) -> Option<Range<usize>> 
             byte @ b'0'..=b'9' => symbols.push(*byte),
             byte @ b'A'..=b'Z' if !lower => symbols.push(*byte),
             byte @ b'a'..=b'z' if lower => symbols.push(byte.to_ascii_uppercase()),
-            b' ' if symbols.len().is_multiple_of(4) && text[at - 1] != b' ' => {}
+            b' ' if grouped && symbols.len().is_multiple_of(4) && text[at - 1] != b' ' => {}
             _ => return None,
         }
         at += 1;
@@ -108,5 +110,6 @@ mod tests {
         keeps("ADE89370400440532013000");
         keeps("De89370400440532013000");
         keeps("be6853900754703a");
+        keeps("193d808b-c6a3-4696-10d2-be526fd4727a path=/x");
     }
 }
