@@ -313,3 +313,17 @@ fn a_report_shows_what_is_around_a_find_and_never_the_find() {
     );
     assert_eq!(count(&scrubber, "secret"), 0);
 }
+
+#[test]
+fn finds_in_a_very_long_line_and_beside_foreign_bytes() {
+    let scrubber = Scrubber::default();
+    let filler = "request 17 took 12 ms; ".repeat((1 << 20) / 23 / 2);
+    let raw = format!("bob@example.com {filler}4111111111111111 {filler}password=hunter2");
+    let expect = format!("<email> {filler}<card> {filler}password=<secret>");
+    assert_eq!(scrubber.line(raw.as_bytes()).as_str(), expect);
+    let raw = b"\xff\xfebob@example.com\xff 4111111111111111\xc3 token=\xffabc\xff x";
+    assert_eq!(
+        scrubber.line(raw).as_str(),
+        "\u{fffd}\u{fffd}<email>\u{fffd} <card>\u{fffd} token=<secret> x"
+    );
+}
