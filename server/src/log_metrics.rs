@@ -80,6 +80,10 @@ impl LogMetrics {
 
     /// Counts lines that were stored just now.
     pub(crate) fn count(&self, batch: &LogBatch, now: Timestamp) {
+        if batch.entries.is_empty() {
+            // A position alone is no sign of a service.
+            return;
+        }
         let mut state = self.lock();
         let State {
             lines,

@@ -134,6 +134,11 @@ fn lines_count_by_service_and_level() {
 #[test]
 fn services_beyond_the_bound_are_one() {
     let counts = LogMetrics::new(&[], at(0));
+    for i in 0..500 {
+        // Only the position of their source moved.
+        let service = format!("silent-{i}");
+        counts.count(&batch(&[("app", service.as_str())], &[]), at(0));
+    }
     for i in 0..600 {
         let container = format!("ci-{i}");
         let stream = &[("service_name", "ci"), ("container", container.as_str())];
