@@ -121,9 +121,9 @@ mod tests {
             (10, ""),
             (
                 20,
-                "{__name__=\"took_bucket\", a=\"b\", le=\"1.0\"}@10=0 {__name__=\"took_bucket\", a=\"b\", le=\"1.0\"}@20=20",
+                "took_bucket{a=\"b\", le=\"1.0\"}@10=0 took_bucket{a=\"b\", le=\"1.0\"}@20=20",
             ),
-            (30, "{__name__=\"took_bucket\", a=\"b\", le=\"1.0\"}@30=30"),
+            (30, "took_bucket{a=\"b\", le=\"1.0\"}@30=30"),
         ] {
             let batch = source
                 .collect(&mut target, Timestamp::from_millis(at))
