@@ -158,6 +158,7 @@ fn read_all(reader: &dyn LogReader, report: &mut Report<'_>) -> Result<(), Failu
             start_ns: i64::MIN,
             end_ns: i64::MAX,
             direction: Direction::Forward,
+            skim: model::Skim::default(),
         };
         let read = reader.read(&selection, &mut |labels, entry| {
             // Others may have these labels and more.
