@@ -16,6 +16,12 @@ pub(crate) const RULES_MAX: usize = 64;
 const REGEX_BYTES_MAX: usize = 2048;
 /// Largest compiled expression, in bytes; `(a{1000}){1000}` would fill the memory.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
+/// Finds of a line after which all that follows is one find: an expression may read to the end of
+/// the line for each.
+const FINDS_MAX: usize = 4096;
+/// As [`FINDS_MAX`], of finds whose match goes on for long behind them and is read again each time.
+const FAR_FINDS_MAX: usize = 100;
+const FAR_BYTES: usize = 1024;
 
 /// A rule's name and action; its expression is one of [`Rules::regex`].
 #[derive(Clone, Debug)]
@@ -79,6 +85,7 @@ impl Rules {
             return;
         };
         let mut captures = regex.create_captures();
+        let (mut finds, mut far) = (0, 0);
         let mut from = 0;
         while from < text.len() {
             regex.captures(Input::new(text).range(from..), &mut captures);
@@ -92,7 +99,12 @@ impl Rules {
             let group = captures
                 .get_group(1)
                 .map_or(whole.range(), |group| group.range());
-            let range = on_characters(text, group);
+            let mut range = on_characters(text, group);
+            finds += 1;
+            far += usize::from(whole.end() > range.end + FAR_BYTES);
+            if finds >= FINDS_MAX || far >= FAR_FINDS_MAX {
+                range.end = text.len();
+            }
             from = range.end.max(whole.start() + 1);
             if !range.is_empty() {
                 found(rule.as_usize(), range);

@@ -44,6 +44,8 @@ const WORDS: &[&str] = &[
     "mot_de_passe",
     "contrasena",
     "parola_chiave",
+    // SQL's `CREATE USER x IDENTIFIED BY 'y'`.
+    "identified by",
 ];
 /// These before `key` do, too, with or without one of [`JOINTS`] between.
 const KEYS: &[&str] = &[
@@ -164,6 +166,9 @@ impl Keys {
         if separator == Separator::Equals && xml_like(text, &key) {
             return xml(text, &key);
         }
+        if let Some(found) = value::in_escaped_quotes(text, at) {
+            return Some(found);
+        }
         value::find(text, at, separator, key_quoted, &name)
     }
 
@@ -211,9 +216,10 @@ fn separator(text: &[u8], name: &Name) -> Option<Found> {
     let flag = text[name.whole.clone()].starts_with(b"-");
     let mut at = name.whole.end + bracket(text, name.whole.end);
     let slashes = text[at..].iter().take_while(|byte| **byte == b'\\').count();
-    let quoted = matches!(text.get(at + slashes), Some(b'"' | b'\''));
+    let escaped = value::escaped_quote(&text[at..]);
+    let quoted = escaped > 0 || matches!(text.get(at + slashes), Some(b'"' | b'\''));
     if quoted {
-        at += slashes + 1;
+        at += if escaped > 0 { escaped } else { slashes + 1 };
     }
     let blanks = blanks(text, at);
     at += blanks;
@@ -221,6 +227,7 @@ fn separator(text: &[u8], name: &Name) -> Option<Found> {
         [b'=', b'>', ..] | [b':', b'=', ..] => (Separator::Equals, 2),
         [b'=', ..] => (Separator::Equals, 1),
         [b'%', b'3', b'D' | b'd', ..] => (Separator::Equals, 3),
+        [b'%', b'3', b'A' | b'a', ..] if quoted => (Separator::Colon, 3),
         [b':', b':', ..] => return None,
         [b':', ..] => (Separator::Colon, 1),
         [b'>', ..] if xml_like(text, &name.whole) => {
@@ -402,7 +409,30 @@ mod tests {
     }
 
     #[test]
+    fn quotes_that_are_escaped() {
+        check(
+            r"{\u0022password\u0022:\u0022a b\u0022,\u0022n\u0022:1}",
+            r"{\u0022password\u0022:\u0022<secret>\u0022,\u0022n\u0022:1}",
+        );
+        check(
+            r#"{"m":"{\u0022token\u0022: \u0022abc\u0022}"}"#,
+            r#"{"m":"{\u0022token\u0022: \u0022<secret>\u0022}"}"#,
+        );
+        check(
+            "?q=%7B%22password%22%3A%22a%20b%22%7D&x=1",
+            "?q=%7B%22password%22%3A%22<secret>%22%7D&x=1",
+        );
+        check("password=%22abc%22&x=1", "password=%22<secret>%22&x=1");
+        check(r"password=\u0027abc", r"password=\u0027<secret>");
+        keeps(r"\u0022password\u0022 is missing");
+    }
+
+    #[test]
     fn commands_and_markup() {
+        check(
+            "CREATE USER x IDENTIFIED BY 'abc'",
+            "CREATE USER x IDENTIFIED BY '<secret>'",
+        );
         check(
             "ALTER USER x PASSWORD 'abc'",
             "ALTER USER x PASSWORD '<secret>'",

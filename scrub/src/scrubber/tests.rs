@@ -327,3 +327,14 @@ fn finds_in_a_very_long_line_and_beside_foreign_bytes() {
         "\u{fffd}\u{fffd}<email>\u{fffd} <card>\u{fffd} token=<secret> x"
     );
 }
+
+#[test]
+fn an_expression_that_reads_to_the_end_again_and_again_hides_the_rest() {
+    let scrubber = with_rule("(a).*b", "mask").unwrap();
+    let many = "ax".repeat(3000) + "b";
+    let shown = scrubber.line(many.as_bytes());
+    assert_eq!(shown.as_str(), "<customer>x".repeat(99) + "<customer>");
+    let few = "ax".repeat(50) + "b";
+    let shown = scrubber.line(few.as_bytes());
+    assert_eq!(shown.as_str(), "<customer>x".repeat(50) + "b");
+}

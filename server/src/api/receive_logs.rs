@@ -242,7 +242,7 @@ fn checked(labels: Labels) -> Result<Labels, String> {
 }
 
 /// As Loki's stream selectors can ask for.
-fn is_label_name(name: &str) -> bool {
+pub(crate) fn is_label_name(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     name.bytes().next().is_some_and(is_letter)
         && name

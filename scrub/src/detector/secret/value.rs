@@ -72,6 +72,33 @@ pub(super) fn find(
     }
 }
 
+/// Length of a quote that is written as an escape (`\u0022` with any number of backslashes, as .NET
+/// and PHP do, or `%22`) at the start of `text`; 0 when there is none.
+pub(super) fn escaped_quote(text: &[u8]) -> usize {
+    if text.starts_with(b"%22") || text.starts_with(b"%27") {
+        return 3;
+    }
+    let slashes = run(text, b'\\');
+    match &text[slashes..] {
+        [b'u', b'0', b'0', b'2', b'2' | b'7', ..] if slashes > 0 => slashes + 5,
+        _ => 0,
+    }
+}
+
+/// The value that begins at `at` with such a quote, up to the same one.
+pub(super) fn in_escaped_quotes(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let length = escaped_quote(&text[at..]);
+    if length == 0 {
+        return None;
+    }
+    let start = at + length;
+    let reach = &text[start..text.len().min(start + BYTES_MAX)];
+    match memchr::memmem::find(reach, &text[at..start]) {
+        Some(end) => Some(start..start + end),
+        None => Some(start..word_end(text, start)),
+    }
+}
+
 /// Whether the quote before `rest` closes the string that an unquoted key stands in
 /// (`{"msg":"no password=","n":1}`), told by what may follow a JSON string.
 fn closes(rest: &[u8]) -> bool {

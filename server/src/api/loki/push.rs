@@ -6,6 +6,7 @@
 //! request again helps. A line that is sent again after an answer was lost is stored once, unless it
 //! has left memory.
 
+use std::borrow::Cow;
 use std::io::Read as _;
 
 use axum::body::Bytes;
@@ -16,8 +17,9 @@ use model::{Labels, MatchOp};
 
 use super::Api;
 use crate::api::receive::{Stop, WRITE_TIME_MAX, error};
-use crate::api::receive_logs::{DISABLED, LogReceiver, LogTally, shortened};
+use crate::api::receive_logs::{DISABLED, LogReceiver, LogTally, is_label_name, shortened};
 use crate::wire::loki_push::{Entry, JsonRequest, Unvisited, streams};
+use crate::wire::otlp::logs::sanitized;
 use crate::wire::snappy;
 
 /// Largest request after decompression, in bytes.
@@ -80,7 +82,7 @@ fn malformed(why: impl std::fmt::Display) -> Refusal {
 }
 
 /// The body without `Content-Encoding`. Snappy is part of the protobuf form.
-fn unpacked<'a>(body: &'a [u8], encoding: &str) -> Result<std::borrow::Cow<'a, [u8]>, Refusal> {
+fn unpacked<'a>(body: &'a [u8], encoding: &str) -> Result<Cow<'a, [u8]>, Refusal> {
     let mut out = Vec::new();
     let read = match encoding {
         "" | "identity" | "snappy" => return Ok(body.into()),
@@ -134,9 +136,20 @@ fn receive_json(body: &[u8], mut receiver: LogReceiver<'_>) -> Result<LogTally, 
 fn put(receiver: &mut LogReceiver<'_>, entry: &Entry<'_>) -> Result<(), Stop> {
     let metadata = match entry.metadata.is_empty() {
         true => Labels::empty(),
-        false => Labels::from_pairs(entry.metadata.iter().map(|(n, v)| (&**n, &**v))),
+        false => {
+            let pairs = entry.metadata.iter().filter(|(name, _)| !name.is_empty());
+            Labels::from_pairs(pairs.map(|(name, value)| (label_name(name), &**value)))
+        }
     };
     receiver.entry(entry.at_ns, &entry.line, &metadata)
+}
+
+/// Names that no query could ask for are made ones that it can, as Loki does.
+fn label_name(name: &str) -> Cow<'_, str> {
+    match is_label_name(name) {
+        true => Cow::Borrowed(name),
+        false => Cow::Owned(sanitized(name)),
+    }
 }
 
 /// `{job="x", a="b"}`.
@@ -181,6 +194,17 @@ mod tests {
         ] {
             let error = parse_labels(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_of_metadata_are_such_as_can_be_asked_for() {
+        for (name, expect) in [
+            ("ok_1", "ok_1"),
+            ("weird name!", "weird_name_"),
+            ("1a", "key_1a"),
+        ] {
+            assert_eq!(label_name(name), expect);
         }
     }
 

@@ -198,8 +198,8 @@ fn put_attribute<'m>(
     Ok(name)
 }
 
-/// `service.name` as `service_name`.
-fn sanitized(name: &str) -> String {
+/// A name as a label's: `service.name` as `service_name`.
+pub(crate) fn sanitized(name: &str) -> String {
     let is_ok = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut out: String = name
         .chars()
