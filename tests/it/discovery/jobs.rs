@@ -50,8 +50,9 @@ fn targets(listen: &str) -> Option<BTreeSet<[String; 4]>> {
         let [_, discovered, ..] = row(t);
         [String::new(), discovered, String::new(), String::new()]
     });
-    let ours = |row: &[String; 4]| row[0] != "stackwatch";
-    Some(active.chain(dropped).filter(ours).collect())
+    // What we tell of ourselves and of log lines.
+    let is_scraped = |row: &[String; 4]| !["stackwatch", "logs"].contains(&row[0].as_str());
+    Some(active.chain(dropped).filter(is_scraped).collect())
 }
 
 fn prometheus(dir: &Path, jobs: &str) -> Option<(Program, String)> {
