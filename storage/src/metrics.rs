@@ -192,7 +192,9 @@ impl MetricStore {
         // Not from the blocks: they may come from elsewhere, and out of order.
         let first = Wal::newest_first_record(disk.as_ref(), &wal_dir, FileKind::MetricWal)?;
         let floor = match first {
-            Some((wal_record::FLOOR, payload)) => wal_record::decode_floor(&payload).ok(),
+            Some((segment, wal_record::FLOOR, payload)) => {
+                wal_record::decode_floor(&payload, segment).ok()
+            }
             _ => None,
         };
         if let Some(floor) = &floor {

@@ -182,13 +182,13 @@ impl Wal {
         Ok(None)
     }
 
-    /// Type and payload of the first record of the newest segment that has one, without
-    /// replaying anything.
+    /// Number of the newest segment that has a record, and type and payload of its first one,
+    /// without replaying anything.
     pub(crate) fn newest_first_record(
         disk: &dyn Disk,
         dir: &Path,
         kind: FileKind,
-    ) -> std::io::Result<Option<(u8, Vec<u8>)>> {
+    ) -> std::io::Result<Option<(u64, u8, Vec<u8>)>> {
         disk.create_dir(dir)?;
         for number in segment_numbers(disk, dir)?.into_iter().rev() {
             let opened = disk.open(&segment_path(dir, number));
@@ -202,7 +202,7 @@ impl Wal {
             let mut at = HEADER_BYTES as u64;
             while let Record::Whole(record_type, payload, next) = window.record(at) {
                 if record_type != SYNCED {
-                    return Ok(Some((record_type, payload.to_vec())));
+                    return Ok(Some((number, record_type, payload.to_vec())));
                 }
                 at = next;
             }

@@ -114,7 +114,7 @@ impl Reading {
                 Ok(mark)
             }
             // The newest one was looked up before.
-            wal_record::FLOOR => wal_record::decode_floor(payload).map(|_| Mark::NONE),
+            wal_record::FLOOR => wal_record::decode_floor(payload, segment).map(|_| Mark::NONE),
             wal_record::DELETION => {
                 let (sets, range) = wal_record::decode_deletion(payload)?;
                 self.piece.push(Record::Deletion(sets, range));

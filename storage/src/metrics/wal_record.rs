@@ -106,7 +106,9 @@ pub(crate) fn encode_floor(floor_t: i64, unread: &[Unread]) -> Vec<u8> {
     out
 }
 
-pub(crate) fn decode_floor(payload: &[u8]) -> Result<Floor, Malformed> {
+/// Of the floor that `segment` has. Later segments were not there to be unread: what a damaged record
+/// says of one would be held against samples that are yet to come.
+pub(crate) fn decode_floor(payload: &[u8], segment: u64) -> Result<Floor, Malformed> {
     let mut r = Reader::new(payload);
     let t = r.signed()?;
     let mut unread = Vec::new();
@@ -116,6 +118,7 @@ pub(crate) fn decode_floor(payload: &[u8]) -> Result<Floor, Malformed> {
             floor_t: r.signed()?,
         });
     }
+    unread.retain(|u: &Unread| u.segment < segment);
     Ok(Floor { t, unread })
 }
 
@@ -140,4 +143,21 @@ pub(crate) fn decode_deletion(payload: &[u8]) -> Result<(Vec<Vec<Matcher>>, Time
         sets.push(read_matchers(&mut r)?);
     }
     Ok((sets, TimeRange { start, end }))
+}
+
+#[cfg(test)]
+mod floor_tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_says_nothing_of_segments_that_came_after_it() {
+        let unread = |segment| Unread {
+            segment,
+            floor_t: 5,
+        };
+        let payload = encode_floor(7, &[unread(2), unread(3), unread(4)]);
+        let floor = decode_floor(&payload, 3).unwrap();
+        assert_eq!((floor.t, floor.unread), (7, vec![unread(2)]));
+        assert!(decode_floor(&payload[..3], 3).is_err());
+    }
 }
